@@ -1,0 +1,1 @@
+"""Scripts that build the training and evaluation data sets."""

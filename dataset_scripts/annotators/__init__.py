@@ -1,0 +1,74 @@
+"""Machine annotators: models and formulas that give a picture or a clip one quality score.
+
+Example:
+
+    >>> import numpy as np
+    >>> from dataset_scripts.annotators import get_annotator
+    >>> original = np.full((64, 64, 3), 128, np.uint8)
+    >>> get_annotator("gmsd").score(original, reference=original)
+    0.0
+
+To add one: write a file with a subclass of [`Annotator`], add a line to the table below, run `fit_calibration`.
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+from dataset_scripts.annotators.base import Annotator, MissingPackageError
+
+
+__all__ = ["ANNOTATORS", "Annotator", "AnnotatorTable", "MissingPackageError", "get_annotator"]
+
+_CLASSES = {
+    "ssim": "ssim:SSIM",
+    "gmsd": "gmsd:GMSD",
+    "mdsi": "mdsi:MDSI",
+    "haarpsi": "haarpsi:HaarPSI",
+}
+
+
+class AnnotatorTable(Mapping[str, type[Annotator]]):
+    """Name -> annotator class; a class is imported when it is first looked up.
+
+    Args:
+        classes (`dict[str, str]`): name -> `module:Class`, the module relative to this package.
+    """
+
+    def __init__(self, classes: dict[str, str]) -> None:
+        self._classes = classes
+
+    def __getitem__(self, name: str) -> type[Annotator]:
+        module, _, cls = self._classes[name].partition(":")
+        return getattr(import_module(f"{__name__}.{module}"), cls)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._classes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._classes)
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+
+ANNOTATORS = AnnotatorTable(_CLASSES)
+
+
+def get_annotator(name: str, **options: Any) -> Annotator:
+    """Makes an annotator.
+
+    Args:
+        name (`str`): key in `ANNOTATORS`.
+        **options: passed to its class.
+
+    Returns:
+        [`Annotator`]: ready to score.
+
+    Raises:
+        ValueError: no annotator has this name; the message lists those there are.
+        MissingPackageError: its package or files are missing; the message says how to get them.
+    """
+    if name not in ANNOTATORS:
+        raise ValueError(f"unknown annotator {name!r}; known are {', '.join(sorted(ANNOTATORS))}")
+    return ANNOTATORS[name](**options)

@@ -1,0 +1,195 @@
+"""Fits the calibration of every image annotator on human scores.
+
+    python -m dataset_scripts.annotators.fit_calibration --photos DIR --output FILE
+
+Photos are distorted by `dataset_scripts.distortions` (25 types x 5 severities). Each distorted photo has the mean human score
+of its (type, severity) cell in KADID-10k as its target, each undistorted one `PRISTINE_MOS`; the calibration is the monotone
+curve from the raw score to the target of least squared error, in effect the human score to expect at that raw score. All
+annotators so come to one scale, and one that says little stays near the middle. The held-out types are scored and reported
+but not fitted. Clip annotators have no human table: their curves are in `temporal.py` and are copied.
+"""
+
+import argparse
+import logging
+import zlib
+from collections.abc import Sequence
+from multiprocessing import Pool
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy.optimize import nnls
+from scipy.stats import spearmanr
+from tqdm import tqdm
+
+from dataset_scripts.annotators import ANNOTATORS, get_annotator
+from dataset_scripts.annotators.base import MissingPackageError
+from dataset_scripts.annotators.calibration import DEFAULT_CALIBRATION, Calibration, save_calibrations
+from dataset_scripts.annotators.kadid import HELD_OUT_TYPES, PRISTINE_MOS, human_mos
+from dataset_scripts.annotators.photos import choose_photos
+from dataset_scripts.distortions import IMAGE_DISTORTIONS, distort_image
+
+logger = logging.getLogger(__name__)
+
+KNOTS = 12
+SEVERITIES = (1, 2, 3, 4, 5)
+CELLS = tuple((name, severity) for name in IMAGE_DISTORTIONS for severity in SEVERITIES)
+_PRISTINE_WEIGHT = 5.0
+
+
+def score_photo(photo: np.ndarray, names: Sequence[str], seed: int) -> np.ndarray:
+    """Raw scores of a photo and of its 125 distorted versions.
+
+    Args:
+        photo (`np.ndarray` of shape `[H, W, 3]`): RGB uint8.
+        names (`Sequence[str]`): A image annotators.
+        seed (`int`): of the distortions.
+
+    Returns:
+        `np.ndarray` of shape `[126, A]`, float64: rows in the order of `CELLS`, the undistorted photo last.
+    """
+    rng = np.random.default_rng(seed)
+    versions = [distort_image(photo, name, severity, rng) for name, severity in CELLS] + [photo]
+    references = [photo] * len(versions)
+    return np.stack([get_annotator(name).score_batch(versions, references) for name in names], axis=1)
+
+
+def _score_job(job: tuple[str, np.ndarray, Sequence[str]]) -> np.ndarray:
+    file_name, photo, names = job
+    cv2.setNumThreads(1)
+    return score_photo(photo, names, seed=zlib.crc32(file_name.encode()))
+
+
+def score_photos(photos: Sequence[tuple[str, np.ndarray]], names: Sequence[str], workers: int = 1) -> np.ndarray:
+    """[`score_photo`] of P photos: float64 `[P, 126, A]`. The seed of a photo comes from its name."""
+    jobs = [(file_name, photo, names) for file_name, photo in photos]
+    if workers == 1:
+        return np.stack([_score_job(job) for job in tqdm(jobs, desc="scoring photos")])
+    with Pool(workers) as pool:
+        return np.stack(list(tqdm(pool.imap(_score_job, jobs), total=len(jobs), desc="scoring photos")))
+
+
+def cell_targets() -> np.ndarray:
+    """Human score of each row of [`score_photo`]: float64 `[126]` in [0, 1]."""
+    return np.array([human_mos(*cell) for cell in CELLS] + [PRISTINE_MOS])
+
+
+def fitted_rows() -> np.ndarray:
+    """Which rows of [`score_photo`] are fitted on: bool `[126]`, False for the held-out types."""
+    return np.array([name not in HELD_OUT_TYPES for name, _ in CELLS] + [True])
+
+
+def fit_monotone(
+    raw: np.ndarray, target: np.ndarray, weight: np.ndarray, direction: int, best: float, knots: int = KNOTS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least-squares monotone broken line.
+
+    Args:
+        raw (`np.ndarray` of shape `[N]`): raw scores, finite.
+        target (`np.ndarray` of shape `[N]`): in [0, 1], 1 best.
+        weight (`np.ndarray` of shape `[N]`): of each pair, > 0.
+        direction (`int`): 1 where higher raw is better, else -1.
+        best (`float`): raw score of a flawless item; where finite it is a knot.
+        knots (`int`, *optional*, defaults to 12): most knots; they lie on quantiles of `raw`.
+
+    Returns:
+        `tuple`: knots `[K]` strictly rising and their scores `[K]` in [0, 1], monotone in `direction`.
+    """
+    x, end = raw * direction, best * direction
+    places = np.quantile(x, np.linspace(0.0, 1.0, knots - 1))
+    if np.isfinite(end):
+        places = np.append(places[places < end], end)
+    spread = places[-1] - places[0]
+    places = places[np.concatenate([np.diff(places) > 1e-4 * spread, [True]])]
+    # The line is a start value plus a step from each knot to the next; steps that are not negative make it rise.
+    lower, width = places[:-1], np.diff(places)
+    rise = np.clip((x[:, None] - lower) / width, 0.0, 1.0)
+    design = np.concatenate([np.ones((len(x), 1)), rise], axis=1)
+    root = np.sqrt(weight)
+    steps, _ = nnls(design * root[:, None], target * root)
+    score = np.clip(np.cumsum(steps), 0.0, 1.0)
+    return (places, score) if direction == 1 else (-places[::-1], score[::-1])
+
+
+def fit_annotator(name: str, raw: np.ndarray, fitted_on: str) -> Calibration:
+    """Calibration of one annotator.
+
+    Args:
+        name (`str`): image annotator.
+        raw (`np.ndarray` of shape `[P, 126]`): its column of [`score_photos`].
+        fitted_on (`str`): description of the photos.
+
+    Raises:
+        ArithmeticError: more than a tenth of the pictures could not be scored.
+    """
+    rows = fitted_rows()
+    targets = np.broadcast_to(cell_targets(), raw.shape)[:, rows].ravel()
+    weights = np.ones(raw.shape)
+    weights[:, -1] = _PRISTINE_WEIGHT
+    values, weights = raw[:, rows].ravel(), weights[:, rows].ravel()
+    scored = np.isfinite(values)
+    if scored.mean() < 0.9:
+        raise ArithmeticError(f"annotator {name!r} failed on {np.sum(~scored)} of {len(values)} pictures")
+    annotator = ANNOTATORS[name]
+    direction = 1 if annotator.higher_is_better else -1
+    best = (annotator.raw_range[1] if direction == 1 else annotator.raw_range[0]) if annotator.needs_reference else np.inf
+    knots, score = fit_monotone(values[scored], targets[scored], weights[scored], direction, best)
+    params = {"raw": [float(f"{x:.6g}") for x in knots], "score": [round(float(y), 4) for y in score]}
+    return Calibration(annotator.version, "piecewise_linear", params, direction, fitted_on, int(scored.sum()))
+
+
+def cell_srcc(scores: np.ndarray) -> tuple[float, float]:
+    """Agreement with human cell means.
+
+    Args:
+        scores (`np.ndarray` of shape `[P, 126]`): 1 best; NaN is left out.
+
+    Returns:
+        `tuple`: Spearman correlation of the means over photos with the human means, over the 110 fitted cells and over the
+        15 held-out cells.
+    """
+    means, humans, fitted = np.nanmean(scores, axis=0)[:-1], cell_targets()[:-1], fitted_rows()[:-1]
+    return spearmanr(means[fitted], humans[fitted])[0], spearmanr(means[~fitted], humans[~fitted])[0]
+
+
+def available_image_annotators() -> list[str]:
+    """Image annotators whose packages and files are there."""
+    names = []
+    for name in ANNOTATORS:
+        try:
+            if get_annotator(name).modality == "image":
+                names.append(name)
+        except MissingPackageError as error:
+            logger.warning("left out: %s", error)
+    return names
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: scores, fits, reports, writes."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--photos", required=True, help="folder with undistorted photos")
+    parser.add_argument("--output", default=str(DEFAULT_CALIBRATION), help="calibration file to write")
+    parser.add_argument("--count", type=int, default=30, help="photos to use")
+    parser.add_argument("--annotators", nargs="+", help="names; by default all that are available")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--scores", help="also save the raw scores as .npz")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+
+    names = arguments.annotators or available_image_annotators()
+    photos = choose_photos(arguments.photos, arguments.count)
+    raw = score_photos(photos, names, arguments.workers)
+    if arguments.scores:
+        np.savez_compressed(arguments.scores, raw=raw, names=names, photos=[name for name, _ in photos])
+    fitted_on = f"{len(photos)} photos of 512 x 384 x 22 KADID-10k types x 5 levels against mean human scores"
+    calibrations = {}
+    for index, name in enumerate(names):
+        calibrations[name] = fit_annotator(name, raw[..., index], fitted_on)
+        fitted, held_out = cell_srcc(calibrations[name](raw[..., index]))
+        logger.info("%-16s SRCC with human cell means %.3f, held-out types %.3f", name, fitted, held_out)
+    save_calibrations(calibrations, Path(arguments.output))
+    logger.info("wrote %s", arguments.output)
+
+
+if __name__ == "__main__":
+    main()

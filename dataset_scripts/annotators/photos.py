@@ -1,0 +1,85 @@
+"""Chooses and prepares the undistorted photos that annotators are fitted and calibrated on."""
+
+import hashlib
+import logging
+from collections import defaultdict
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+logger = logging.getLogger(__name__)
+
+KADID_SIZE = (512, 384)
+"""Width and height of the pictures of KADID-10k, in pixels."""
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+_LEAST_SHRINKING = 1.2
+_LEAST_COLOUR = 4.0
+
+
+def list_photos(directory: str | Path) -> list[Path]:
+    """Picture files below a folder, so ordered that every beginning of the list is varied.
+
+    Files are grouped by their name up to the first `-` or `_` (its package, in the registry source), shuffled within a group
+    by a hash of the name, and taken from the groups in turn. The order depends on nothing but the names.
+
+    Raises:
+        ValueError: there is no picture.
+    """
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path in Path(directory).rglob("*"):
+        if path.suffix.lower() in _SUFFIXES:
+            groups[path.name.replace("_", "-").split("-")[0]].append(path)
+    if not groups:
+        raise ValueError(f"no pictures ({', '.join(sorted(_SUFFIXES))}) in {directory}")
+    for group in groups.values():
+        group.sort(key=lambda path: hashlib.sha256(path.name.encode()).hexdigest())
+    turns = zip_longest(*(groups[name] for name in sorted(groups)))
+    return [path for turn in turns for path in turn if path is not None]
+
+
+def prepare_photo(path: Path, size: tuple[int, int] = KADID_SIZE) -> np.ndarray | None:
+    """Cuts the middle of a photo to the shape of `size` and shrinks it, which also removes old compression.
+
+    Args:
+        path (`Path`): picture file.
+        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): width and height.
+
+    Returns:
+        `np.ndarray` of shape `[H, W, 3]`, uint8, or `None` where the photo is less than 1.2 times as large or has no
+        colour.
+    """
+    with Image.open(path) as file:
+        picture = ImageOps.exif_transpose(file).convert("RGB")
+    if min(picture.width / size[0], picture.height / size[1]) < _LEAST_SHRINKING:
+        return None
+    pixels = np.asarray(ImageOps.fit(picture, size, Image.Resampling.LANCZOS))
+    signed = pixels.astype(np.int16)
+    if np.abs(signed[..., 0] - signed[..., 1]).mean() + np.abs(signed[..., 2] - signed[..., 1]).mean() < _LEAST_COLOUR:
+        return None
+    return pixels
+
+
+def choose_photos(
+    directory: str | Path, count: int, skip: int = 0, size: tuple[int, int] = KADID_SIZE
+) -> list[tuple[str, np.ndarray]]:
+    """The first `count` usable photos of [`list_photos`] after the first `skip` usable ones.
+
+    Returns:
+        `list`: pairs of file name and RGB uint8 `[H, W, 3]`; fewer where the folder has fewer.
+    """
+    chosen: list[tuple[str, np.ndarray]] = []
+    usable = 0
+    for path in list_photos(directory):
+        if len(chosen) == count:
+            break
+        pixels = prepare_photo(path, size)
+        if pixels is None:
+            logger.info("left out %s: too small or without colour", path.name)
+            continue
+        usable += 1
+        if usable > skip:
+            chosen.append((path.name, pixels))
+    return chosen

@@ -1,0 +1,62 @@
+"""VITAL: scores the quality of images and videos.
+
+Names are imported when they are first used, so `import modeling_vital` costs nothing and does not load torch.
+
+Example:
+    >>> from modeling_vital import VitalForConditionalGeneration, zoo
+    >>> model = VitalForConditionalGeneration.from_pretrained(zoo.resolve("vital-tiny"))
+    >>> model.score(["photo.jpg", "clip.mp4"])
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ._version import __version__
+
+
+if TYPE_CHECKING:
+    from . import zoo
+    from .configuration_vital import VitalConfig
+    from .image_processing_vital import VitalImageProcessor
+    from .media_vital import MediaError, load_media
+    from .modeling_vital import VitalForConditionalGeneration, VitalModel
+    from .outputs_vital import QualityScore
+    from .processing_vital import VitalProcessor
+
+_MODULE_OF = {
+    "MediaError": "media_vital",
+    "QualityScore": "outputs_vital",
+    "VitalConfig": "configuration_vital",
+    "VitalForConditionalGeneration": "modeling_vital",
+    "VitalImageProcessor": "image_processing_vital",
+    "VitalModel": "modeling_vital",
+    "VitalProcessor": "processing_vital",
+    "load_media": "media_vital",
+}
+
+__all__ = [
+    "MediaError",
+    "QualityScore",
+    "VitalConfig",
+    "VitalForConditionalGeneration",
+    "VitalImageProcessor",
+    "VitalModel",
+    "VitalProcessor",
+    "__version__",
+    "load_media",
+    "zoo",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "zoo":
+        return import_module(".zoo", __name__)
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,67 @@
+"""Entry point of the command `vital`."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from . import score
+from .errors import UsageError
+
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, what a shell reports of a program stopped by Ctrl-C
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports of a program whose reader went away
+
+logger = logging.getLogger("modeling_vital")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `vital` with every subcommand; `args.run` is the function that does the work."""
+    parser = argparse.ArgumentParser(prog="vital", description="Quality of images and videos.")
+    parser.add_argument("--version", action="version", version=f"vital {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    score.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `vital`.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): the arguments after the program's name; those of the process by default.
+
+    Returns:
+        `int`: the exit code. 0: all well. 1: some files failed. 2: wrong use. 130: stopped by Ctrl-C. 141: the reader
+        of stdout went away.
+    """
+    parser = build_parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:  # argparse has printed its help or its complaint
+        return int(stop.code or 0)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("vital: %(message)s"))
+    logger.addHandler(handler)
+    try:
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
+    except UsageError as error:
+        logger.error("%s", error)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        logger.error("interrupted; what was scored so far is on stdout")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more on its way out, and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    finally:
+        logger.removeHandler(handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""The checkpoints that come with the package, by name."""
+
+import re
+from pathlib import Path
+
+
+EMBEDDED = ("vital-tiny",)
+"""Names of the checkpoints inside the package; the first is the default of the command line."""
+
+DEFAULT_MODEL = EMBEDDED[0]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def resolve(name: str) -> str:
+    """What `from_pretrained` takes for a model name.
+
+    Args:
+        name (`str`): name of an embedded checkpoint, a local checkpoint folder, or a Hub id such as `"org/vital-8b"`.
+
+    Returns:
+        `str`: the folder of the checkpoint, or the Hub id.
+
+    Raises:
+        ValueError: if the name is none of these, listing the embedded names.
+    """
+    if name in EMBEDDED:
+        return str(Path(__file__).parent / name)
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise ValueError(f"The folder {name!r} holds no checkpoint: it has no config.json.")
+        return name
+    if _HUB_ID.fullmatch(name):
+        return name
+    raise ValueError(
+        f"Unknown model {name!r}. Give one of {', '.join(EMBEDDED)}, a checkpoint folder, or a Hub id like org/name."
+    )

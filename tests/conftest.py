@@ -1,0 +1,21 @@
+"""What every test runs under: no network, one thread, no caches of the user."""
+
+import os
+import tempfile
+
+
+# Read when the libraries are imported, so set before any of them is. One thread: more than there are cores is slower.
+_HF_HOME = tempfile.TemporaryDirectory(prefix="vital-tests-")
+os.environ.update(
+    OMP_NUM_THREADS="1",
+    TOKENIZERS_PARALLELISM="false",
+    HF_HOME=_HF_HOME.name,
+    GRADIO_ANALYTICS_ENABLED="False",
+    TRL_EXPERIMENTAL_SILENCE="1",
+)
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a run of the `network` tests sets it to 0
+
+import torch  # noqa: E402
+
+
+torch.set_num_threads(1)

@@ -1,0 +1,53 @@
+import math
+
+import pytest
+import torch
+
+from modeling_vital.levels_vital import (
+    LEVEL_VALUES,
+    LEVEL_WORDS,
+    RELEASED_LEVEL_VALUES,
+    expected_score,
+    level_of,
+    level_token_ids,
+    preference_probability,
+    score_std,
+)
+from training.tiny_model import build_tokenizer
+
+
+def test_expectation_and_std_by_hand():
+    probs = torch.tensor([[0.5, 0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
+    assert expected_score(probs).tolist() == pytest.approx([0.8, 0.5])
+    assert score_std(probs).tolist() == pytest.approx([0.1, 0.0])
+
+
+def test_released_values_are_an_affine_change_of_ours():
+    assert RELEASED_LEVEL_VALUES == pytest.approx([v + 0.1 for v in LEVEL_VALUES])
+
+
+@pytest.mark.parametrize(
+    ("score", "word"), [(0.95, "high"), (0.62, "good"), (0.41, "fair"), (0.39, "poor"), (0.0, "low")]
+)
+def test_level_of_a_score_is_its_bin(score, word):
+    assert level_of(score) == word
+
+
+def test_preference_by_hand():
+    assert preference_probability(0.7, 0.3, 0.2, 0.4) == pytest.approx(0.8413447, abs=1e-6)  # one standard deviation
+    assert preference_probability(0.4, 0.0, 0.4, 0.0) == 0.5
+    tensor = preference_probability(*(torch.tensor(x) for x in (0.7, 0.3, 0.2, 0.4)))
+    assert tensor.item() == pytest.approx(0.5 * (1 + math.erf(1 / math.sqrt(2))), abs=1e-6)
+
+
+def test_level_words_are_single_distinct_tokens():
+    tokenizer = build_tokenizer(800)
+    ids = level_token_ids(tokenizer)
+    assert [tokenizer.decode([i]) for i in ids] == [f" {word}" for word in LEVEL_WORDS]
+
+
+def test_a_word_of_several_tokens_is_refused_by_name():
+    with pytest.raises(ValueError, match="incomprehensible"):
+        level_token_ids(build_tokenizer(800), ["high", "incomprehensible"])
+    with pytest.raises(ValueError, match="share"):
+        level_token_ids(build_tokenizer(800), ["high", "high"])

@@ -1,0 +1,69 @@
+"""A checkpoint folder must work where `modeling_vital` is not installed, with nothing cached and no network."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests.fixtures.tiny_models import tiny_model
+
+
+SCRIPT = """
+    import json, sys
+    from PIL import Image
+    from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+    try:
+        import modeling_vital
+    except ImportError:
+        pass
+    else:
+        sys.exit("modeling_vital is importable: this proves nothing")
+    folder, picture = sys.argv[1:]
+    model = AutoModel.from_pretrained(folder, trust_remote_code=True)
+    other = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    inputs = processor.score_inputs([Image.open(picture)])
+    print(json.dumps({
+        "config": AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type,
+        "score": model.score([picture])[0].score,
+        "other": other.score([picture])[0].score,
+        "logits": other.level_logits(**inputs).tolist()[0],
+    }))
+"""
+
+
+@pytest.mark.parametrize("vision", ["internvl", "resnet"])
+def test_checkpoint_scores_without_the_package(vision, tmp_path):
+    from PIL import Image
+
+    model = tiny_model(vision)
+    folder, picture = tmp_path / "a checkpoint", tmp_path / "a picture.png"
+    model.save_pretrained(folder)
+    Image.radial_gradient("L").convert("RGB").save(picture)
+    expected = model.score([picture])[0].score
+
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PYTHON", "TRANSFORMERS"))}
+    environment |= {"HF_HOME": str(tmp_path / "empty cache"), "HF_HUB_OFFLINE": "1"}
+    # -I: no current folder, no PYTHONPATH; -S would lose the dependencies. An editable install is kept out below.
+    blocker = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in type(f).__module__ + getattr(f, '__name__', '')]\n"
+    blocker += "sys.path = [p for p in sys.path if not p.endswith(('main', 'modeling_vital'))]\n"
+    script.write_text(blocker + script.read_text())
+    run = subprocess.run(
+        [sys.executable, "-I", str(script), str(folder), str(picture)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout.strip().splitlines()[-1])
+    assert result["config"] == "vital"
+    assert result["score"] == pytest.approx(expected, abs=1e-6)
+    assert result["other"] == pytest.approx(expected, abs=1e-6)
+    assert len(result["logits"]) == 5

@@ -1,0 +1,1 @@
+"""Training of VITAL: what makes the weights. Run from a checkout; not part of the wheel."""

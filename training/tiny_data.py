@@ -1,0 +1,326 @@
+"""Training groups for `vital-tiny`, made on the fly: one original, a few distorted copies, machine opinions, PMOD.
+
+A group is a region of one photo (or a stretch of one clip) and `variants_per_group` versions of it. Every version is seen by the
+machine annotators, whose opinions become its PMOD target. Group `i` depends on `(seed, i)` alone, so a run can be resumed at any
+step and two workers never see the same group.
+"""
+
+import csv
+import hashlib
+import logging
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
+from dataset_scripts.distortions import DISTORTIONS, distort_clip, distort_image, tag
+from dataset_scripts.pmod import pmod
+from modeling_vital.media_vital import MediaError, load_media
+from modeling_vital.processing_vital import PreparedMedia, VitalProcessor
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class DataConfig:
+    """How training groups are made. Unknown keys in a recipe are errors.
+
+    Attributes:
+        image_annotators (`list[str]`): annotators of pictures, at least three that differ in kind.
+        clip_annotators (`list[str]`): annotators of clips.
+        held_out_distortions (`list[str]`): image distortions never trained on.
+        clip_distortions (`list[str]`): distortions only clips can have.
+        test_share (`float`): share of originals kept for testing, chosen by a hash of `content_id`.
+        variants_per_group (`int`): versions of one original.
+        clip_share (`float`): share of groups that are clips.
+        chain_share (`float`): share of distorted versions that get two distortions, one after the other.
+        photo_long_side (`int`): photos are kept at most this long, in pixels.
+        clip_long_side (`int`): likewise clips.
+        clip_frames (`list[int]`): least and most frames of a clip group.
+        grids (`list[list[int]]`): columns, rows and weight of region shapes, in tiles.
+    """
+
+    image_annotators: list[str] = field(default_factory=list)
+    clip_annotators: list[str] = field(default_factory=list)
+    held_out_distortions: list[str] = field(default_factory=list)
+    clip_distortions: list[str] = field(default_factory=list)
+    test_share: float = 0.2
+    variants_per_group: int = 4
+    clip_share: float = 0.15
+    chain_share: float = 0.1
+    photo_long_side: int = 1280
+    clip_long_side: int = 480
+    clip_frames: list[int] = field(default_factory=lambda: [20, 32])
+    grids: list[list[int]] = field(
+        default_factory=lambda: [[1, 1, 35], [2, 1, 10], [1, 2, 10], [2, 2, 30], [3, 2, 8], [4, 3, 7]]
+    )
+
+    def image_distortions(self) -> list[str]:
+        """Names of the image distortions that are trained on."""
+        return [n for n, d in DISTORTIONS.items() if d.modality == "image" and n not in self.held_out_distortions]
+
+
+@dataclass
+class Variant:
+    """One version of an original.
+
+    Attributes:
+        media (`PreparedMedia`): model input.
+        target (`torch.FloatTensor` of shape `(5,)`): PMOD, best level first.
+        mean (`float`): PMOD mean in [0, 1].
+        tag (`str` or `None`): distortion in words, `"none"` for the original, `None` where one phrase cannot say it.
+    """
+
+    media: PreparedMedia
+    target: torch.Tensor
+    mean: float
+    tag: str | None
+
+
+@dataclass
+class Originals:
+    """Photos and clips in memory, by content id.
+
+    Attributes:
+        photos (`dict[str, np.ndarray]`): uint8 `[H, W, 3]` RGB.
+        clips (`dict[str, np.ndarray]`): uint8 `[T, H, W, 3]` RGB.
+    """
+
+    photos: dict[str, np.ndarray]
+    clips: dict[str, np.ndarray]
+
+
+def is_test(content_id: str, test_share: float) -> bool:
+    """Whether an original belongs to the test split: by hash, so that it never depends on what else is there."""
+    return int(hashlib.sha256(content_id.encode()).hexdigest()[:8], 16) / 2**32 < test_share
+
+
+def load_originals(folder: Path, config: DataConfig, split: str, max_frames: int = 96) -> Originals:
+    """Reads the photos and clips of one split that `dataset_scripts.sources.registry` fetched.
+
+    Args:
+        folder (`Path`): with `manifest.csv`.
+        config (`DataConfig`): sizes and share.
+        split (`str`): `"train"` or `"test"`. Items the manifest marks as examples are in neither.
+        max_frames (`int`, *optional*, defaults to 96): frames kept of each clip, from its middle.
+    """
+    originals = Originals({}, {})
+    with open(Path(folder) / "manifest.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in tqdm(rows, desc=f"reading {split} originals", unit="item"):
+        content_id = row["content_id"]
+        if row.get("split") == "example" or is_test(content_id, config.test_share) != (split == "test"):
+            continue
+        try:
+            item = _read_original(Path(folder) / row["path"], config, max_frames)
+        except MediaError as error:
+            logger.warning("%s is left out: %s", content_id, error)
+            continue
+        if item.ndim == 4:
+            originals.clips[content_id] = item
+        elif min(item.shape[:2]) >= 160:
+            originals.photos[content_id] = item
+    return originals
+
+
+def _read_original(path: Path, config: DataConfig, max_frames: int) -> np.ndarray:
+    media = load_media(path)
+    if isinstance(media, Image.Image):
+        media.thumbnail((config.photo_long_side, config.photo_long_side), Image.Resampling.LANCZOS, reducing_gap=3)
+        return np.asarray(media)
+    first = max(0, (media.num_frames - max_frames) // 2)
+    frames = media.get_frames(range(first, min(first + max_frames, media.num_frames)))
+    scale = min(1.0, config.clip_long_side / max(frames.shape[1:3]))
+    size = (round(frames.shape[2] * scale), round(frames.shape[1] * scale))
+    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
+
+
+class TinyGroups(Dataset):
+    """Groups of variants, made when asked for.
+
+    Args:
+        originals (`Originals`): of the training split.
+        processor (`VitalProcessor`): of the model to be trained.
+        config (`DataConfig`): what is made.
+        seed (`int`): with the index it decides everything.
+        length (`int`): number of groups.
+    """
+
+    def __init__(self, originals: Originals, processor: VitalProcessor, config: DataConfig, seed: int, length: int):
+        self.originals = originals
+        self.processor = processor
+        self.config = config
+        self.seed = seed
+        self.length = length
+        self.photo_ids = sorted(originals.photos)
+        self.clip_ids = sorted(originals.clips)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> list[Variant]:
+        """The group `index`."""
+        rng = np.random.default_rng((self.seed, index))
+        if rng.random() < self.config.clip_share:
+            return self._clip_group(rng)
+        return self._image_group(rng)
+
+    def _image_group(self, rng: np.random.Generator) -> list[Variant]:
+        cols, rows = self._grid(rng)
+        original = cut_region(self.originals.photos[rng.choice(self.photo_ids)], cols, rows, self.tile_size, rng)
+        names = self.config.image_distortions()
+        variants = []
+        for steps in self._plan(names, rng):
+            picture = original
+            for name, severity in steps:
+                picture = distort_image(picture, name, severity, rng)
+            opinions = annotate_image(picture, original, self.config.image_annotators)
+            variants.append(self._variant(Image.fromarray(picture), opinions, steps))
+        return variants
+
+    def _clip_group(self, rng: np.random.Generator) -> list[Variant]:
+        num_frames = int(rng.integers(*self.config.clip_frames, endpoint=True))
+        if self.clip_ids and rng.random() < 0.5:
+            original = cut_clip(self.originals.clips[rng.choice(self.clip_ids)], num_frames, rng)
+        else:
+            original = pan_and_zoom(self.originals.photos[rng.choice(self.photo_ids)], num_frames, rng)
+        names = self.config.clip_distortions
+        if rng.random() < 0.3:
+            names = self.config.image_distortions()
+        variants = []
+        for steps in self._plan(names, rng, chains=False):
+            frames = original
+            for name, severity in steps:
+                frames = distort_clip(frames, name, severity, rng)
+            opinions = annotate_clip(frames, original, self.config.clip_annotators)
+            variants.append(self._variant(frames, opinions, steps))
+        return variants
+
+    @property
+    def tile_size(self) -> int:
+        """Side of a tile in pixels."""
+        return self.processor.image_processor.tile_size
+
+    def _grid(self, rng: np.random.Generator) -> tuple[int, int]:
+        weights = np.array([weight for *_, weight in self.config.grids], dtype=float)
+        cols, rows, _ = self.config.grids[rng.choice(len(weights), p=weights / weights.sum())]
+        return cols, rows
+
+    def _plan(self, names: list[str], rng: np.random.Generator, chains: bool = True) -> list[list[tuple[str, int]]]:
+        """What happens to each version: a list of (distortion, severity) steps, empty for the original."""
+        count = self.config.variants_per_group
+        kind = rng.random()
+        if kind < 0.35:  # a ladder: one distortion, rising severity
+            name = rng.choice(names)
+            severities = sorted(rng.choice(np.arange(1, 6), size=count - 1, replace=False))
+            return [[], *([(name, int(s))] for s in severities)]
+        plan = [] if kind > 0.8 else [[]]
+        while len(plan) < count:
+            steps = [(str(rng.choice(names)), int(rng.integers(1, 6)))]
+            if chains and rng.random() < self.config.chain_share:
+                steps.append((str(rng.choice(names)), int(rng.integers(1, 6))))
+            plan.append(steps)
+        return plan
+
+    def _variant(self, item, opinions: dict[str, float], steps: list[tuple[str, int]]) -> Variant:
+        target = pmod(np.array([list(opinions.values())]))
+        words = "none" if not steps else tag(*steps[0]) if len(steps) == 1 else None
+        probs = torch.from_numpy(np.asarray(target.level_probs[0], dtype=np.float32))
+        return Variant(self.processor.prepare(item), probs, float(target.mean[0]), words)
+
+
+def cut_region(photo: np.ndarray, cols: int, rows: int, tile_size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random region of a photo, shrunk by a random factor, about `cols` x `rows` tiles large, perhaps mirrored.
+
+    Args:
+        photo (`np.ndarray`): uint8 `[H, W, 3]`.
+        cols, rows (`int`): size asked for in tiles; smaller if the photo has not so many pixels.
+        tile_size (`int`): side of a tile in pixels.
+        rng (`np.random.Generator`): source of chance.
+
+    Returns:
+        `np.ndarray`: uint8 `[h, w, 3]`, never larger than the pixels it came from.
+    """
+    height, width = photo.shape[:2]
+    stretch = rng.uniform(0.8, 1.25) * tile_size
+    out_w, out_h = cols * stretch, rows * stretch
+    least = max(out_w / width, out_h / height)  # scale at which the region covers the whole photo one way
+    if least > 1:
+        out_w, out_h, least = out_w / least, out_h / least, 1.0
+    scale = rng.uniform(least, max(least, min(1.0, 2.5 * least, 0.85)))
+    crop_w, crop_h = min(width, int(out_w / scale)), min(height, int(out_h / scale))
+    x, y = int(rng.integers(0, width - crop_w + 1)), int(rng.integers(0, height - crop_h + 1))
+    region = photo[y : y + crop_h, x : x + crop_w]
+    if rng.random() < 0.5:
+        region = region[:, ::-1]
+    return cv2.resize(np.ascontiguousarray(region), (int(out_w), int(out_h)), interpolation=cv2.INTER_AREA)
+
+
+def cut_clip(clip: np.ndarray, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """A random stretch of `num_frames` frames of a clip, a random part of the picture, perhaps mirrored.
+
+    Args:
+        clip (`np.ndarray`): uint8 `[T, H, W, 3]`; played forward and backward if shorter than `num_frames`.
+
+    Returns:
+        `np.ndarray`: uint8 `[num_frames, h, w, 3]`.
+    """
+    while len(clip) < num_frames:
+        clip = np.concatenate([clip, clip[::-1][1:]])
+    start = int(rng.integers(0, len(clip) - num_frames + 1))
+    _, height, width, _ = clip.shape
+    share = rng.uniform(0.6, 1.0)
+    h, w = int(height * share), int(width * share)
+    y, x = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
+    cut = clip[start : start + num_frames, y : y + h, x : x + w]
+    return np.ascontiguousarray(cut[:, :, ::-1] if rng.random() < 0.5 else cut)
+
+
+def pan_and_zoom(photo: np.ndarray, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """A camera move over a photo: a smooth pan with a slight zoom.
+
+    Args:
+        photo (`np.ndarray`): uint8 `[H, W, 3]`.
+        num_frames (`int`): frames to make.
+        rng (`np.random.Generator`): source of chance.
+
+    Returns:
+        `np.ndarray`: uint8 `[num_frames, h, w, 3]`, 16:9 or 4:3, 256 to 384 pixels wide.
+    """
+    out_w = int(rng.integers(256, 385))
+    out_h = int(out_w * (9 / 16 if rng.random() < 0.5 else 3 / 4))
+    largest = min(photo.shape[1] / out_w, photo.shape[0] / out_h)  # photo pixels a frame pixel at most
+    scale = rng.uniform(0.5, 0.8, size=2)
+    if largest > 1.3:  # shrink first, so that the moving samples do not alias
+        size = (round(photo.shape[1] * 1.3 / largest), round(photo.shape[0] * 1.3 / largest))
+        photo, largest = cv2.resize(photo, size, interpolation=cv2.INTER_AREA), 1.3
+    scale *= largest
+    height, width = photo.shape[:2]
+    room = np.maximum(0, np.array([width, height]) - np.array([out_w, out_h]) * scale.max() - 1)
+    speed = rng.uniform(1, 6) * num_frames * scale.mean()  # 1 to 6 frame pixels a frame
+    angle = rng.uniform(0, 2 * np.pi)
+    move = np.clip(speed * np.array([np.cos(angle), np.sin(angle)]), -room, room)
+    start = np.maximum(0, -move) + rng.random(2) * (room - np.abs(move))
+    frames = []
+    for t in np.linspace(0, 1, num_frames):
+        s = scale[0] + (scale[1] - scale[0]) * t
+        x, y = start + move * t
+        matrix = np.array([[s, 0, x], [0, s, y]], dtype=np.float64)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        frames.append(cv2.warpAffine(photo, matrix, (out_w, out_h), flags=flags, borderMode=cv2.BORDER_REFLECT_101))
+    return np.stack(frames)
+
+
+def seed_worker(worker_id: int) -> None:
+    """Keeps a data worker to one thread: its processes are the parallelism."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    random.seed(worker_id)

@@ -1,0 +1,116 @@
+"""The shape of `vital-tiny`: its tokenizer, its encoders and its decoder, with random weights."""
+
+import ast
+import pkgutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, ResNetConfig
+
+from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, tag
+from modeling_vital.configuration_vital import VitalConfig, VitalMotionConfig
+from modeling_vital.image_processing_vital import VitalImageProcessor
+from modeling_vital.levels_vital import LEVEL_WORDS, level_token_ids
+from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.processing_vital import DEFAULT_ANSWER_PREFIXES, VitalProcessor
+
+
+TAG_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}
+"""What stands before a distortion tag, for each modality."""
+
+
+@dataclass
+class ModelConfig:
+    """Shape of the model. Sizes in pixels, channels and tokens.
+
+    Attributes:
+        vision (`dict`): fields of a `ResNetConfig`.
+        motion (`dict`): fields of a `VitalMotionConfig`.
+        decoder (`dict`): fields of a `Qwen2Config`.
+        tile_size (`int`): side of a tile.
+        max_tiles (`int`): tiles of a picture at most.
+        max_tiles_per_frame (`int`): tiles of a key frame at most.
+        downsample_ratio (`float`): pixel-unshuffle factor.
+        vocab_size (`int`): size of the tokenizer's vocabulary.
+        frame_sampling (`dict`): fields of `FrameSampling`.
+    """
+
+    vision: dict
+    motion: dict
+    decoder: dict
+    tile_size: int = 192
+    max_tiles: int = 12
+    max_tiles_per_frame: int = 4
+    downsample_ratio: float = 0.5
+    vocab_size: int = 2048
+    frame_sampling: dict = field(default_factory=dict)
+
+
+def build_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
+    """A small byte-level BPE tokenizer with the level words, distortions and severities as whole words.
+
+    Its general English comes from the docstrings of Python's standard library, which every machine has.
+    """
+    phrases = [f"{prefix} {word}." for prefix in DEFAULT_ANSWER_PREFIXES.values() for word in LEVEL_WORDS]
+    for name in DISTORTIONS:
+        phrases += [f"{TAG_PREFIXES['image']} {tag(name, s)}." for s in range(1, len(SEVERITY_WORDS) + 1)]
+    phrases += [
+        f"{TAG_PREFIXES['video']} none.",
+        "Frame-1: Frame-2: Frame-3: Motion Feature: ",
+        "user\n",
+        "assistant\n",
+    ]
+    docs = []
+    for module in pkgutil.iter_modules():
+        if module.name in sys.stdlib_module_names and not module.name.startswith("_"):
+            spec = module.module_finder.find_spec(module.name)
+            if spec and spec.origin and spec.origin.endswith(".py"):
+                docs.append(ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<quad>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator([*phrases * 50, *docs], trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="right"
+    )
+    fast.add_special_tokens({"additional_special_tokens": special[3:]})
+    level_token_ids(fast)
+    return fast
+
+
+def build_model(config: ModelConfig, seed: int) -> VitalForConditionalGeneration:
+    """A model with random weights, its processor attached."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(config.vocab_size)
+    image_seq_length = round(config.tile_size / 32 * config.downsample_ratio) ** 2  # the encoder's stride is 32
+    motion = VitalMotionConfig(**config.motion)
+    processor = VitalProcessor(
+        VitalImageProcessor(tile_size=config.tile_size, max_tiles=config.max_tiles, tile_rule="native"),
+        tokenizer,
+        image_seq_length=image_seq_length,
+        motion_size=motion.image_size,
+        max_tiles_per_frame=config.max_tiles_per_frame,
+        frame_sampling=config.frame_sampling,
+    )
+    vital = VitalConfig(
+        vision_config=ResNetConfig(**config.vision),
+        motion_config=motion,
+        text_config=Qwen2Config(vocab_size=len(tokenizer), **config.decoder),
+        image_token_id=tokenizer.convert_tokens_to_ids(processor.image_token),
+        motion_token_id=tokenizer.convert_tokens_to_ids(processor.motion_token),
+        image_seq_length=image_seq_length,
+        downsample_ratio=config.downsample_ratio,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = VitalForConditionalGeneration(vital)
+    model.processor = processor
+    return model
