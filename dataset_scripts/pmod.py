@@ -1,7 +1,7 @@
 """PMOD, the proxy machine opinion distribution: several machine scores of one item -> a five-level target.
 
-Every annotator gives an item one score in [0, 1], higher is better. Their mean and spread stand for the mean and spread of human
-opinions; a normal distribution with these moments is cut into five levels (VITAL, arXiv 2511.17962).
+Every annotator gives an item one score in [0, 1], higher is better. Their mean and spread stand for the mean and
+spread of human opinions; a normal distribution with these moments is cut into five levels (VITAL, arXiv 2511.17962).
 
 Example:
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 
-from .media_vital import Clip, MediaError, describe_item, load_media, to_rgb
+from .media_vital import MediaError, describe_item, load_media
 
 
 TILE_RULES = ("native", "aspect_ratio", "area")
@@ -296,8 +296,8 @@ def _resize(picture: Image.Image, width: int, height: int, resample: int) -> Ima
 
 
 def _as_picture(item: Any) -> Image.Image:
-    media = to_rgb(item) if isinstance(item, Image.Image) else load_media(item)
-    if isinstance(media, Clip):
+    media = load_media(item)
+    if not isinstance(media, Image.Image):
         raise MediaError(f"{describe_item(item)} is a video, not a picture; choose frames and use preprocess_frames.")
     return media
 

@@ -1,11 +1,13 @@
 """Media in: whatever a user hands over becomes one RGB picture or one [`Clip`]; else a [`MediaError`] says why."""
 
 import bisect
+import contextlib
 import http.client
 import io
 import logging
 import math
 import re
+import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,7 +49,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         MediaError: if the picture cannot be decoded fully, or has no RGB form.
     """
-    try:
+    with _decoding(describe_item(image)):
         image.load()
         upright = _upright(image)
         if upright.mode.startswith("I"):
@@ -65,12 +67,21 @@ def to_rgb(image: Image.Image) -> Image.Image:
             profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
             return ImageCms.profileToProfile(upright, *profiles, outputMode="RGB")
         return upright.convert("RGB")
+
+
+@contextlib.contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Makes any error inside the block a `MediaError` that names the item."""
+    try:
+        yield
     except MediaError:
         raise
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"{name} is too large: {error}; shrink it.") from error
     # A damaged file makes Pillow raise almost any type: OSError, SyntaxError, struct.error, IndexError, zlib.error...
     except Exception as error:
         raise MediaError(
-            f"{describe_item(image)} cannot be decoded ({error}); it is damaged or cut short, get a whole copy of it."
+            f"{name} cannot be decoded ({error}); it is damaged or cut short, get a whole copy of it."
         ) from error
 
 
@@ -91,7 +102,7 @@ def _float_to_uint8(values: np.ndarray) -> np.ndarray:
 
 # --------------------------------------------------------------------------------------------------------- clips
 class Clip:
-    """A video whose frames are decoded when asked for. Built by [`load_media`].
+    """A video whose frames are decoded when asked for. Built by [`load_media`]. Use one from one thread at a time.
 
     Attributes:
         num_frames (`int`): frames that can be decoded, at least 1, whatever the container claims.
@@ -138,7 +149,9 @@ class Clip:
         """Like [`get_frames`] for indices in strictly rising order, one uint8 `[height, width, 3]` at a time."""
         wanted = [int(index) for index in indices]
         if wanted and (min(wanted) < 0 or max(wanted) >= self.num_frames):
-            raise IndexError(f"{self.name} has frames 0 to {self.num_frames - 1}, asked for {wanted}.")
+            raise IndexError(
+                f"{self.name} has frames 0 to {self.num_frames - 1}, asked for {min(wanted)} to {max(wanted)}."
+            )
         done = 0
         try:
             for frame in self._source.frames(wanted):
@@ -184,13 +197,21 @@ class _PillowSource(_ArraySource):
                 yield np.asarray(to_rgb(image))
 
 
+def _count_frames(image: Image.Image) -> int:
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception as error:  # See _decoding. More frames begin than are there to read; _play finds out how many.
+        logger.debug("%s does not count its frames: %s", describe_item(image), error)
+        return sys.maxsize
+
+
 def _play(image: Image.Image) -> Iterator[float]:
     """Goes through an animation frame by frame; yields how long each frame shows, in seconds."""
-    for index in range(image.n_frames):
+    for index in range(_count_frames(image)):
         try:
             image.seek(index)
             image.load()
-        except Exception as error:  # See to_rgb: a damaged file makes Pillow raise almost any type.
+        except Exception as error:  # See _decoding: a damaged file makes Pillow raise almost any type.
             if index == 0:
                 raise
             logger.warning("%s ends early, after %d frames (%s).", describe_item(image), index, error)
@@ -207,6 +228,9 @@ class _DecordSource:
         self.num_frames = len(self._reader)
         if self._reader.get_key_indices()[0] != 0:
             raise ValueError("it does not start with a key frame")
+        stamps_s = self._reader.get_frame_timestamp(list(range(self.num_frames)))[:, 0]
+        if stamps_s[0] < -60 or (np.diff(stamps_s) <= 0).any():  # Without sound time stamps it seeks to wrong frames.
+            raise ValueError("its time stamps are not in order")
         self.height, self.width = self._get([self.num_frames - 1]).shape[1:3]
         self.fps = self._reader.get_avg_fps()
 
@@ -237,9 +261,11 @@ class _AvSource:
         with self._av.open(_stream(file)) as container:
             stream = self._video_stream(container)
             self.fps = stream.average_rate or stream.guessed_rate
-            packets = [packet for packet in container.demux(stream) if packet.size]
-            stamps = [packet.pts for packet in packets]
-            self._keys = sorted(packet.pts for packet in packets if packet.is_keyframe and packet.pts is not None)
+            packets = [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size]
+            stamps = [stamp for stamp, _ in packets]
+            # Where to seek to. Other containers have no index, and may call every frame a key frame.
+            indexed = {"mp4", "matroska", "avi"} & set(container.format.name.split(","))
+            self._keys = sorted(stamp for stamp, is_key in packets if is_key and stamp is not None) if indexed else []
         self._stamped = None not in stamps and len(set(stamps)) == len(stamps)
         self._stamps = sorted(stamps) if self._stamped else []
         if not self._stamps or not self._has([0, len(stamps) - 1]):
@@ -411,7 +437,8 @@ def load_media(
         MediaError: if the item is missing, empty, unreadable, damaged, too large, or not a picture or video.
     """
     if isinstance(item, Image.Image):
-        return _from_pillow(item, item, describe_item(item), max_pixels)
+        with _decoding(describe_item(item)):
+            return _from_pillow(item, item, describe_item(item), max_pixels)
     if hasattr(item, "get_frames") and hasattr(item, "num_frames"):  # A Clip, perhaps of another copy of this module.
         return item
     name = describe_item(item)
@@ -476,29 +503,22 @@ def _from_file(file: str | bytes, name: str, max_pixels: int) -> Image.Image | C
         clip = _open_video(file, name, container)
         _check_size(clip.width, clip.height, name, max_pixels)
         return clip
-    try:
-        with Image.open(_stream(file)) as image:
-            return _from_pillow(image, file, name, max_pixels)
-    except UnidentifiedImageError as error:
-        hint = (
-            "HEIC needs `pip install pillow-heif` and its register_heif_opener()"
-            if head[4:8] == b"ftyp"
-            else ("give a PNG, JPEG, WebP, MP4, WebM or the like")
-        )
-        raise MediaError(f"{name} is not a picture or video this library knows; {hint}.") from error
-    except Image.DecompressionBombError as error:
-        raise MediaError(f"{name} is too large: {error}; shrink it.") from error
-    except MediaError:
-        raise
-    except Exception as error:  # See to_rgb: a damaged file makes Pillow raise almost any type.
-        raise MediaError(f"{name} cannot be decoded ({error}); it is damaged, get a whole copy of it.") from error
+    with _decoding(name):
+        try:
+            with Image.open(_stream(file)) as image:
+                return _from_pillow(image, file, name, max_pixels)
+        except UnidentifiedImageError as error:
+            hint = "give a PNG, JPEG, WebP, MP4, WebM or the like"
+            if head[4:8] == b"ftyp":
+                hint = "for HEIC, `pip install pillow-heif` and call its register_heif_opener()"
+            raise MediaError(f"{name} is not a picture or video this library knows; {hint}.") from error
 
 
 def _from_pillow(image: Image.Image, file: Any, name: str, max_pixels: int) -> Image.Image | Clip:
     _check_size(image.width, image.height, name, max_pixels)
     if image.format in _REFUSED_FORMATS:
         raise MediaError(f"{name} is {image.format}, a drawing and not a picture; convert it to PNG.")
-    if image.format not in _ANIMATED_FORMATS or getattr(image, "n_frames", 1) == 1:
+    if image.format not in _ANIMATED_FORMATS or _count_frames(image) == 1:
         return to_rgb(image)
     if isinstance(file, str | bytes):
         return Clip(_PillowSource(file), name)

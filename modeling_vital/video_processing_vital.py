@@ -205,7 +205,7 @@ def _motion_grid(num_frames: int, sampling: FrameSampling) -> np.ndarray:
 def _key_frames(num_frames: int, fps: float, grid: np.ndarray, sampling: FrameSampling) -> np.ndarray:
     interval = fps / sampling.key_frame_fps
     count = max(int(num_frames // interval), 1)
-    # np.round goes half to even, as the released code does; np.unique because a clip slower than key_frame_fps repeats.
+    # np.round goes half to even, as the released code does; a clip slower than key_frame_fps would repeat frames.
     keys = np.unique(np.round(interval * np.arange(count)).astype(np.int64))
     keys = keys[keys < num_frames]
     if sampling.key_frames_on_motion_grid:

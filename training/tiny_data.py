@@ -60,7 +60,7 @@ class DataConfig:
     clip_long_side: int = 480
     clip_frames: list[int] = field(default_factory=lambda: [20, 32])
     grids: list[list[int]] = field(
-        default_factory=lambda: [[1, 1, 35], [2, 1, 10], [1, 2, 10], [2, 2, 30], [3, 2, 8], [4, 3, 7]]
+        default_factory=lambda: [[1, 1, 45], [2, 1, 10], [1, 2, 10], [2, 2, 25], [3, 2, 6], [4, 3, 4]]
     )
 
     def image_distortions(self) -> list[str]:
@@ -112,6 +112,7 @@ def load_originals(folder: Path, config: DataConfig, split: str, max_frames: int
         split (`str`): `"train"` or `"test"`. Items the manifest marks as examples are in neither.
         max_frames (`int`, *optional*, defaults to 96): frames kept of each clip, from its middle.
     """
+    cv2.setNumThreads(0)  # before OpenCV starts threads of its own: data workers are forked, and would wait for them for ever
     originals = Originals({}, {})
     with open(Path(folder) / "manifest.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -322,5 +323,4 @@ def pan_and_zoom(photo: np.ndarray, num_frames: int, rng: np.random.Generator) -
 def seed_worker(worker_id: int) -> None:
     """Keeps a data worker to one thread: its processes are the parallelism."""
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
     random.seed(worker_id)

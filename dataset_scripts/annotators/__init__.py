@@ -25,6 +25,18 @@ _CLASSES = {
     "gmsd": "gmsd:GMSD",
     "mdsi": "mdsi:MDSI",
     "haarpsi": "haarpsi:HaarPSI",
+    "vsi": "vsi:VSI",
+    "naturalness": "naturalness:Naturalness",
+    "blockiness": "blockiness:Blockiness",
+    "sharpness_noise": "sharpness_noise:SharpnessNoise",
+    "brisque": "brisque:Brisque",
+    "frame_ssim": "temporal:FrameSSIM",
+    "frame_gmsd": "temporal:FrameGMSD",
+    "frame_mdsi": "temporal:FrameMDSI",
+    "frame_haarpsi": "temporal:FrameHaarPSI",
+    "temporal_gradient": "temporal:TemporalGradient",
+    "jerkiness": "temporal:Jerkiness",
+    "flicker": "temporal:Flicker",
 }
 
 

@@ -140,16 +140,16 @@ def linear_channels(image: np.ndarray, weights: Sequence[Sequence[float]]) -> np
 def viewing_factor(image: np.ndarray, least: int = 2) -> int:
     """How much a full-reference metric shrinks a picture first.
 
-    The metrics model a viewer who does not resolve single pixels; their authors shrink by `round(min(H, W) / 256)`, which
-    is 2 for the 512 x 384 pictures the human scores are from.
+    The metrics model a viewer who does not resolve single pixels; their authors shrink by `round(min(H, W) / 256)`,
+    which is 2 for the 512 x 384 pictures the human scores are from.
 
     Args:
         image (`np.ndarray` of shape `[H, W, ...]`): the picture.
         least (`int`, *optional*, defaults to 2): lower bound.
 
     Note:
-        The published factor is 1 for a 256 px crop of a 512 x 384 picture, though pixels are seen at the same distance.
-        With a lower bound of 2 a crop and its whole picture are scored alike.
+        The published factor is 1 for a 256 px crop of a 512 x 384 picture, though pixels are seen at the same
+        distance. With a lower bound of 2 a crop and its whole picture are scored alike.
     """
     return max(least, round(min(image.shape[:2]) / 256))
 

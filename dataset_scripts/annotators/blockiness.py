@@ -7,6 +7,7 @@ import numpy as np
 
 from dataset_scripts.annotators.base import Annotator, luma
 
+
 _BLOCK = 8
 _ALPHA, _BETA = -245.9, 261.9
 _GAMMA_B, _GAMMA_A, _GAMMA_Z = -0.0240, 0.0160, 0.0064
@@ -35,8 +36,8 @@ class Blockiness(Annotator):
     `-245.9 + 261.9 B^-.0240 A^.0160 Z^.0064`, each feature the mean of both directions.
 
     Note:
-        The 8 x 8 grid is taken to begin in the corner, so a crop must be taken before compression, not after. Features are
-        not allowed below .001 (the formula has no value at 0) and the score is cut to [-10, 20].
+        The 8 x 8 grid is taken to begin in the corner, so a crop must be taken before compression, not after.
+        Features are not allowed below .001 (the formula has no value at 0) and the score is cut to [-10, 20].
     """
 
     name = "blockiness"

@@ -13,7 +13,7 @@ Example:
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,7 +146,7 @@ def calibrate(name: str, raw: np.ndarray | float, calibrations: dict[str, Calibr
     return get_calibration(name, calibrations)(raw)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _cached_annotator(name: str) -> Annotator:
     return get_annotator(name)
 

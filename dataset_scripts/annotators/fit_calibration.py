@@ -2,11 +2,13 @@
 
     python -m dataset_scripts.annotators.fit_calibration --photos DIR --output FILE
 
-Photos are distorted by `dataset_scripts.distortions` (25 types x 5 severities). Each distorted photo has the mean human score
-of its (type, severity) cell in KADID-10k as its target, each undistorted one `PRISTINE_MOS`; the calibration is the monotone
-curve from the raw score to the target of least squared error, in effect the human score to expect at that raw score. All
-annotators so come to one scale, and one that says little stays near the middle. The held-out types are scored and reported
-but not fitted. Clip annotators have no human table: their curves are in `temporal.py` and are copied.
+Photos are distorted by `dataset_scripts.distortions` (25 types x 5 severities). Each distorted photo has the mean
+human score of its (type, severity) cell in KADID-10k as its target, each undistorted one `PRISTINE_MOS`; the
+calibration is the monotone curve from the raw score to the target of least squared error, in effect the human score
+to expect at that raw score. All annotators so come to one scale, and one that says little stays near the middle. The
+held-out types are scored and reported but not fitted. An identical picture is held at `PRISTINE_MOS` for annotators
+with a reference, though some of them cannot see colour. Annotators of frames take the curve of their image annotator;
+those that watch time have no human table, and take the curves set by hand in `temporal.py`.
 """
 
 import argparse
@@ -27,7 +29,9 @@ from dataset_scripts.annotators.base import MissingPackageError
 from dataset_scripts.annotators.calibration import DEFAULT_CALIBRATION, Calibration, save_calibrations
 from dataset_scripts.annotators.kadid import HELD_OUT_TYPES, PRISTINE_MOS, human_mos
 from dataset_scripts.annotators.photos import choose_photos
+from dataset_scripts.annotators.temporal import temporal_calibrations
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, distort_image
+
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ KNOTS = 12
 SEVERITIES = (1, 2, 3, 4, 5)
 CELLS = tuple((name, severity) for name in IMAGE_DISTORTIONS for severity in SEVERITIES)
 _PRISTINE_WEIGHT = 5.0
+_IDENTITY_WEIGHT = 1e4
 
 
 def score_photo(photo: np.ndarray, names: Sequence[str], seed: int) -> np.ndarray:
@@ -124,15 +129,15 @@ def fit_annotator(name: str, raw: np.ndarray, fitted_on: str) -> Calibration:
     """
     rows = fitted_rows()
     targets = np.broadcast_to(cell_targets(), raw.shape)[:, rows].ravel()
+    annotator = ANNOTATORS[name]
     weights = np.ones(raw.shape)
-    weights[:, -1] = _PRISTINE_WEIGHT
+    weights[:, -1] = _IDENTITY_WEIGHT if annotator.needs_reference else _PRISTINE_WEIGHT
     values, weights = raw[:, rows].ravel(), weights[:, rows].ravel()
     scored = np.isfinite(values)
     if scored.mean() < 0.9:
         raise ArithmeticError(f"annotator {name!r} failed on {np.sum(~scored)} of {len(values)} pictures")
-    annotator = ANNOTATORS[name]
     direction = 1 if annotator.higher_is_better else -1
-    best = (annotator.raw_range[1] if direction == 1 else annotator.raw_range[0]) if annotator.needs_reference else np.inf
+    best = annotator.raw_range[direction == 1] if annotator.needs_reference else np.inf
     knots, score = fit_monotone(values[scored], targets[scored], weights[scored], direction, best)
     params = {"raw": [float(f"{x:.6g}") for x in knots], "score": [round(float(y), 4) for y in score]}
     return Calibration(annotator.version, "piecewise_linear", params, direction, fitted_on, int(scored.sum()))
@@ -145,8 +150,8 @@ def cell_srcc(scores: np.ndarray) -> tuple[float, float]:
         scores (`np.ndarray` of shape `[P, 126]`): 1 best; NaN is left out.
 
     Returns:
-        `tuple`: Spearman correlation of the means over photos with the human means, over the 110 fitted cells and over the
-        15 held-out cells.
+        `tuple`: Spearman correlation of the means over photos with the human means, over the 110 fitted cells and
+        over the 15 held-out cells.
     """
     means, humans, fitted = np.nanmean(scores, axis=0)[:-1], cell_targets()[:-1], fitted_rows()[:-1]
     return spearmanr(means[fitted], humans[fitted])[0], spearmanr(means[~fitted], humans[~fitted])[0]
@@ -187,6 +192,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         calibrations[name] = fit_annotator(name, raw[..., index], fitted_on)
         fitted, held_out = cell_srcc(calibrations[name](raw[..., index]))
         logger.info("%-16s SRCC with human cell means %.3f, held-out types %.3f", name, fitted, held_out)
+    calibrations.update({f"frame_{name}": calibrations[name] for name in names if f"frame_{name}" in ANNOTATORS})
+    calibrations.update(temporal_calibrations())
     save_calibrations(calibrations, Path(arguments.output))
     logger.info("wrote %s", arguments.output)
 

@@ -14,6 +14,7 @@ import numpy as np
 from dataset_scripts.annotators.naturalness import PRISTINE_MODEL, fit_pristine
 from dataset_scripts.annotators.photos import choose_photos
 
+
 logger = logging.getLogger(__name__)
 
 

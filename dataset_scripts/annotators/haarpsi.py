@@ -50,8 +50,8 @@ def _logistic(x: np.ndarray) -> np.ndarray:
 class HaarPSI(Annotator):
     """HaarPSI with chroma, in [0, 1], 1 for an identical picture.
 
-    Coefficients of the two fine scales are compared, those of the coarse scale weigh the places; the weighted mean is taken
-    through a logistic of slope 4.2, undone, and squared.
+    Coefficients of the two fine scales are compared, those of the coarse scale weigh the places; the weighted mean is
+    taken through a logistic of slope 4.2, undone, and squared.
 
     Args:
         downsample (`int`, *optional*): shrink by this factor first; by default [`viewing_factor`].

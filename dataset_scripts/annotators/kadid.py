@@ -1,7 +1,7 @@
 """Mean human scores of KADID-10k by distortion type and level: the scale on which all annotators are calibrated.
 
-Lin, Hosu, Saupe: KADID-10k: a large-scale artificially distorted IQA database, QoMEX 2019. 81 pictures, 25 types, 5 levels,
-30 opinions each on a degradation scale 1 (very annoying) .. 5 (imperceptible). No picture is needed here.
+Lin, Hosu, Saupe: KADID-10k: a large-scale artificially distorted IQA database, QoMEX 2019. 81 pictures, 25 types, 5
+levels, 30 opinions each on a degradation scale 1 (very annoying) .. 5 (imperceptible). No picture is needed here.
 """
 
 import csv
@@ -28,8 +28,8 @@ def kadid_cells() -> dict[tuple[str, int], float]:
         `dict`: (name, severity 1..5) -> mos in [0, 1], higher is better; (score - 1) / 4 of the published scale.
 
     Note:
-        The levels of mean shift and contrast change in KADID-10k are not in the order of their strength (one level even
-        is the identity). Ours are, so their five means are sorted, best first.
+        The levels of mean shift and contrast change in KADID-10k are not in the order of their strength (one level
+        even is the identity). Ours are, so their five means are sorted, best first.
     """
     cells: dict[tuple[str, int], float] = {}
     with KADID_CELLS.open(newline="", encoding="utf-8") as file:

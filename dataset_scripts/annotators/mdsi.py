@@ -28,8 +28,8 @@ _POWER = 0.25
 def similarity_map(distorted: np.ndarray, original: np.ndarray) -> np.ndarray:
     """Gradient and chromaticity similarity of two pictures.
 
-    With GS(a, b, c) the similarity of gradient magnitudes, F = (R + D) / 2 the fused luma and CS the joint similarity of
-    H and M:  0.6 (GS(R, D, 140) + GS(D, F, 55) - GS(R, F, 55)) + 0.4 CS(550).
+    With GS(a, b, c) the similarity of gradient magnitudes, F = (R + D) / 2 the fused luma and CS the joint similarity
+    of H and M:  0.6 (GS(R, D, 140) + GS(D, F, 55) - GS(R, F, 55)) + 0.4 CS(550).
 
     Args:
         distorted (`np.ndarray` of shape `[H, W, 3]`, float32): RGB in [0, 255].
@@ -58,8 +58,8 @@ class MDSI(Annotator):
         downsample (`int`, *optional*): shrink by this factor first; by default [`viewing_factor`].
 
     Note:
-        The published code takes the complex root where the map is negative (opposite strong colours); we set such pixels
-        to 0.
+        The published code takes the complex root where the map is negative (opposite strong colours); we set such
+        pixels to 0.
     """
 
     name = "mdsi"

@@ -1,7 +1,8 @@
 """Naturalness: distance of a picture's local statistics from those of undistorted photos, after NIQE.
 
-Mittal, Soundararajan, Bovik: Making a completely blind image quality analyzer, IEEE SPL 2013; the statistics of colour and
-of contrast after Zhang, Zhang, Bovik: A feature-enriched completely blind image quality evaluator, IEEE TIP 2015.
+Mittal, Soundararajan, Bovik: Making a completely blind image quality analyzer, IEEE SPL 2013; the statistics of
+colour and of contrast after Zhang, Zhang, Bovik: A feature-enriched completely blind image quality evaluator, IEEE
+TIP 2015.
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ import numpy as np
 from scipy.special import gamma
 
 from dataset_scripts.annotators.base import Annotator, MissingPackageError, linear_channels, shrink
+
 
 PRISTINE_MODEL = Path(__file__).parent / "data" / "naturalness.npz"
 
@@ -96,14 +98,14 @@ def patch_features(image: np.ndarray, patch: int = PATCH) -> tuple[np.ndarray, n
         patch (`int`, *optional*, defaults to 32): side of a patch after halving the picture.
 
     Returns:
-        `tuple`: features `[P, 25]`, float64, and the mean local spread of luma (sharpness) of each patch `[P]`. Features:
-        of normalised luma at each of two scales 10 (shape and scale; shape, mean and two scales of the products with the
-        right and with the lower neighbour) and the log of the local spread; at the coarser scale the logs of the local
-        spread of two opponent colours and of the strength of colour.
+        `tuple`: features `[P, 25]`, float64, and the mean local spread of luma (sharpness) of each patch `[P]`.
+        Features: of normalised luma at each of two scales 10 (shape and scale; shape, mean and two scales of the
+        products with the right and with the lower neighbour) and the log of the local spread; at the coarser scale
+        the logs of the local spread of two opponent colours and of the strength of colour.
 
     Note:
-        NIQE also has the products with the diagonal neighbours. On the KADID types they did not help and cost a third of
-        the time.
+        NIQE also has the products with the diagonal neighbours. On the KADID types they did not help and cost a third
+        of the time.
     """
     channels = linear_channels(image, _OPPONENT)
     fine = np.ascontiguousarray(channels[..., 0])
@@ -120,8 +122,8 @@ def fit_pristine(photos: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Multivariate Gaussian of the patches of undistorted photos.
 
     Args:
-        photos (`Iterable[np.ndarray]`): RGB uint8 `[H, W, 3]`. Of each the patches at least half as sharp as its sharpest
-            are used.
+        photos (`Iterable[np.ndarray]`): RGB uint8 `[H, W, 3]`. Of each the patches at least half as sharp as its
+            sharpest are used.
 
     Returns:
         `tuple`: mean `[25]` and covariance `[25, 25]` (its diagonal raised by 1 %), float64.
@@ -147,8 +149,8 @@ class Naturalness(Annotator):
     """Distance of the patch statistics from the pristine model; 0 best, undistorted photos about 2 to 4.
 
     Args:
-        model (`str` or `Path`, *optional*): npz with `mean` and `covariance`; by default the one stored with the package,
-            fitted by `python -m dataset_scripts.annotators.fit_naturalness`.
+        model (`str` or `Path`, *optional*): npz with `mean` and `covariance`; by default the one stored with the
+            package, fitted by `python -m dataset_scripts.annotators.fit_naturalness`.
     """
 
     name = "naturalness"

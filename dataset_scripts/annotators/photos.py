@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+
 logger = logging.getLogger(__name__)
 
 KADID_SIZE = (512, 384)
@@ -22,8 +23,8 @@ _LEAST_COLOUR = 4.0
 def list_photos(directory: str | Path) -> list[Path]:
     """Picture files below a folder, so ordered that every beginning of the list is varied.
 
-    Files are grouped by their name up to the first `-` or `_` (its package, in the registry source), shuffled within a group
-    by a hash of the name, and taken from the groups in turn. The order depends on nothing but the names.
+    Files are grouped by their name up to the first `-` or `_` (its package, in the registry source), shuffled within
+    a group by a hash of the name, and taken from the groups in turn. The order depends on nothing but the names.
 
     Raises:
         ValueError: there is no picture.

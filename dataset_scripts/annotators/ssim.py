@@ -1,6 +1,7 @@
 """SSIM on luma.
 
-Wang, Bovik, Sheikh, Simoncelli: Image quality assessment: from error visibility to structural similarity, IEEE TIP 2004.
+Wang, Bovik, Sheikh, Simoncelli: Image quality assessment: from error visibility to structural similarity, IEEE TIP
+2004.
 """
 
 import cv2

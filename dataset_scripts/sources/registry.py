@@ -213,9 +213,7 @@ def _run_client(command: Sequence[str], folder: Path) -> None:
     """Run a package manager in `folder`, raising `OSError` with the end of its messages when it fails."""
     if shutil.which(command[0]) is None:
         raise OSError(f"{command[0]} is not installed on this machine")
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False
-    )
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False)
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise OSError(f"{command[0]} exited with {done.returncode}: {' '.join(lines[-2:])}")
@@ -397,7 +395,7 @@ def fetch(
     kinds: Sequence[str] = KINDS,
     workers: int = 2,
     allow_missing: bool = False,
-    items_csv: Path = ITEMS_CSV,
+    items_csv: Path | None = None,
 ) -> Path:
     """Fetch the listed photographs and clips; what is already there with the right content is not fetched again.
 
@@ -407,7 +405,7 @@ def fetch(
         kinds (`Sequence[str]`): Which of `image` and `video` to fetch.
         workers (`int`): Number of packages handled at once.
         allow_missing (`bool`): Log what could not be had instead of raising.
-        items_csv (`Path`): The list of items.
+        items_csv (`Path`, *optional*): Another list of items than `registry_items.csv` beside this file.
 
     Returns:
         `Path`: The manifest, which lists everything that is there (also from earlier calls).
@@ -416,7 +414,7 @@ def fetch(
         ValueError: If `packages` or `kinds` names something that the list does not have.
         RuntimeError: If an item could not be had; lists packages, items and reasons. All others were written.
     """
-    output_dir = Path(output_dir)
+    output_dir, items_csv = Path(output_dir), items_csv or ITEMS_CSV
     items = read_items(items_csv)
     unknown = (set(packages or ()) - {item.package for item in items}) | (set(kinds) - set(KINDS))
     if unknown:
@@ -448,7 +446,9 @@ def _report_problems(problems: dict[str, dict[str, str]], total: int, allow_miss
     """Log or raise what could not be had, by package."""
     missing = sum(map(len, problems.values()))
     lines = [
-        f"{package}: {name}: {reason}" for package, failed in sorted(problems.items()) for name, reason in failed.items()
+        f"{package}: {name}: {reason}"
+        for package, failed in sorted(problems.items())
+        for name, reason in failed.items()
     ]
     message = (
         f"{missing} of {total} items are missing, from {', '.join(sorted(problems))} (run `apt-get update` if it is "

@@ -41,8 +41,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="a file, whatever its suffix, or a folder, searched with its sub-folders for images and videos (by suffix, "
-        "hidden ones left out, links to folders not followed); a path that comes up twice is scored once",
+        help="a file, whatever its suffix, or a folder, searched with its sub-folders for images and videos (by "
+        "suffix, hidden ones left out, links to folders not followed); a path that comes up twice is scored once",
     )
     parser.add_argument(
         "--model", default="vital-tiny", help="a name of the zoo, a folder, or a Hub id (default: %(default)s)"

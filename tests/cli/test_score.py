@@ -1,13 +1,18 @@
 """`vital score`. A stand-in model tests what the command itself does; a real one tests that it all goes together."""
 
+import contextlib
+import fcntl
 import json
 import math
 import os
+import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import textwrap
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,7 +87,17 @@ def paths_of(*paths):
 
 # ---------------------------------------------------------------------------------------------------- which files
 def test_folder_is_searched_by_suffix_sorted_without_hidden_entries(tmp_path):
-    names = ["z.JPG", "b.mp4", "a.gif", "notes.txt", "noise", ".hidden.jpg", "sub/c.webp", "sub/.git/d.jpg", ".x/e.jpg"]
+    names = [
+        "z.JPG",
+        "b.mp4",
+        "a.gif",
+        "notes.txt",
+        "noise",
+        ".hidden.jpg",
+        "sub/c.webp",
+        "sub/.git/d.jpg",
+        ".x/e.jpg",
+    ]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -201,7 +216,14 @@ def test_table_stays_aligned_with_wide_and_combining_characters(stand_in, folder
     assert plain.startswith("a.jpg     0.500")
 
 
-HOSTILE = ["two\nlines.jpg", "clear\x1b[2J.jpg", "turned\u202egpj.jpg", "spaced  name.jpg", "été 😀.jpg", "raw\udce9.jpg"]
+HOSTILE = [
+    "two\nlines.jpg",
+    "clear\x1b[2J.jpg",
+    "turned\u202egpj.jpg",
+    "spaced  name.jpg",
+    "été 😀.jpg",
+    "raw\udce9.jpg",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -300,8 +322,8 @@ def test_messages_do_not_double_when_main_runs_twice(stand_in, folder, capsys):
 # ---------------------------------------------------------------------------------------------- a process of its own
 SLOW_MODEL = """
     import sys, time
+    from types import SimpleNamespace
     from modeling_vital.cli import main, score
-    from modeling_vital.outputs_vital import QualityScore
 
     class Slow:
         class config:
@@ -313,7 +335,8 @@ SLOW_MODEL = """
                 print("third batch", file=sys.stderr, flush=True)
                 time.sleep({sleep_s})
             probs = dict.fromkeys(self.config.level_words, 0.2)
-            return [QualityScore(0.5, 0.2, "fair", probs, "image") for _ in items]
+            result = SimpleNamespace(score=0.5, std=0.2, level="fair", level_probs=probs, modality="image")
+            return [result for _ in items]
 
     def load(source, device):
         print("loading", file=sys.stderr, flush=True)
@@ -335,7 +358,9 @@ def start(tmp_path):
         script = textwrap.dedent(SLOW_MODEL).replace("{load_s}", str(load_s)).replace("{sleep_s}", str(sleep_s))
         command = [sys.executable, "-c", script, "score", "--batch-size", "2", *options, *names]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(command, cwd=ROOT, text=True, **{**pipes, **kwargs})
+        # Buffered, as users run it: what is not flushed does not come out.
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        process = subprocess.Popen(command, cwd=ROOT, env=env, text=True, **{**pipes, **kwargs})
         started.append(process)
         return process
 
@@ -343,7 +368,7 @@ def start(tmp_path):
     for process in started:
         process.kill()
         process.wait()
-        for stream in (process.stdout, process.stderr):
+        for stream in filter(None, (process.stdout, process.stderr)):
             stream.close()
 
 
@@ -412,6 +437,20 @@ def test_progress_is_not_shown_off_a_terminal(start):
     assert err.split("\n") == ["loading", "third batch", ""]
 
 
+@pytest.mark.parametrize(("sleep_s", "shown"), [(2.5, True), (0, False)])
+def test_progress_is_shown_on_a_terminal_when_it_takes_long(start, sleep_s, shown):
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = start(sleep_s=sleep_s, stderr=end, stdout=subprocess.DEVNULL)
+    os.close(end)
+    text = b""
+    with contextlib.suppress(OSError), open(terminal, "rb", buffering=0) as reader:  # closed at the other end: EIO
+        while piece := reader.read(4096):
+            text += piece
+    assert process.wait(timeout=60) == 0
+    assert (b"file/s" in text) == shown
+
+
 def test_table_survives_a_stdout_that_has_no_such_letters(tmp_path):
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     (tmp_path / "日本").mkdir()
@@ -424,8 +463,9 @@ def test_table_survives_a_stdout_that_has_no_such_letters(tmp_path):
 def test_version_and_wrong_use_do_not_wait_for_torch():
     code = "import sys; from modeling_vital.cli.main import main; code = main(sys.argv[1:]); "
     code += "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules); sys.exit(code)"
+    start = [sys.executable, "-c", code]
     for argv, expected in [(["--version"], 0), (["score"], 2), (["score", "x", "--model", "no-such-model"], 2)]:
-        done = subprocess.run([sys.executable, "-c", code, *argv], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([*start, *argv], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == expected, done.stderr
 
 

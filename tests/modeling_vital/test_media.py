@@ -1,0 +1,583 @@
+"""Media in: every kind of item, every mode, every decoder, every way a file can be bad."""
+
+import http.server
+import io
+import struct
+import threading
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFile
+
+from modeling_vital import media_vital
+from modeling_vital.media_vital import Clip, MediaError, describe_item, load_media, to_rgb
+
+
+NUM_FRAMES, WIDTH, HEIGHT = 40, 96, 64
+
+
+def gray_level(index):
+    return 16 + 5 * index
+
+
+def write_video(path, num_frames=NUM_FRAMES, codec="libx264", fps=25, size=(WIDTH, HEIGHT), options=None):
+    """Frame i is gray at `gray_level(i)`, with a white square in the top left corner."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.codec_context.gop_size = 8
+        stream.codec_context.bit_rate = 4_000_000
+        for index in range(num_frames):
+            frame = np.full((size[1], size[0], 3), gray_level(index), dtype=np.uint8)
+            frame[:16, :16] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def cut_start(source, target, packets):
+    """A stream copy that does not begin with a key frame, as careless cutting tools make."""
+    av = pytest.importorskip("av")
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        stream = writer.add_stream_from_template(reader.streams.video[0])
+        for number, packet in enumerate(reader.demux(reader.streams.video[0])):
+            if packet.dts is not None and number >= packets:
+                packet.stream = stream
+                writer.mux(packet)
+    return target
+
+
+def rotate_clockwise(source, target):
+    """Writes the display matrix a phone held upright writes, over the one in the track header."""
+    data = bytearray(source.read_bytes())
+    matrix = data.find(b"tkhd") + 4 + 40
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+    target.write_bytes(data)
+    return target
+
+
+def shown_levels(frames):
+    return frames[:, -1, -1, 0].astype(int)
+
+
+@pytest.fixture(scope="module")
+def mp4(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "clip.mp4")
+
+
+@pytest.fixture(params=["decord", "av"])
+def one_decoder(request, monkeypatch):
+    """Runs a test with one decoder installed, then with the other."""
+    module = pytest.importorskip(request.param)
+    monkeypatch.setattr(media_vital, "_decoders", lambda: {request.param: module})
+    return request.param
+
+
+def animation(num_frames=5):
+    return [Image.new("RGB", (20, 10), (40 * index, 0, 255 - 40 * index)) for index in range(num_frames)]
+
+
+def picture():
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (12, 20, 3), dtype=np.uint8))
+
+
+# ---------------------------------------------------------------------------------------------------- to_rgb
+def rgba(mode, color):
+    return Image.new(mode, (2, 2), color)
+
+
+def palette_with_transparency():
+    image = Image.new("P", (2, 2), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30] + [0] * 762)
+    image.info["transparency"] = 1
+    return image
+
+
+@pytest.mark.parametrize(
+    "image, expected",
+    [
+        (rgba("RGB", (1, 2, 3)), (1, 2, 3)),
+        (rgba("L", 7), (7, 7, 7)),
+        (rgba("1", 1), (255, 255, 255)),
+        (rgba("RGBA", (255, 0, 0, 0)), (255, 255, 255)),
+        (rgba("RGBA", (255, 0, 0, 51)), (255, 204, 204)),
+        (rgba("LA", (0, 51)), (204, 204, 204)),
+        (palette_with_transparency(), (255, 255, 255)),
+        (rgba("CMYK", (0, 255, 255, 0)), (255, 0, 0)),
+        (rgba("YCbCr", (128, 128, 128)), (128, 128, 128)),
+        (rgba("HSV", (0, 255, 255)), (255, 0, 0)),
+        (rgba("LAB", (255, 128, 128)), (255, 255, 255)),
+        (rgba("I;16", 65535), (255, 255, 255)),
+        (rgba("I;16", 32768), (128, 128, 128)),
+        (rgba("I;16B", 257), (1, 1, 1)),
+        (rgba("I", 65535), (255, 255, 255)),
+        (rgba("I", 257 * 9), (9, 9, 9)),
+        (rgba("F", 0.2), (51, 51, 51)),
+        (rgba("F", 51.0), (51, 51, 51)),
+    ],
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else str(value),
+)
+def test_every_mode_becomes_rgb(image, expected):
+    before = (image.mode, image.tobytes())
+    result = to_rgb(image)
+    assert result.mode == "RGB"
+    assert result is not image
+    assert np.abs(np.asarray(result)[0, 0].astype(int) - expected).max() <= (2 if image.mode == "LAB" else 0)
+    assert (image.mode, image.tobytes()) == before
+
+
+def test_rgb_with_a_transparent_color_goes_over_white():
+    image = Image.new("RGB", (2, 2), (1, 2, 3))
+    image.info["transparency"] = (1, 2, 3)
+    assert to_rgb(image).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_once(tmp_path, orientation):
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # The transpose that turns an upright picture into that tag's.
+    upright = Image.fromarray(np.arange(6 * 4 * 3, dtype=np.uint8).reshape(4, 6, 3))
+    stored = upright if orientation == 1 else upright.transpose(undo[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "a.png", exif=exif)
+    once = load_media(tmp_path / "a.png")
+    assert once.tobytes() == upright.tobytes()
+    assert load_media(once).tobytes() == upright.tobytes()
+
+
+def test_unreadable_exif_is_reported_and_ignored(monkeypatch, caplog):
+    def fail(image):
+        raise SyntaxError("not a TIFF file")
+
+    monkeypatch.setattr(media_vital.ImageOps, "exif_transpose", fail)
+    assert to_rgb(picture()).tobytes() == picture().tobytes()
+    assert "unreadable EXIF" in caplog.text
+
+
+def test_float_picture_with_nan_is_an_error():
+    with pytest.raises(MediaError, match="NaN"):
+        to_rgb(Image.fromarray(np.full((2, 2), np.nan, dtype=np.float32)))
+
+
+# ------------------------------------------------------------------------------------------- pictures and files
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tiff", ".gif"])
+def test_picture_from_path_bytes_and_dict_agree(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    picture().save(path)
+    wanted = to_rgb(Image.open(path)).tobytes()
+    items = [path, str(path), path.read_bytes(), bytearray(path.read_bytes()), Image.open(path)]
+    items += [{"bytes": path.read_bytes(), "path": "x.txt"}, {"bytes": None, "path": str(path)}]
+    for item in items:
+        result = load_media(item)
+        assert isinstance(result, Image.Image)
+        assert result.tobytes() == wanted
+
+
+def test_content_decides_not_the_suffix(tmp_path, mp4):
+    picture().save(tmp_path / "a.mp4", format="PNG")
+    assert isinstance(load_media(tmp_path / "a.mp4"), Image.Image)
+    (tmp_path / "b.jpg").write_bytes(mp4.read_bytes())
+    assert isinstance(load_media(tmp_path / "b.jpg"), Clip)
+
+
+def test_sixteen_bit_png_and_tiff_are_scaled(tmp_path):
+    ramp = np.array([[0, 128, 129, 32896, 65535]], dtype=np.uint16)
+    for name in ("a.png", "a.tiff"):
+        Image.fromarray(ramp).save(tmp_path / name)
+        assert np.asarray(load_media(tmp_path / name))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def test_several_tiff_pages_are_a_picture(tmp_path):
+    first, *rest = animation()
+    first.save(tmp_path / "a.tiff", save_all=True, append_images=rest)
+    assert load_media(tmp_path / "a.tiff").tobytes() == first.tobytes()
+
+
+def test_arrays_and_tensors():
+    array = np.asarray(picture())
+    chw = array.transpose(2, 0, 1)
+    floats = array / 255.0
+    for item in (
+        array,
+        chw,
+        torch.tensor(chw),
+        torch.tensor(array),
+        floats,
+        floats.astype(np.float32),
+        torch.tensor(chw) / 255,
+        array.astype(np.uint16) * 257,
+        array[:, ::-1][:, ::-1],
+        np.dstack([array, np.full(array.shape[:2], 255, np.uint8)]),
+    ):
+        assert np.array_equal(np.asarray(load_media(item)), array)
+    half = torch.tensor(chw).div(255).to(torch.bfloat16)
+    assert np.abs(np.asarray(load_media(half)).astype(int) - array).max() <= 1
+
+
+def test_gray_arrays():
+    gray = np.array([[0, 7], [255, 1]], dtype=np.uint8)
+    for item in (gray, gray[..., None], gray[None], torch.tensor(gray)):
+        assert np.array_equal(np.asarray(load_media(item))[..., 1], gray)
+    assert np.array_equal(np.asarray(load_media(gray > 5))[..., 0], np.where(gray > 5, 255, 0))
+
+
+def test_loading_never_changes_the_input():
+    array = np.random.default_rng(0).random((4, 5, 3))
+    before = array.copy()
+    load_media(array)
+    assert np.array_equal(array, before)
+    image = picture().convert("P")
+    load_media(image)
+    assert image.mode == "P"
+
+
+@pytest.mark.parametrize(
+    "item, reason",
+    [
+        (np.zeros((4, 4, 3), dtype=np.int64), "convert it"),
+        (np.full((4, 4, 3), 2.0), "floats in"),
+        (np.full((4, 4, 3), np.nan), "floats in"),
+        (np.full((4, 4, 3), -1.0), "floats in"),
+        (np.zeros((5, 6, 2), dtype=np.uint8), "channels"),
+        (np.zeros((0, 4, 3), dtype=np.uint8), "shape"),
+        (np.zeros(5, dtype=np.uint8), "shape"),
+        (torch.zeros(1, 1, 1, 3, 3), "shape"),
+        (3.5, "not something to load"),
+        (None, "not something to load"),
+        ({}, "neither"),
+        ({"bytes": None, "path": None}, "neither"),
+        ([], "no frames"),
+        (["a.png", "b.png"], "Item 0"),
+        ([Image.new("RGB", (2, 2)), Image.new("RGB", (3, 2))], "Frame 1"),
+        ([np.zeros((2, 3, 4, 3), np.uint8)], "Item 0"),
+        (b"", "empty"),
+        (b"hello, I am a text", "not a picture or video"),
+        (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/secret.ts\n", "not a picture or video"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "not a picture or video"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "pillow-heif"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "item",
+)
+def test_bad_items_are_media_errors(item, reason):
+    with pytest.raises(MediaError, match=reason):
+        load_media(item)
+
+
+def test_bad_paths_are_media_errors_that_name_the_file(tmp_path):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "notes.txt").write_text("just words\n" * 99)
+    cases = {
+        "missing.png": "does not exist",
+        "empty.png": "empty",
+        ".": "is a folder",
+        "notes.txt": "not a picture or video",
+        "a\0b": "cannot be opened",
+    }
+    for name, reason in cases.items():
+        with pytest.raises(MediaError, match=reason) as caught:
+            load_media(str(tmp_path / name) if name != "." else tmp_path)
+        assert tmp_path.name in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tiff", "gif"])
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_truncated_pictures_are_errors(tmp_path, suffix, share):
+    path = tmp_path / f"cut.{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(MediaError, match=f"cut.{suffix}"):
+        load_media(path)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+
+
+def test_damaged_png_and_closed_image_are_errors(tmp_path):
+    path = tmp_path / "a.png"
+    picture().save(path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(MediaError, match="decoded"):
+        load_media(bytes(data))
+    image = Image.open(path)
+    image.close()
+    with pytest.raises(MediaError, match="a.png"):
+        load_media(image)
+
+
+def test_decompression_bombs_are_errors(tmp_path, mp4):
+    data = io.BytesIO()
+    picture().save(data, format="PNG")
+    header = b"IHDR" + struct.pack(">II", 20_000, 9_000) + data.getvalue()[24:29]
+    (tmp_path / "bomb.png").write_bytes(
+        data.getvalue()[:12] + header + struct.pack(">I", zlib.crc32(header)) + data.getvalue()[33:]
+    )
+    with pytest.raises(MediaError, match="too large"):
+        load_media(tmp_path / "bomb.png")
+    for item in (picture(), mp4):
+        with pytest.raises(MediaError, match="max_pixels"):
+            load_media(item, max_pixels=100)
+
+
+# -------------------------------------------------------------------------------------------------- animations
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_animations_are_clips(tmp_path, suffix):
+    first, *rest = animation()
+    path = tmp_path / f"a.{suffix}"
+    lossless = {"lossless": True} if suffix == "webp" else {}
+    first.save(path, save_all=True, append_images=rest, duration=50, **lossless)
+    for item in (path, path.read_bytes(), Image.open(path)):
+        clip = load_media(item)
+        assert isinstance(clip, Clip)
+        assert (clip.num_frames, len(clip), clip.width, clip.height) == (5, 5, 20, 10)
+        assert clip.fps == pytest.approx(20)
+        frames = clip.get_frames([4, 0, 2, 2])
+        expected = np.stack([np.asarray(animation()[index]) for index in (4, 0, 2, 2)])
+        assert np.abs(frames.astype(int) - expected).max() <= 8  # GIF palettes and WebP's colour space round.
+
+
+def test_animated_pil_image_keeps_its_position(tmp_path):
+    first, *rest = animation()
+    first.save(tmp_path / "a.gif", save_all=True, append_images=rest)
+    image = Image.open(tmp_path / "a.gif")
+    image.seek(3)
+    clip = load_media(image)
+    assert image.tell() == 3
+    image.close()
+    assert clip.get_frames([0, 4]).shape == (2, 10, 20, 3)
+
+
+def test_single_frame_gif_is_a_picture(tmp_path):
+    animation()[0].save(tmp_path / "a.gif", save_all=True)
+    assert isinstance(load_media(tmp_path / "a.gif"), Image.Image)
+
+
+def test_animation_without_durations_plays_at_ten_frames_a_second(tmp_path):
+    first, *rest = animation()
+    first.save(tmp_path / "a.gif", save_all=True, append_images=rest, duration=0)
+    assert load_media(tmp_path / "a.gif").fps == pytest.approx(10)
+
+
+def test_cut_animation_counts_what_is_there(tmp_path):
+    rng = np.random.default_rng(0)
+    first, *rest = [Image.fromarray(rng.integers(0, 256, (40, 40), dtype=np.uint8)) for _ in range(6)]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=rest)
+    data = (tmp_path / "a.gif").read_bytes()
+    clip = load_media(data[: int(len(data) * 0.7)])
+    assert 2 <= clip.num_frames < 6
+    assert clip.get_frames(range(clip.num_frames)).shape == (clip.num_frames, 40, 40, 3)
+
+
+# ------------------------------------------------------------------------------------------------------- clips
+def test_clips_of_arrays_and_lists():
+    frames = np.stack([np.asarray(image) for image in animation()])
+    for item in (
+        frames,
+        frames.transpose(0, 3, 1, 2),
+        torch.tensor(frames) / 255,
+        list(frames),
+        animation(),
+        tuple(torch.tensor(frames).permute(0, 3, 1, 2)),
+    ):
+        clip = load_media(item)
+        assert isinstance(clip, Clip)
+        assert clip.fps == 30
+        assert np.array_equal(clip.get_frames([3, 1]), frames[[3, 1]])
+        assert load_media(clip) is clip
+    assert load_media(frames, fps=8).fps == 8
+
+
+def test_clip_get_frames_contract():
+    clip = load_media(np.arange(6 * 2 * 2 * 3, dtype=np.uint8).reshape(6, 2, 2, 3))
+    assert clip.get_frames([]).shape == (0, 2, 2, 3)
+    assert clip.get_frames(np.array([5, 5, 0])).dtype == np.uint8
+    assert [int(frame[0, 0, 0]) for frame in clip.iter_frames([1, 4])] == [12, 48]
+    for bad in ([-1], [6], [0, 99]):
+        with pytest.raises(IndexError, match="0 to 5"):
+            clip.get_frames(bad)
+
+
+CONTAINERS = {
+    "a.mp4": "libx264",
+    "a.mov": "libx264",
+    "a.mkv": "libx264",
+    "a.webm": "libvpx",
+    "a.avi": "mpeg4",
+    "a.ts": "libx264",
+    "a.mpg": "mpeg1video",
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_every_container_gives_the_frames_asked_for(tmp_path, name):
+    path = write_video(tmp_path / name, codec=CONTAINERS[name])
+    for item in (path, path.read_bytes()):
+        clip = load_media(item)
+        assert (clip.num_frames, clip.width, clip.height) == (NUM_FRAMES, WIDTH, HEIGHT)
+        assert clip.fps == pytest.approx(25, rel=0.05)
+        indices = [39, 0, 17, 17, 5, 23]
+        levels = shown_levels(clip.get_frames(indices))
+        assert np.abs(levels - [gray_level(index) for index in indices]).max() <= 2
+        assert clip.get_frames([0])[0, 4, 4, 0] > 240
+
+
+def test_each_decoder_alone_gives_every_frame(mp4, one_decoder):
+    clip = load_media(mp4)
+    levels = shown_levels(clip.get_frames(range(NUM_FRAMES)))
+    assert np.abs(levels - [gray_level(index) for index in range(NUM_FRAMES)]).max() <= 2
+    assert one_decoder.title() in type(clip._source).__name__
+
+
+def test_decoders_agree_on_every_pixel(mp4, monkeypatch):
+    frames = []
+    for name in ("decord", "av"):
+        module = pytest.importorskip(name)
+        monkeypatch.setattr(media_vital, "_decoders", lambda name=name, module=module: {name: module})
+        frames.append(load_media(mp4).get_frames([0, 13, 39]))
+    assert np.array_equal(*frames)
+
+
+@pytest.mark.parametrize("size", [(96, 64), (64, 48)])  # decord cannot turn the second.
+def test_rotation_metadata_is_applied(tmp_path, size):
+    path = rotate_clockwise(write_video(tmp_path / "a.mp4", num_frames=9, size=size), tmp_path / "turned.mp4")
+    clip = load_media(path)
+    assert (clip.width, clip.height) == size[::-1]
+    frame = clip.get_frames([0])[0]
+    assert frame[4, -4, 0] > 240  # The white square was top left, and a clockwise turn puts it top right.
+    assert frame[4, 4, 0] < 40
+
+
+def test_truncated_video_counts_what_can_be_decoded(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", options={"movflags": "faststart"})
+    data = whole.read_bytes()
+    body = data.find(b"mdat")
+    (tmp_path / "cut.mp4").write_bytes(data[: body + (len(data) - body) * 2 // 3])
+    clip = load_media(tmp_path / "cut.mp4")
+    assert 4 <= clip.num_frames < NUM_FRAMES
+    levels = shown_levels(clip.get_frames(range(clip.num_frames)))
+    assert np.abs(levels - [gray_level(index) for index in range(clip.num_frames)]).max() <= 2
+
+
+def test_video_cut_between_key_frames_has_no_frames_made_up(tmp_path, mp4):
+    clip = load_media(cut_start(mp4, tmp_path / "cut.mp4", packets=3))
+    assert clip.num_frames < NUM_FRAMES - 3
+    levels = shown_levels(clip.get_frames(range(clip.num_frames)))
+    assert (np.diff(levels) > 0).all()
+    assert abs(levels[-1] - gray_level(NUM_FRAMES - 1)) <= 2
+
+
+def test_video_damaged_in_the_middle_is_an_error_when_read(tmp_path):
+    data = bytearray(write_video(tmp_path / "whole.mp4", options={"movflags": "faststart"}).read_bytes())
+    middle = data.find(b"mdat") + (len(data) - data.find(b"mdat")) // 2
+    data[middle : middle + 200] = bytes(200)
+    (tmp_path / "holed.mp4").write_bytes(data)
+    clip = load_media(tmp_path / "holed.mp4")
+    with pytest.raises(MediaError, match="holed.mp4.*damaged at frame"):
+        clip.get_frames(range(clip.num_frames))
+    assert abs(shown_levels(clip.get_frames([2]))[0] - gray_level(2)) <= 2
+
+
+def test_video_without_frames_or_stream_is_an_error(tmp_path):
+    (tmp_path / "header.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + b"\0\0\0\x08mdat")
+    with pytest.raises(MediaError, match="header.mp4.*cannot be decoded"):
+        load_media(tmp_path / "header.mp4")
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(MediaError, match="no video stream"):
+        load_media(tmp_path / "sound.mp4")
+
+
+def test_video_without_a_decoder_says_what_to_install(mp4, monkeypatch):
+    monkeypatch.setattr(media_vital, "_decoders", dict)
+    with pytest.raises(MediaError, match="pip install"):
+        load_media(mp4)
+
+
+def test_decord_alone_points_to_pyav(tmp_path, monkeypatch):
+    decord = pytest.importorskip("decord")
+    path = write_video(tmp_path / "a.ts")
+    monkeypatch.setattr(media_vital, "_decoders", lambda: {"decord": decord})
+    with pytest.raises(MediaError, match="pip install av"):
+        load_media(path)
+
+
+def test_missing_decoders_are_not_an_import_error(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "decord", None)
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    assert media_vital._decoders() == {}
+
+
+# -------------------------------------------------------------------------------------------------------- URLs
+@pytest.fixture
+def server(monkeypatch):
+    buffer = io.BytesIO()
+    picture().save(buffer, format="PNG")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path.startswith("/to-"):
+                self.send_response(302)
+                self.send_header("Location", {"/to-png": "/a.png", "/to-file": "file:///etc/hostname"}[self.path])
+                self.end_headers()
+                return
+            self.send_response(200 if self.path == "/a.png" else 404)
+            self.end_headers()
+            self.wfile.write(buffer.getvalue() if self.path == "/a.png" else b"")
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def test_urls_are_opt_in(server):
+    with pytest.raises(MediaError, match="allow_url=True"):
+        load_media(f"{server}/a.png")
+    for path in ("/a.png", "/to-png"):
+        assert load_media(server + path, allow_url=True).tobytes() == picture().tobytes()
+
+
+def test_bad_urls_are_media_errors(server, monkeypatch):
+    for url, reason in (
+        (f"{server}/missing.png", "missing.png' cannot be downloaded.*404"),
+        (f"{server}/to-file", "cannot be downloaded"),
+        ("http://127.0.0.1:1/a.png", "cannot be downloaded"),
+        ("file:///etc/hostname", "not an http"),
+        ("ftp://127.0.0.1/a.png", "not an http"),
+        ("data:image/png;base64,AAAA", "not an http"),
+    ):
+        with pytest.raises(MediaError, match=reason):
+            load_media(url, allow_url=True)
+    monkeypatch.setattr(media_vital, "MAX_URL_BYTES", 10)
+    with pytest.raises(MediaError, match="MB"):
+        load_media(f"{server}/a.png", allow_url=True)
+
+
+# ----------------------------------------------------------------------------------------------------- describe
+def test_describe_item(tmp_path):
+    picture().save(tmp_path / "a.png")
+    assert describe_item("x/cat.png") == "'x/cat.png'"
+    assert describe_item(b"abc") == "<3 bytes>"
+    assert describe_item(picture()) == "<RGB image 20x12>"
+    assert "a.png" in describe_item(Image.open(tmp_path / "a.png"))
+    assert describe_item(np.zeros((2, 3))) == "<float64 array [2, 3]>"
+    assert describe_item(torch.zeros(2, dtype=torch.uint8)) == "<uint8 array [2]>"
+    assert describe_item([1, 2]) == "<list of 2>"
+    assert describe_item({"bytes": b"abc", "path": None}) == "<3 bytes>"
+    assert describe_item({"bytes": b"abc", "path": "cat.png"}) == "'cat.png'"
+    assert describe_item(load_media(np.zeros((2, 4, 4, 3), np.uint8))) == "<uint8 array [2, 4, 4, 3]>"
+    assert len(describe_item("data:" + "A" * 10_000)) < 400
