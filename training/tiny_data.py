@@ -60,7 +60,7 @@ class DataConfig:
     clip_long_side: int = 480
     clip_frames: list[int] = field(default_factory=lambda: [20, 32])
     grids: list[list[int]] = field(
-        default_factory=lambda: [[1, 1, 45], [2, 1, 10], [1, 2, 10], [2, 2, 25], [3, 2, 6], [4, 3, 4]]
+        default_factory=lambda: [[1, 1, 60], [2, 1, 6], [1, 2, 6], [2, 2, 22], [3, 2, 4], [4, 3, 2]]
     )
 
     def image_distortions(self) -> list[str]:

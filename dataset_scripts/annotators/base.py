@@ -133,7 +133,7 @@ def luma(image: np.ndarray) -> np.ndarray:
 
 
 def linear_channels(image: np.ndarray, weights: Sequence[Sequence[float]]) -> np.ndarray:
-    """Mixes R, G, B: uint8 or float32 `[H, W, 3]`, weights `[C, 3]` -> float32 `[H, W, C]` (`[H, W]` for one channel)."""
+    """Mixes R, G, B: uint8 or float32 `[H, W, 3]`, weights `[C, 3]` -> float32 `[H, W, C]`, `[H, W]` for C = 1."""
     return cv2.transform(image.astype(np.float32, copy=False), np.asarray(weights, dtype=np.float32))
 
 

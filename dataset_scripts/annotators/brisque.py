@@ -47,7 +47,7 @@ class Brisque(Annotator):
         directory = directory or os.environ.get(MODEL_VARIABLE)
         if directory is None:
             raise MissingPackageError(
-                f"annotator 'brisque' needs {' and '.join(MODEL_FILES)} (they come with OpenCV's documentation and its "
+                f"annotator 'brisque' needs {' and '.join(MODEL_FILES)} (they come with OpenCV's documentation and "
                 f"contrib sources): give directory= or set {MODEL_VARIABLE}"
             )
         paths = [Path(directory) / file for file in MODEL_FILES]

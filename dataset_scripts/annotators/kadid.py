@@ -15,7 +15,7 @@ HELD_OUT_TYPES = ("motion_blur", "multiplicative_noise", "jpeg2000")
 """Types kept out of training and of every fit, to test on."""
 
 PRISTINE_MOS = 0.95
-"""Where an undistorted picture is put. KADID-10k did not ask about originals; its best cell is .90 ((4.61 - 1) / 4)."""
+"""Where an undistorted picture is put. KADID-10k did not ask about originals; its best cell is .90."""
 
 _UNORDERED = ("mean_shift", "contrast_change")
 

@@ -43,7 +43,7 @@ def _check_length(clip: np.ndarray, least: int, name: str) -> None:
 
 
 class FrameMean(Annotator):
-    """Mean of a full-reference image annotator over evenly chosen frames; frame t is compared with frame t of the original.
+    """Mean of a full-reference image annotator over evenly chosen frames, frame t against frame t of the original.
 
     A subclass names the image annotator. The raw score, range and direction are those of the image annotator.
 
@@ -148,7 +148,8 @@ class Jerkiness(Annotator):
     ones; the sum over the clip's steps is the score: 0 (smooth) .. 1. Half the frame rate is .17, an eighth is .68.
 
     Note:
-        Without the original, a film that is itself made of held frames (animation on twos) counts as jerky.
+        Without the original, a film that is itself made of held frames (animation on twos) counts as jerky, and so
+        in part does one whose quality jumps, as the jump outweighs slow motion around it.
     """
 
     name = "jerkiness"
@@ -198,9 +199,10 @@ def _by_hand(annotator: type[Annotator], raw: list[float], score: list[float], w
 
 
 def temporal_calibrations() -> dict[str, Calibration]:
-    """Calibrations of the annotators that watch time. No table of human scores exists for them; anchors are chosen so that
-    what the median of 17 clips shows at the five severities of `dataset_scripts.distortions` comes near .8 .7 .5 .3
-    .15.
+    """Calibrations of the annotators that watch time.
+
+    No table of human scores exists for them. The anchors are our judgement, set on the median raw scores of 17 clips
+    under the video distortions of `dataset_scripts.distortions`.
 
     Returns:
         `dict`: annotator name -> [`Calibration`].

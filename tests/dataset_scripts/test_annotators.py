@@ -87,7 +87,7 @@ def test_identity_is_best_and_a_speck_is_close(name):
     speck = photo.copy()
     speck[100:104, 100:104] ^= 16
     near = annotator.score(speck, photo)
-    assert near != annotator.best and abs(near - annotator.best) < 0.06
+    assert near != annotator.best and abs(near - annotator.best) < 0.1
     assert calibrate(name, annotator.best) == pytest.approx(PRISTINE_MOS, abs=0.02)
 
 
