@@ -61,7 +61,8 @@ class VitalConfig(PreTrainedConfig):
         vision_config (`dict` or `PreTrainedConfig`, *optional*):
             Image encoder: any transformers vision model. Defaults to `InternVLVisionConfig(attention_bias=True)`, the
             InternViT-300M of the released models.
-        motion_config (`dict` or `VitalMotionConfig`, *optional*): motion encoder. Defaults to SlowFast-R50's fast pathway.
+        motion_config (`dict` or `VitalMotionConfig`, *optional*): motion encoder. Defaults to SlowFast-R50's fast
+            pathway.
         text_config (`dict` or `PreTrainedConfig`, *optional*): decoder: any causal language model. Defaults to Qwen2.
         image_token_id (`int`, *optional*, defaults to 151667): placeholder of an image token (`<IMG_CONTEXT>`).
         motion_token_id (`int`, *optional*, defaults to 151668): placeholder of a motion token. Its embedding is never
@@ -69,7 +70,8 @@ class VitalConfig(PreTrainedConfig):
         image_seq_length (`int`, *optional*, defaults to 256): image tokens of one tile.
         vision_hidden_size (`int`, *optional*): channels of the image encoder's output. Read from `vision_config`
             when that says it (`hidden_size`, or the last of `hidden_sizes`).
-        downsample_ratio (`float`, *optional*, defaults to 0.5): pixel-unshuffle factor before the image projector; 1 is none.
+        downsample_ratio (`float`, *optional*, defaults to 0.5): pixel-unshuffle factor before the image projector; 1
+            is none.
         projector_hidden_act (`str`, *optional*, defaults to `"gelu"`): activation of both projectors.
         motion_token_layout (`str`, *optional*, defaults to `"frames"`): `"frames"`: token t is the feature of frame t.
             `"channel_major"`: the released checkpoints' arrangement, in which the (channels, frames) matrix is read as

@@ -1,7 +1,8 @@
 """The five quality levels: words, values, token ids, and what follows from a distribution over them.
 
-This is the one place that knows the levels. The words and the bin centres are those of VITAL (arXiv 2511.17962): scores on
-[0, 1] are cut at steps of 0.2, and the decoder's next-token probabilities of the five words are a distribution over the bins.
+This is the one place that knows the levels. The words and the bin centres are those of VITAL (arXiv 2511.17962):
+scores on [0, 1] are cut at steps of 0.2, and the decoder's next-token probabilities of the five words are a
+distribution over the bins.
 """
 
 import math
@@ -13,7 +14,7 @@ LEVEL_WORDS = ("high", "good", "fair", "poor", "low")
 """Level words, best first."""
 
 LEVEL_VALUES = (0.9, 0.7, 0.5, 0.3, 0.1)
-"""Bin centres on the [0, 1] scale, in the order of `LEVEL_WORDS`: the values used in training and, by default, in scoring."""
+"""Bin centres on the [0, 1] scale, in the order of `LEVEL_WORDS`: used in training and, by default, in scoring."""
 
 RELEASED_LEVEL_VALUES = (1.0, 0.8, 0.6, 0.4, 0.2)
 """Values of the authors' scoring script; an affine change of `LEVEL_VALUES` (same ranking, other absolute numbers)."""
@@ -39,7 +40,7 @@ def level_token_ids(tokenizer, words=LEVEL_WORDS) -> list[int]:
         pieces = tokenizer(f" {word}", add_special_tokens=False)["input_ids"]
         if len(pieces) != 1 or pieces[0] == tokenizer.unk_token_id:
             raise ValueError(
-                f"The level word {word!r} is {len(pieces)} tokens for this tokenizer ({tokenizer.__class__.__name__}); "
+                f"The level word {word!r} is {len(pieces)} tokens for this tokenizer ({type(tokenizer).__name__}); "
                 "each level word must be one token. Choose another decoder or other `level_words`."
             )
         ids.append(pieces[0])
@@ -89,7 +90,8 @@ def preference_probability(score_a, std_a, score_b, std_b, eps: float = 1e-8):
 
     Args:
         score_a, std_a, score_b, std_b (`float` or `torch.Tensor`): means and standard deviations on one scale.
-        eps (`float`, *optional*, defaults to 1e-8): added to the variance, so that two certain and equal opinions give 0.5.
+        eps (`float`, *optional*, defaults to 1e-8): added to the variance, so that two certain and equal opinions give
+            0.5.
 
     Returns:
         Same type as the input, in [0, 1].

@@ -1,7 +1,7 @@
-"""VITAL: a vision encoder and a motion encoder whose tokens a language model reads, and a score from its five level words.
+"""VITAL: vision and motion encoders whose tokens a language model reads, and a score from its five level words.
 
-Follows arXiv 2511.17962. The image encoder and the decoder are transformers' own models; here are the merge, the heads' use
-and `score()`.
+Follows arXiv 2511.17962. The image encoder and the decoder are transformers' own models; here are the merge, the
+heads' use and `score()`.
 """
 
 import torch
@@ -105,7 +105,8 @@ class VitalModel(VitalPreTrainedModel):
         """Windows of frames to motion tokens, one a frame.
 
         Args:
-            motion_values (`torch.FloatTensor` of shape `(num_frames, 3, height, width)`): frames of all windows in order.
+            motion_values (`torch.FloatTensor` of shape `(num_frames, 3, height, width)`): frames of all windows in
+                order.
             motion_lengths (`torch.LongTensor` of shape `(num_windows,)`): frames of each window; sums to `num_frames`.
 
         Returns:
@@ -136,7 +137,8 @@ class VitalModel(VitalPreTrainedModel):
             input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): with placeholders `token_id`.
             inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`): text embeddings.
             token_id (`int`): id of the placeholder.
-            features (`torch.FloatTensor` of shape `(..., hidden_size)`): visual tokens, in the order of the placeholders.
+            features (`torch.FloatTensor` of shape `(..., hidden_size)`): visual tokens, in the order of the
+                placeholders.
             name (`str`): what they are, for the error message.
 
         Returns:
@@ -149,8 +151,8 @@ class VitalModel(VitalPreTrainedModel):
         features = features.flatten(0, -2).to(inputs_embeds.device, inputs_embeds.dtype)
         if int(mask.sum()) != features.shape[0]:
             raise ValueError(
-                f"{int(mask.sum())} {name} placeholders in the text but {features.shape[0]} {name} tokens from the encoder. "
-                "Prepare text and media in one call of the checkpoint's own processor."
+                f"{int(mask.sum())} {name} placeholders in the text but {features.shape[0]} {name} tokens from "
+                "the encoder. Prepare text and media in one call of the checkpoint's own processor."
             )
         return inputs_embeds.masked_scatter(mask.unsqueeze(-1), features)
 
@@ -171,13 +173,16 @@ class VitalModel(VitalPreTrainedModel):
         """
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): text with placeholders.
-            pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): tiles of the whole batch.
-            motion_values (`torch.FloatTensor` of shape `(num_frames, 3, height, width)`): motion frames of the whole batch.
+            pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): tiles of the whole
+                batch.
+            motion_values (`torch.FloatTensor` of shape `(num_frames, 3, height, width)`): motion frames of the whole
+                batch.
             motion_lengths (`torch.LongTensor` of shape `(num_windows,)`): frames of each motion window.
             attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`): 0 where padded.
             position_ids, past_key_values, inputs_embeds: as in any causal model of transformers.
-            image_hidden_states (`torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`, *optional*):
-                tokens from an earlier `get_image_features`, instead of `pixel_values`: one encoding, several prompts.
+            image_hidden_states (`torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`,
+                *optional*): tokens from an earlier `get_image_features`, instead of `pixel_values`: one encoding,
+                several prompts.
             motion_hidden_states (`torch.FloatTensor` of shape `(num_frames, hidden_size)`, *optional*): likewise.
         """
         if (input_ids is None) == (inputs_embeds is None):
@@ -285,9 +290,10 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, GenerationMixin):
     ) -> VitalCausalLMOutputWithPast:
         """
         Args:
-            labels (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*): ids to predict, -100 ignored.
-            logits_to_keep (`int` or `torch.LongTensor`, *optional*, defaults to 0): logits of the last so many positions,
-                or of these positions; 0 is all.
+            labels (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*): ids to predict, -100
+                ignored.
+            logits_to_keep (`int` or `torch.LongTensor`, *optional*, defaults to 0): logits of the last so many
+                positions, or of these positions; 0 is all.
 
         The other arguments are those of [`VitalModel`].
         """
@@ -363,15 +369,15 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, GenerationMixin):
 
         Args:
             items (a media item or `list`):
-                Each a path, bytes, PIL image, array or tensor, list of frames: anything `media_vital.load_media` takes.
-                To score one clip given as a list of frames, wrap it in a list.
+                Each a path, bytes, PIL image, array or tensor, list of frames: anything `media_vital.load_media`
+                takes. To score one clip given as a list of frames, wrap it in a list.
             batch_size (`int`, *optional*, defaults to 8): items a forward pass.
             errors (`str`, *optional*, defaults to `"raise"`):
                 `"raise"` stops at the first item that cannot be read, `"return"` puts its `MediaError` in its place.
 
         Returns:
-            `list[QualityScore]`, one an item in the order of `items` (with `errors="return"`, `MediaError` for unreadable
-            ones). Scores are in [0, 1], higher is better, for the default `level_values`.
+            `list[QualityScore]`, one an item in the order of `items` (with `errors="return"`, `MediaError` for
+            unreadable ones). Scores are in [0, 1], higher is better, for the default `level_values`.
 
         Raises:
             MediaError: for an item that cannot be read, with `errors="raise"`.
@@ -399,7 +405,7 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, GenerationMixin):
                 results[i] = error
         if prepared:
             inputs = self.processor.score_inputs([media for _, media in prepared]).to(self.device)
-            level_probs = F.softmax(self.level_logits(**inputs).double(), dim=-1).cpu()
+            level_probs = F.softmax(self.level_logits(**inputs).cpu().double(), dim=-1)
             for (i, media), probs in zip(prepared, level_probs, strict=True):
                 results[i] = self._quality_score(probs, media.modality)
         return results

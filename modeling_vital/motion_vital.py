@@ -1,7 +1,8 @@
 """The motion encoder: the fast pathway of SlowFast, in plain torch.
 
-VITAL runs SlowFast-R50 and keeps only the fast pathway's output. Lateral connections lead from fast to slow only, so the slow
-pathway and the fusion layers never reach that output: the fast pathway alone gives it exactly, with 0.5 M of 34.6 M parameters.
+VITAL runs SlowFast-R50 and keeps only the fast pathway's output. Lateral connections lead from fast to slow only, so
+the slow pathway and the fusion layers never reach that output: the fast pathway alone gives it exactly, with 0.5 M of
+34.6 M parameters.
 """
 
 import torch
@@ -42,8 +43,8 @@ class VitalMotionBlock(nn.Module):
 class VitalMotionModel(PreTrainedModel):
     """Motion encoder: frames in, one feature vector a frame out.
 
-    Time is never strided, so a window of T frames gives T vectors. The published network takes T in multiples of 4 because of
-    its slow pathway; this one takes any T >= 1.
+    Time is never strided, so a window of T frames gives T vectors. The published network takes T in multiples of 4
+    because of its slow pathway; this one takes any T >= 1.
     """
 
     config_class = VitalMotionConfig

@@ -12,7 +12,8 @@ class QualityScore:
 
     Attributes:
         score (`float`): in [0, 1], higher is better: expectation of the level values.
-        std (`float`): standard deviation of the level distribution, on the scale of the score. How unsure the model is.
+        std (`float`): standard deviation of the level distribution, on the scale of the score. How unsure the model
+            is.
         level (`str`): word of the level nearest to the score.
         level_probs (`dict[str, float]`): probability of each level word, best first; sums to 1.
         modality (`str`): `"image"` or `"video"`.
@@ -58,7 +59,8 @@ class VitalCausalLMOutputWithPast(ModelOutput):
     Attributes:
         loss (`torch.FloatTensor` of shape `()`, *optional*): next-token loss, when `labels` are given.
         logits (`torch.FloatTensor` of shape `(batch_size, kept_positions, vocab_size)`): scores of the next token.
-        past_key_values, hidden_states, attentions, image_hidden_states, motion_hidden_states: see [`VitalOutputWithPast`].
+        past_key_values, hidden_states, attentions, image_hidden_states, motion_hidden_states: see
+        [`VitalOutputWithPast`].
     """
 
     loss: torch.FloatTensor | None = None

@@ -40,8 +40,8 @@ class PreparedMedia:
 
     Attributes:
         modality (`str`): `"image"` or `"video"`.
-        pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): tiles of the picture, or of all
-            key frames in order.
+        pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): tiles of the picture, or of
+            all key frames in order.
         num_tiles (`list[int]`): tiles of the picture (one entry), or of each key frame.
         motion_values (`torch.FloatTensor` of shape `(num_frames, 3, motion_size, motion_size)`): empty for pictures.
         motion_lengths (`list[int]`): frames of each motion window; empty for pictures.
@@ -65,8 +65,10 @@ class VitalProcessor(ProcessorMixin):
         max_tiles_per_frame (`int`, *optional*, defaults to 1): tiles of one key frame at most.
         frame_sampling (`dict`, *optional*): fields of `FrameSampling`: which frames of a clip are seen.
         answer_prefixes (`dict[str, str]`, *optional*): text before the level word for `"image"` and `"video"`.
-        image_token, motion_token (`str`, *optional*, default to `"<IMG_CONTEXT>"` and `"<quad>"`): placeholders, single tokens.
-        start_image_token, end_image_token (`str`, *optional*, default to `"<img>"` and `"</img>"`): around a run of them.
+        image_token, motion_token (`str`, *optional*, default to `"<IMG_CONTEXT>"` and `"<quad>"`): placeholders,
+            single tokens.
+        start_image_token, end_image_token (`str`, *optional*, default to `"<img>"` and `"</img>"`): around a run of
+            them.
         chat_template (`str`, *optional*): defaults to `CHAT_TEMPLATE`.
     """
 

@@ -2,9 +2,9 @@
 
     python -m training.tiny --recipe training/recipes/vital_tiny.yaml
 
-Every stage can be stopped and started again: photos already fetched are kept, training goes on from its last checkpoint. Encoder,
-projectors and decoder learn together here, because no pretrained decoder of this size exists; the frozen-decoder pre-training
-of the paper starts from such a model.
+Every stage can be stopped and started again: photos already fetched are kept, training goes on from its last
+checkpoint. Encoder, projectors and decoder learn together here, because no pretrained decoder of this size exists; the
+frozen-decoder pre-training of the paper starts from such a model.
 """
 
 import argparse
@@ -194,7 +194,7 @@ def compute_losses(
 
 
 def train(model: VitalForConditionalGeneration, groups: TinyGroups, config: TrainConfig, run_dir: Path) -> None:
-    """Trains to the end of the recipe, going on from `run_dir/state.pt` if there is one; logs to `run_dir/log.jsonl`."""
+    """Trains to the end of the recipe, from `run_dir/state.pt` on if there is one; logs to `run_dir/log.jsonl`."""
     torch.set_num_threads(config.threads)
     model.model.vision_tower.to(memory_format=torch.channels_last)  # a third faster on CPU
     weights = {"fidelity": config.fidelity_weight, "text": config.text_weight, "prefix": config.prefix_weight}

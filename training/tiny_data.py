@@ -1,8 +1,8 @@
 """Training groups for `vital-tiny`, made on the fly: one original, a few distorted copies, machine opinions, PMOD.
 
-A group is a region of one photo (or a stretch of one clip) and `variants_per_group` versions of it. Every version is seen by the
-machine annotators, whose opinions become its PMOD target. Group `i` depends on `(seed, i)` alone, so a run can be resumed at any
-step and two workers never see the same group.
+A group is a region of one photo (or a stretch of one clip) and `variants_per_group` versions of it. Every version is
+seen by the machine annotators, whose opinions become its PMOD target. Group `i` depends on `(seed, i)` alone, so a run
+can be resumed at any step and two workers never see the same group.
 """
 
 import csv
@@ -112,7 +112,8 @@ def load_originals(folder: Path, config: DataConfig, split: str, max_frames: int
         split (`str`): `"train"` or `"test"`. Items the manifest marks as examples are in neither.
         max_frames (`int`, *optional*, defaults to 96): frames kept of each clip, from its middle.
     """
-    cv2.setNumThreads(0)  # before OpenCV starts threads of its own: data workers are forked, and would wait for them for ever
+    # Before OpenCV starts threads of its own: data workers are forked from here, and would wait for them for ever.
+    cv2.setNumThreads(0)
     originals = Originals({}, {})
     with open(Path(folder) / "manifest.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -1,7 +1,8 @@
 """Measures `vital-tiny` on originals it never saw, and writes the numbers README shows.
 
 Four questions: how well scores follow the PMOD mean of distorted copies of held-out photos (training distortions, and
-distortions never trained on), and how often a distorted copy of a held-out clip, or of an example photo, scores below its original.
+distortions never trained on), and how often a distorted copy of a held-out clip, or of an example photo, scores below
+its original.
 """
 
 import json
@@ -70,7 +71,7 @@ def evaluate(model_dir: Path, data_dir: Path, config: DataConfig, output: Path, 
 
 
 def image_rows(model, photos: dict, names: list[str], copies: int, config: DataConfig, rng) -> list[dict]:
-    """Scores each photo, at most 512 pixels long, and `copies` distorted copies of it; PMOD from the same annotators."""
+    """Scores each photo, at most 512 pixels long, and `copies` distorted copies; PMOD by the same annotators."""
     rows = []
     for content_id, photo in tqdm(photos.items(), desc="held-out photos", unit="photo"):
         scale = min(1.0, 512 / max(photo.shape[:2]))

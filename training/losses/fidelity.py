@@ -14,11 +14,13 @@ def fidelity_loss(
 ) -> torch.Tensor:
     """1 - sqrt(P g) - sqrt((1 - P)(1 - g)) a pair, with P = Phi((m_A - m_B) / sqrt(s_A^2 + s_B^2)).
 
-    The standard deviations are detached: a pair is learned by moving the means, not by becoming unsure (arXiv 2511.17962).
+    The standard deviations are detached: a pair is learned by moving the means, not by becoming unsure (arXiv
+    2511.17962).
 
     Args:
         level_probs_a, level_probs_b (`torch.FloatTensor` of shape `(num_pairs, 5)`): predicted, best level first.
-        preference (`torch.FloatTensor` of shape `(num_pairs,)`): probability that A is the better: 1, 0, or 0.5 for a tie.
+        preference (`torch.FloatTensor` of shape `(num_pairs,)`): probability that A is the better: 1, 0, or 0.5 for a
+            tie.
         values (`tuple[float]`, *optional*): value of each level.
         eps (`float`, *optional*, defaults to 1e-8): keeps the square roots' gradients finite.
 

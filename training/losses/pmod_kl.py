@@ -13,8 +13,9 @@ def pmod_kl_loss(
         logits (`torch.FloatTensor` of shape `(batch_size, vocab_size)`): next-token logits at the answer position.
         level_ids (`list[int]`): token ids of the level words, best first.
         target (`torch.FloatTensor` of shape `(batch_size, 5)`): PMOD, best level first; rows sum to 1.
-        full_vocabulary (`bool`, *optional*, defaults to `False`): `False`: the softmax runs over the five levels, as in
-            the paper. `True`: over the whole vocabulary, so that mass on other words costs too, as in the released code.
+        full_vocabulary (`bool`, *optional*, defaults to `False`): `False`: the softmax runs over the five levels, as
+            in the paper. `True`: over the whole vocabulary, so that mass on other words costs too, as in the released
+            code.
 
     Returns:
         `torch.FloatTensor` of shape `(batch_size,)`: non-negative; 0 where both distributions are equal.
