@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -79,13 +80,12 @@ class Recipe:
         parts = {f.name: f.type for f in dataclasses.fields(cls)}
         if unknown := set(raw) - set(parts):
             raise ValueError(f"{path}: unknown sections {sorted(unknown)}; known: {sorted(parts)}.")
-        made = {}
-        for name, kind in parts.items():
-            values = raw.get(name) or {}
-            if unknown := set(values) - {f.name for f in dataclasses.fields(kind)}:
+        for name, values in raw.items():
+            if unknown := set(values or {}) - {f.name for f in dataclasses.fields(parts[name])}:
                 raise ValueError(f"{path}: unknown keys {sorted(unknown)} in section {name!r}.")
-            made[name] = kind(**values)
-        return cls(**made)
+        if missing := {"vision", "motion", "decoder"} - set(raw.get("model") or {}):
+            raise ValueError(f"{path}: the section 'model' lacks {sorted(missing)}.")
+        return cls(**{name: kind(**(raw.get(name) or {})) for name, kind in parts.items()})
 
 
 @dataclass
@@ -283,6 +283,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--run_dir", type=Path, default=Path("build/vital-tiny"), help="checkpoints and logs")
     parser.add_argument("--output_dir", type=Path, default=None, help="where the model goes (default: RUN_DIR/model)")
     parser.add_argument("--stage", choices=["all", "fetch", "train", "evaluate"], default="all", help="only one stage")
+    parser.add_argument("--readme", type=Path, help="also put the measured numbers into this README and the card data")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     recipe = Recipe.load(arguments.recipe)
@@ -306,9 +307,12 @@ def main(argv: list[str] | None = None) -> None:
         export(model, output_dir)
         logger.info("wrote %s", output_dir)
     if arguments.stage in ("all", "evaluate"):
-        from training.tiny_eval import evaluate
+        from training.tiny_eval import evaluate, write_readme
 
-        evaluate(output_dir, arguments.data_dir, recipe.data, arguments.run_dir / "results.json")
+        results = evaluate(output_dir, arguments.data_dir, recipe.data, arguments.run_dir / "results.json")
+        if arguments.readme:
+            write_readme(results, arguments.readme)
+            shutil.copy(arguments.run_dir / "results.json", "model_cards/data/vital-tiny.json")
 
 
 if __name__ == "__main__":

@@ -70,6 +70,52 @@ def evaluate(model_dir: Path, data_dir: Path, config: DataConfig, output: Path, 
     return results
 
 
+def readme_numbers(results: dict) -> str:
+    """The measured numbers as the Markdown table README shows.
+
+    Args:
+        results (`dict`): what [`evaluate`] returns.
+    """
+    rows = [
+        ("SRCC with the PMOD mean, training distortions, held-out photos", _interval(results["in_domain"]), "0.65"),
+        ("SRCC with the PMOD mean, distortions never trained on", _interval(results["held_out"]), "0.40"),
+        ("compressed copy below its held-out clip", _share(results["clip_pairs"]["compression"]), "80 %"),
+        ("stuttering copy below its held-out clip", _share(results["clip_pairs"]["stutter"]), "80 %"),
+        ("blurred, noisy or JPEG copy below its example photo", _share(results["example_pairs"]), "100 %"),
+    ]
+    table = "".join(f"| {what} | {value} | {goal} |\n" for what, value, goal in rows)
+    held_out = ", ".join(name.replace("_", " ") for name in results["held_out_distortions"])
+    return (
+        f"`vital-tiny` on {results['photos']} photos and {results['clips']} clips it never saw, split by original "
+        f"(never trained on: {held_out}).\nIntervals are 95 %, bootstrapped over originals; copies in pairs have "
+        f"severity 3 to 5 of 5. Made by\n`python -m training.tiny --stage evaluate --readme README.md`, from "
+        f"`model_cards/data/vital-tiny.json`.\n\n| what | measured | goal |\n|---|---|---|\n{table}"
+    )
+
+
+def write_readme(results: dict, readme: Path) -> None:
+    """Puts [`readme_numbers`] between the `numbers` markers of a README.
+
+    Raises:
+        ValueError: if the markers are not there.
+    """
+    text = readme.read_text(encoding="utf-8")
+    begin, end = "<!-- numbers:begin -->\n", "<!-- numbers:end -->"
+    if begin not in text or end not in text:
+        raise ValueError(f"{readme} lacks the lines {begin.strip()!r} and {end!r}.")
+    head, rest = text.split(begin, 1)
+    tail = rest.split(end, 1)[1]
+    readme.write_text(f"{head}{begin}{readme_numbers(results)}{end}{tail}", encoding="utf-8")
+
+
+def _interval(result: dict) -> str:
+    return f"{result['srcc']:.3f} ({result['low']:.3f} to {result['high']:.3f}, n = {result['n']})"
+
+
+def _share(result: dict) -> str:
+    return f"{100 * result['share']:.1f} % of {result['n']}"
+
+
 def image_rows(model, photos: dict, names: list[str], copies: int, config: DataConfig, rng) -> list[dict]:
     """Scores each photo, at most 512 pixels long, and `copies` distorted copies; PMOD by the same annotators."""
     rows = []

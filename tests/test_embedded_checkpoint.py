@@ -1,0 +1,70 @@
+"""The checkpoint in the package does what README says of it, on the example media in the repository."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset_scripts.distortions import distort_clip, distort_image
+from modeling_vital.media_vital import load_media
+from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.zoo import DEFAULT_MODEL, EMBEDDED, resolve
+from training.tiny_eval import readme_numbers
+
+
+EXAMPLES = Path("spaces_demo/examples")
+PHOTOS = sorted(EXAMPLES.glob("*.jpg"))
+CLIPS = sorted(EXAMPLES.glob("*.mp4"))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return VitalForConditionalGeneration.from_pretrained(resolve(DEFAULT_MODEL))
+
+
+@pytest.fixture(scope="module")
+def scores(model):
+    return dict(zip(PHOTOS, [r.score for r in model.score(PHOTOS)], strict=True))
+
+
+@pytest.mark.parametrize("photo", PHOTOS, ids=lambda path: path.stem)
+def test_damaged_copies_score_below_their_photo(model, scores, photo):
+    pixels = np.asarray(load_media(photo))
+    rng = np.random.default_rng(0)
+    names = ("gaussian_blur", "white_noise", "jpeg")
+    copies = [Image.fromarray(distort_image(pixels, name, 4, rng)) for name in names]
+    damaged = {name: r.score for name, r in zip(names, model.score(copies), strict=True)}
+    assert {name: score for name, score in damaged.items() if score >= scores[photo]} == {}
+
+
+@pytest.mark.parametrize("clip", CLIPS, ids=lambda path: path.stem)
+def test_damaged_copies_score_below_their_clip(model, clip):
+    media = load_media(clip)
+    frames = media.get_frames(range(min(48, media.num_frames)))
+    rng = np.random.default_rng(0)
+    original = model.score([frames])[0].score
+    for name in ("h264_compression", "stutter"):
+        assert model.score([distort_clip(frames, name, 5, rng)])[0].score < original, name
+
+
+def test_resolve_names_folders_and_hub_ids(tmp_path):
+    assert all(Path(resolve(name), "config.json").is_file() for name in EMBEDDED)
+    assert resolve("org/vital-8b") == "org/vital-8b"
+    with pytest.raises(ValueError, match="config.json"):
+        resolve(str(tmp_path))
+    with pytest.raises(ValueError, match="vital-tiny"):
+        resolve("vital-huge")
+
+
+def test_readme_shows_the_numbers_that_were_measured():
+    results = json.loads(Path("model_cards/data/vital-tiny.json").read_text())
+    assert readme_numbers(results) in Path("README.md").read_text()
+
+
+def test_the_code_in_the_checkpoint_is_the_code_of_the_package():
+    folder = Path(resolve(DEFAULT_MODEL))
+    copies = sorted(folder.glob("*_vital.py"))
+    assert len(copies) >= 8
+    assert [c.name for c in copies if c.read_bytes() != (folder.parents[1] / c.name).read_bytes()] == []

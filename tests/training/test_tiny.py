@@ -1,0 +1,234 @@
+"""The path from photos to weights, on two small pictures: deterministic groups, learning, resuming, measuring."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from training.tiny import Recipe, TrainConfig, collate, compute_losses, export, train
+from training.tiny_data import (
+    DataConfig,
+    Originals,
+    TinyGroups,
+    cut_clip,
+    cut_region,
+    is_test,
+    load_originals,
+    pan_and_zoom,
+)
+from training.tiny_eval import by_distortion, correlation, readme_numbers, share_below, write_readme
+from training.tiny_model import ModelConfig, build_model
+
+
+RECIPE = "training/recipes/vital_tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def originals():
+    photos = {"astronaut": data.astronaut()[:300, :300], "coffee": data.coffee()[:260, :300]}
+    return Originals(photos, {"pan": pan_and_zoom(data.coffee(), 24, np.random.default_rng(0))})
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    recipe = Recipe.load(RECIPE)
+    recipe.model.tile_size = 128
+    recipe.model.vision = {**recipe.model.vision, "embedding_size": 8, "hidden_sizes": [8, 8, 16, 16]}
+    recipe.data.grids = [[1, 1, 1], [2, 2, 1]]
+    recipe.data.variants_per_group = 3
+    return recipe
+
+
+@pytest.fixture
+def model(recipe):
+    return build_model(recipe.model, seed=0)
+
+
+def groups_of(model, originals, recipe, clip_share=0.0, length=12):
+    config = DataConfig(**{**vars(recipe.data), "clip_share": clip_share})
+    return TinyGroups(originals, model.processor, config, seed=0, length=length)
+
+
+@pytest.mark.parametrize("clip_share", [0.0, 1.0])
+def test_a_group_depends_on_seed_and_index_alone(model, originals, recipe, clip_share):
+    groups = groups_of(model, originals, recipe, clip_share)
+    first, other, again = groups[3], groups[4], groups_of(model, originals, recipe, clip_share)[3]
+    assert len(first) == 3
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a.media.pixel_values, b.media.pixel_values)
+        assert torch.equal(a.target, b.target)
+        assert a.tag == b.tag
+    assert not np.array_equal(first[0].media.pixel_values, other[0].media.pixel_values)
+    assert first[0].media.modality == ("video" if clip_share else "image")
+    for variant in first:
+        assert variant.target.sum().item() == pytest.approx(1, abs=1e-5)
+        assert variant.mean == pytest.approx(float(variant.target @ torch.tensor([0.9, 0.7, 0.5, 0.3, 0.1])), abs=0.12)
+
+
+def test_the_original_is_judged_best(model, originals, recipe):
+    groups = groups_of(model, originals, recipe)
+    for group in (groups[i] for i in range(8)):
+        clean = [v.mean for v in group if v.tag == "none"]
+        worst = [v.mean for v in group if v.tag and v.tag.startswith("severe")]
+        assert all(c > w for c in clean for w in worst)
+
+
+def test_batch_rows_and_positions(model, originals, recipe):
+    groups = groups_of(model, originals, recipe)
+    batch = collate([groups[0], groups[1]], model.processor)
+    assert batch.group.tolist() == [0, 0, 0, 1, 1, 1]
+    decode = model.processor.tokenizer.decode
+    for row, position in enumerate(batch.answer.tolist()):
+        assert decode(batch.inputs["input_ids"][row, : position + 1]).endswith("The quality of the image is")
+    for row, variant in enumerate(batch.rows[6:], start=6):
+        tag = [v for g in (groups[0], groups[1]) for v in g][variant].tag
+        learned = batch.labels[row][batch.labels[row] != -100]
+        assert decode(learned) == f"The distortion of the image is {tag}.<|im_end|>"
+
+
+def test_losses_match_two_separate_passes(model, originals, recipe):
+    model.eval()
+    groups = groups_of(model, originals, recipe, clip_share=0.5)
+    batch = collate([groups[i] for i in range(4)], model.processor)
+    from modeling_vital.levels_vital import level_token_ids
+    from training.losses import pmod_kl_loss
+
+    ids = level_token_ids(model.processor.tokenizer)
+    losses = compute_losses(model, batch, ids)
+    media = [v.media for i in range(4) for v in groups[i]]
+    inputs = model.processor.score_inputs(media)
+    logits = torch.stack([model(**model.processor.score_inputs([m])).logits[0, -1] for m in media])
+    assert losses["kl"].item() == pytest.approx(pmod_kl_loss(logits, ids, batch.target, True).mean().item(), abs=1e-4)
+    assert inputs["pixel_values"].shape == batch.inputs["pixel_values"].shape
+
+
+def test_training_learns_and_resuming_continues_it(recipe, originals, tmp_path):
+    config = TrainConfig(max_steps=6, groups_per_step=2, workers=0, save_every=3, warmup_steps=1, learning_rate=1e-3)
+
+    def run(folder, stop=None):
+        model = build_model(recipe.model, seed=0)
+        folder.mkdir(exist_ok=True)
+        groups = groups_of(model, originals, recipe)
+        if stop is not None:
+            original = groups.__class__.__getitem__
+
+            def interrupted(self, index):
+                if index >= stop * config.groups_per_step:
+                    raise KeyboardInterrupt
+                return original(self, index)
+
+            groups.__class__ = type("Interrupted", (groups.__class__,), {"__getitem__": interrupted})
+        try:
+            train(model, groups, config, folder)
+        except KeyboardInterrupt:
+            assert stop is not None
+        return model
+
+    whole = run(tmp_path / "whole")
+    run(tmp_path / "broken", stop=4)
+    resumed = run(tmp_path / "broken")
+    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log] == [1, 2, 3, 4, 5, 6]
+    assert log[-1]["prefix"] < log[0]["prefix"]
+
+
+def test_exported_weights_are_half_and_load_as_float(model, tmp_path):
+    export(model, tmp_path)
+    loaded = VitalForConditionalGeneration.from_pretrained(tmp_path)
+    assert loaded.dtype == torch.float32
+    size = (tmp_path / "model.safetensors").stat().st_size
+    assert size < 2.2 * sum(p.numel() for p in loaded.parameters()) + 50_000
+    picture = Image.fromarray(data.coffee())
+    assert loaded.score(picture)[0].score == pytest.approx(model.eval().score(picture)[0].score, abs=1e-3)
+
+
+def test_a_recipe_with_an_unknown_key_is_an_error(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("train:\n  learning_rat: 1.0\n")
+    with pytest.raises(ValueError, match="learning_rat"):
+        Recipe.load(path)
+    path.write_text("trian: {}\n")
+    with pytest.raises(ValueError, match="trian"):
+        Recipe.load(path)
+    assert isinstance(Recipe.load(RECIPE).model, ModelConfig)
+
+
+def test_split_is_by_original_and_about_the_share():
+    ids = [f"photo-{i}" for i in range(2000)]
+    chosen = {i for i in ids if is_test(i, 0.2)}
+    assert 0.17 < len(chosen) / len(ids) < 0.23
+    assert chosen == {i for i in ids if is_test(i, 0.2)}
+    assert chosen <= {i for i in ids if is_test(i, 0.3)}
+
+
+def test_loading_splits_and_leaves_out_examples_and_names_what_it_cannot_read(tmp_path, caplog):
+    rows = []
+    for i in range(20):
+        Image.fromarray(data.coffee()[:200, :200]).save(tmp_path / f"{i}.png")
+        rows.append({"content_id": f"c{i}", "path": f"{i}.png", "kind": "image", "split": "example" if i == 0 else ""})
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    rows.append({"content_id": "broken", "path": "broken.png", "kind": "image", "split": ""})
+    with open(tmp_path / "manifest.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    parts = [load_originals(tmp_path, DataConfig(), split).photos for split in ("train", "test")]
+    assert set(parts[0]) & set(parts[1]) == set()
+    assert set(parts[0]) | set(parts[1]) == {f"c{i}" for i in range(1, 20)}
+    assert "broken" in caplog.text
+
+
+def test_regions_never_enlarge_and_clips_have_the_length_asked_for(originals):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        region = cut_region(data.coffee(), 3, 2, 128, rng)
+        assert region.dtype == np.uint8
+        assert region.shape[0] <= 400
+        assert region.shape[1] <= 600
+    assert cut_region(data.coffee()[:50, :50], 1, 1, 128, rng).shape[0] <= 50
+    assert len(cut_clip(originals.clips["pan"], 40, rng)) == 40
+    assert len(pan_and_zoom(data.coffee(), 7, rng)) == 7
+
+
+def test_measures_by_hand(tmp_path):
+    rows = [
+        {"content_id": c, "distortion": d, "score": s, "mos": m}
+        for c, d, s, m in [
+            ("a", "none", 0.9, 0.8),
+            ("a", "blur", 0.2, 0.3),
+            ("b", "none", 0.8, 0.9),
+            ("b", "blur", 0.3, 0.1),
+        ]
+    ]
+    result = correlation(rows, np.random.default_rng(0), resamples=50)
+    assert result["srcc"] == pytest.approx(0.6)  # ranks 4 1 3 2 against 3 2 4 1: 1 - 6 * 4 / 60
+    assert result["low"] <= result["srcc"] <= result["high"]
+    assert by_distortion(rows) == {"blur": pytest.approx(0.6)}
+    pairs = share_below([{"score": 0.1, "original": 0.2}, {"score": 0.2, "original": 0.2}])
+    assert pairs == {"share": 0.5, "n": 2}
+    results = {
+        "photos": 2,
+        "clips": 1,
+        "held_out_distortions": ["motion_blur"],
+        "in_domain": result,
+        "held_out": result,
+    }
+    results |= {"clip_pairs": {"compression": pairs, "stutter": pairs}, "example_pairs": pairs}
+    assert "0.600" in readme_numbers(results)
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- numbers:begin -->\nold\n<!-- numbers:end -->\nz\n")
+    write_readme(results, readme)
+    text = readme.read_text()
+    assert text.startswith("a\n<!-- numbers:begin -->\n`vital-tiny`")
+    assert text.endswith("<!-- numbers:end -->\nz\n")
+    assert "old" not in text
+    readme.write_text("no markers")
+    with pytest.raises(ValueError, match="numbers:begin"):
+        write_readme(results, readme)
