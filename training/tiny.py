@@ -28,7 +28,8 @@ from modeling_vital.levels_vital import level_token_ids
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.processing_vital import VitalProcessor
 from training.losses import fidelity_loss, focal_text_loss, pmod_kl_loss
-from training.tiny_data import DataConfig, TinyGroups, Variant, load_originals, seed_worker
+from training.tiny_data import DataConfig, Originals, TinyGroups, Variant, load_originals, seed_worker
+from training.tiny_encoder import preferences, train_encoder
 from training.tiny_model import TAG_PREFIXES, ModelConfig, build_model
 
 
@@ -41,7 +42,9 @@ class TrainConfig:
 
     Attributes:
         seed (`int`): of weights and data.
-        max_steps (`int`): optimiser steps.
+        encoder_steps, encoder_groups_per_step, encoder_learning_rate: of the first lessons, without a decoder.
+        max_steps (`int`): optimiser steps with the decoder.
+        tower_learning_rate (`float`): of the image encoder in these.
         groups_per_step (`int`): groups of variants a step.
         learning_rate, weight_decay, warmup_steps, max_grad_norm: of AdamW with a cosine schedule.
         fidelity_weight, text_weight, prefix_weight (`float`): weights of the losses beside the PMOD KL.
@@ -51,9 +54,13 @@ class TrainConfig:
     """
 
     seed: int = 0
-    max_steps: int = 4000
+    encoder_steps: int = 500
+    encoder_groups_per_step: int = 16
+    encoder_learning_rate: float = 2e-3
+    max_steps: int = 800
     groups_per_step: int = 4
     learning_rate: float = 1e-3
+    tower_learning_rate: float = 4e-4
     weight_decay: float = 0.05
     warmup_steps: int = 50
     max_grad_norm: float = 1.0
@@ -173,11 +180,7 @@ def compute_losses(
     count = len(batch.target)
     answer_logits = model.lm_head(hidden_states[torch.arange(count), batch.answer])  # [variants, V]
     level_probs = F.softmax(answer_logits[:, level_ids], dim=-1)
-    a, b = torch.triu_indices(count, count, offset=1).unbind()
-    same = batch.group[a] == batch.group[b]
-    a, b = a[same], b[same]
-    gap = batch.mean[a] - batch.mean[b]
-    preference = torch.where(gap.abs() < 0.02, 0.5, (gap > 0).float())
+    a, b, preference = preferences(batch.mean, batch.group)
 
     labels = batch.labels[:, 1:]
     learned = labels != -100
@@ -196,13 +199,16 @@ def compute_losses(
 def train(model: VitalForConditionalGeneration, groups: TinyGroups, config: TrainConfig, run_dir: Path) -> None:
     """Trains to the end of the recipe, from `run_dir/state.pt` on if there is one; logs to `run_dir/log.jsonl`."""
     torch.set_num_threads(config.threads)
-    model.model.vision_tower.to(memory_format=torch.channels_last)  # a third faster on CPU
     weights = {"fidelity": config.fidelity_weight, "text": config.text_weight, "prefix": config.prefix_weight}
-    decay = [p for p in model.parameters() if p.ndim > 1]
-    rest = [p for p in model.parameters() if p.ndim <= 1]
+    tower = set(model.model.vision_tower.parameters())
+    rest = [p for p in model.parameters() if p not in tower]
     optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=config.learning_rate,
+        [
+            {"params": [p for p in rest if p.ndim > 1], "lr": config.learning_rate},
+            {"params": [p for p in rest if p.ndim <= 1], "lr": config.learning_rate, "weight_decay": 0.0},
+            {"params": list(model.model.vision_tower.parameters()), "lr": config.tower_learning_rate},
+        ],
+        weight_decay=config.weight_decay,
         betas=(0.9, 0.98),
     )
     schedule = get_cosine_schedule_with_warmup(optimizer, config.warmup_steps, config.max_steps)
@@ -247,6 +253,24 @@ def train(model: VitalForConditionalGeneration, groups: TinyGroups, config: Trai
         if step % config.save_every == 0 or step == config.max_steps:
             save_state(state_file, model, optimizer, schedule, step, seconds)
     log.close()
+
+
+def first_lessons(model, originals: Originals, recipe: Recipe, run_dir: Path) -> None:
+    """Trains the image encoder alone on single tiles: see `training.tiny_encoder`."""
+    config = recipe.train
+    tiles = dataclasses.replace(recipe.data, grids=[[1, 1, 1]], clip_share=0.0, chain_share=0.0)
+    length = config.encoder_steps * config.encoder_groups_per_step
+    train_encoder(
+        model.model.vision_tower,
+        model.config.vision_hidden_size,
+        TinyGroups(originals, model.processor, tiles, config.seed + 1, length),
+        config.encoder_steps,
+        config.encoder_groups_per_step,
+        config.encoder_learning_rate,
+        config.weight_decay,
+        config.workers,
+        run_dir,
+    )
 
 
 def save_state(path: Path, model, optimizer, schedule, step: int, seconds: float) -> None:
@@ -297,6 +321,9 @@ def main(argv: list[str] | None = None) -> None:
         (arguments.run_dir / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
         model = build_model(recipe.model, recipe.train.seed)
         originals = load_originals(arguments.data_dir, recipe.data, "train")
+        model.model.vision_tower.to(memory_format=torch.channels_last)  # a third faster on CPU
+        torch.set_num_threads(recipe.train.threads)
+        first_lessons(model, originals, recipe, arguments.run_dir)
         length = recipe.train.max_steps * recipe.train.groups_per_step
         train(
             model,

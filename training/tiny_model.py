@@ -113,4 +113,7 @@ def build_model(config: ModelConfig, seed: int) -> VitalForConditionalGeneration
     )
     model = VitalForConditionalGeneration(vital)
     model.processor = processor
+    for projector in (model.model.multi_modal_projector, model.model.motion_projector):
+        for linear in (projector.linear_1, projector.linear_2):
+            torch.nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
     return model

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from skimage import data
 
+from dataset_scripts.distortions import tag
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from training.tiny import Recipe, TrainConfig, collate, compute_losses, export, train
 from training.tiny_data import (
@@ -21,6 +22,7 @@ from training.tiny_data import (
     load_originals,
     pan_and_zoom,
 )
+from training.tiny_encoder import NAMES, collate_tiles, train_encoder
 from training.tiny_eval import by_distortion, correlation, readme_numbers, share_below, write_readme
 from training.tiny_model import ModelConfig, build_model
 
@@ -105,6 +107,36 @@ def test_losses_match_two_separate_passes(model, originals, recipe):
     logits = torch.stack([model(**model.processor.score_inputs([m])).logits[0, -1] for m in media])
     assert losses["kl"].item() == pytest.approx(pmod_kl_loss(logits, ids, batch.target, True).mean().item(), abs=1e-4)
     assert inputs["pixel_values"].shape == batch.inputs["pixel_values"].shape
+
+
+def test_first_lessons_learn_and_resume(recipe, originals, tmp_path):
+    def run(folder, steps):
+        torch.manual_seed(0)
+        model = build_model(recipe.model, seed=0)
+        folder.mkdir(exist_ok=True)
+        groups = groups_of(model, originals, recipe, length=64)
+        train_encoder(model.model.vision_tower, 16, groups, steps, 4, 2e-3, 0.05, 0, folder)
+        return [json.loads(line) for line in (folder / "encoder.jsonl").read_text().splitlines()]
+
+    log = run(tmp_path / "a", 8)
+    assert [row["step"] for row in log] == list(range(1, 9))
+    assert sum(row["severity"] + row["type"] for row in log[-2:]) < sum(
+        row["severity"] + row["type"] for row in log[:2]
+    )
+    assert run(tmp_path / "a", 8) == log  # finished: nothing is done again
+
+
+def test_first_lessons_know_the_distortions(model, originals, recipe):
+    groups = groups_of(model, originals, recipe)
+    batch = collate_tiles([groups[0], groups[1]])
+    for variant, kind, severity in zip(
+        [*groups[0], *groups[1]], batch["type"].tolist(), batch["severity"].tolist(), strict=True
+    ):
+        if variant.tag == "none":
+            assert (kind, severity) == (len(NAMES), -100)
+        elif variant.tag is not None:
+            assert variant.tag == tag(NAMES[kind], severity + 1)
+    assert len(batch["pixel_values"]) == 6
 
 
 def test_training_learns_and_resuming_continues_it(recipe, originals, tmp_path):

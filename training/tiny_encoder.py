@@ -1,0 +1,163 @@
+"""First lessons of the image encoder of `vital-tiny`: plain targets, no decoder in between.
+
+A small encoder learns fastest from the clearest signals: which distortion, how severe, which of two copies is better.
+Here a throw-away head on the mean and the spread of its features learns them, on single tiles, several times faster
+than through a decoder that cannot yet read. Then the head is dropped, and `training.tiny` goes on with the decoder.
+"""
+
+import json
+import logging
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from transformers import get_cosine_schedule_with_warmup
+
+from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, tag
+from training.losses import fidelity_loss, pmod_kl_loss
+from training.tiny_data import TinyGroups, Variant, seed_worker
+
+
+logger = logging.getLogger(__name__)
+
+NAMES = [name for name, distortion in DISTORTIONS.items() if distortion.modality == "image"]
+TAGS = {tag(name, s + 1): (i, s) for i, name in enumerate(NAMES) for s in range(len(SEVERITY_WORDS))}
+LEVELS = list(range(5))
+
+
+class EncoderHead(nn.Module):
+    """Levels, distortion type and severity from the mean and the standard deviation of a feature map.
+
+    Args:
+        channels (`int`): channels of the map.
+        width (`int`, *optional*, defaults to 256): of the hidden layer.
+    """
+
+    def __init__(self, channels: int, width: int = 256):
+        super().__init__()
+        self.body = nn.Sequential(nn.LayerNorm(2 * channels), nn.Linear(2 * channels, width), nn.GELU())
+        self.levels = nn.Linear(width, 5)
+        self.kind = nn.Linear(width, len(NAMES) + 1)
+        self.severity = nn.Linear(width, len(SEVERITY_WORDS))
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`[N, C, h, w]` to logits `[N, 5]`, `[N, types + 1]` (the last is "none") and `[N, 5]`."""
+        flat = features.flatten(2)
+        hidden = self.body(torch.cat([flat.mean(-1), flat.std(-1)], dim=-1))
+        return self.levels(hidden), self.kind(hidden), self.severity(hidden)
+
+
+def collate_tiles(groups: list[list[Variant]]) -> dict[str, torch.Tensor]:
+    """First tile of each variant, with its targets; type and severity are -100 where they are not known."""
+    variants = [variant for group in groups for variant in group]
+    labels = [(len(NAMES), -100) if v.tag == "none" else TAGS.get(v.tag, (-100, -100)) for v in variants]
+    return {
+        "pixel_values": torch.cat([v.media.pixel_values[:1] for v in variants]),
+        "target": torch.stack([v.target for v in variants]),
+        "mean": torch.tensor([v.mean for v in variants]),
+        "group": torch.tensor([g for g, group in enumerate(groups) for _ in group]),
+        "type": torch.tensor([label[0] for label in labels]),
+        "severity": torch.tensor([label[1] for label in labels]),
+    }
+
+
+def preferences(mean: torch.Tensor, group: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """All pairs inside a group and which of the two is the better.
+
+    Args:
+        mean (`torch.FloatTensor` of shape `(N,)`): PMOD means.
+        group (`torch.LongTensor` of shape `(N,)`): group of each item.
+
+    Returns:
+        `tuple`: indices of A and of B, and the preference for A: 1, 0, or 0.5 where the means are within 0.02.
+    """
+    a, b = torch.triu_indices(len(mean), len(mean), offset=1).unbind()
+    same = group[a] == group[b]
+    a, b = a[same], b[same]
+    gap = mean[a] - mean[b]
+    return a, b, torch.where(gap.abs() < 0.02, 0.5, (gap > 0).float())
+
+
+def encoder_losses(tower: nn.Module, head: EncoderHead, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """PMOD KL, pairwise fidelity, and cross-entropies of type and severity, each a mean."""
+    pixels = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
+    levels, types, severities = head(tower(pixel_values=pixels).last_hidden_state)
+    probs = levels.softmax(-1)
+    a, b, preference = preferences(batch["mean"], batch["group"])
+    return {
+        "kl": pmod_kl_loss(levels, LEVELS, batch["target"]).mean(),
+        "fidelity": fidelity_loss(probs[a], probs[b], preference).mean(),
+        "type": F.cross_entropy(types, batch["type"]),
+        "severity": F.cross_entropy(severities, batch["severity"]),
+    }
+
+
+def train_encoder(
+    tower: nn.Module,
+    channels: int,
+    groups: TinyGroups,
+    steps: int,
+    groups_per_step: int,
+    learning_rate: float,
+    weight_decay: float,
+    workers: int,
+    run_dir: Path,
+) -> None:
+    """Trains `tower` in place; goes on from `run_dir/encoder.pt` if there is one.
+
+    Args:
+        tower (`nn.Module`): image encoder with a map `[N, C, h, w]` as `last_hidden_state`.
+        channels (`int`): C.
+        groups (`TinyGroups`): pictures of one tile.
+        steps, groups_per_step (`int`): how long.
+        learning_rate, weight_decay (`float`): of AdamW with a cosine schedule.
+        workers (`int`): processes that make data.
+        run_dir (`Path`): for the checkpoint and `encoder.jsonl`.
+    """
+    parts = nn.ModuleDict({"tower": tower, "head": EncoderHead(channels)})
+    optimizer = torch.optim.AdamW(parts.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
+    schedule = get_cosine_schedule_with_warmup(optimizer, 20, steps)
+    state_file, first = run_dir / "encoder.pt", 0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        for part, name in ((parts, "parts"), (optimizer, "optimizer"), (schedule, "schedule")):
+            part.load_state_dict(state[name])
+        first = state["step"]
+        logger.info("the encoder goes on from step %d", first)
+    loader = DataLoader(
+        groups,
+        sampler=range(first * groups_per_step, steps * groups_per_step),
+        batch_size=groups_per_step,
+        num_workers=workers,
+        collate_fn=collate_tiles,
+        worker_init_fn=seed_worker,
+        prefetch_factor=4 if workers else None,
+    )
+    parts.train()
+    start = time.monotonic()
+    progress = tqdm(loader, initial=first, total=steps, desc="encoder", unit="step")
+    with open(run_dir / "encoder.jsonl", "a", encoding="utf-8") as log:
+        for step, batch in enumerate(progress, start=first + 1):
+            losses = encoder_losses(parts["tower"], parts["head"], batch)
+            loss = losses["kl"] + losses["fidelity"] + 0.3 * losses["type"] + 0.3 * losses["severity"]
+            if not torch.isfinite(loss):
+                raise RuntimeError(f"The loss is {loss.item()} at encoder step {step}; last good: {state_file}.")
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parts.parameters(), 5.0)
+            optimizer.step()
+            schedule.step()
+            row = {name: round(value.item(), 4) for name, value in losses.items()}
+            log.write(json.dumps({"step": step, "seconds": round(time.monotonic() - start, 1), **row}) + "\n")
+            if step % 20 == 0:
+                log.flush()
+                progress.set_postfix(row)
+            if step % 100 == 0 or step == steps:
+                state = {"parts": parts, "optimizer": optimizer, "schedule": schedule}
+                state = {name: part.state_dict() for name, part in state.items()}
+                torch.save({**state, "step": step}, state_file.with_suffix(".tmp"))
+                state_file.with_suffix(".tmp").replace(state_file)
