@@ -47,8 +47,8 @@ def evaluate(model_dir: Path, data_dir: Path, config: DataConfig, output: Path, 
     model = VitalForConditionalGeneration.from_pretrained(model_dir)
     originals = load_originals(data_dir, config, "test")
     rng = np.random.default_rng(seed)
-    seen = image_rows(model, originals.photos, config.image_distortions(), 8, config, rng)
-    unseen = image_rows(model, originals.photos, config.held_out_distortions, 5, config, rng)
+    seen = image_rows(model, originals.photos, config.image_distortions(), 6, config, rng)
+    unseen = image_rows(model, originals.photos, config.held_out_distortions, 4, config, rng)
     clips = clip_rows(model, originals.clips, rng)
     examples = example_rows(model, rng)
     rows = [*seen, *unseen, *clips, *examples]
@@ -166,7 +166,7 @@ def example_rows(model, rng) -> list[dict]:
     return rows
 
 
-def correlation(rows: list[dict], rng, resamples: int = 1000) -> dict:
+def correlation(rows: list[dict], rng, resamples: int = 500) -> dict:
     """SRCC between scores and PMOD means with a 95 % interval, bootstrapped over originals.
 
     Returns:
