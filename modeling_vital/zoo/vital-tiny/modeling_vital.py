@@ -1,0 +1,460 @@
+"""VITAL: vision and motion encoders whose tokens a language model reads, and a score from its five level words.
+
+Follows arXiv 2511.17962. The image encoder and the decoder are transformers' own models; here are the merge, the
+heads' use and `score()`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoModel, AutoModelForImageTextToText, GenerationMixin, PreTrainedModel
+from transformers.activations import ACT2FN
+from transformers.cache_utils import Cache
+
+from .configuration_vital import VitalConfig
+from .levels_vital import expected_score, level_of, level_token_ids, score_std
+from .media_vital import MediaError
+from .motion_vital import VitalMotionModel
+from .outputs_vital import QualityScore, VitalCausalLMOutputWithPast, VitalOutputWithPast
+from .processing_vital import VitalProcessor
+
+
+class VitalPreTrainedModel(PreTrainedModel):
+    """What all VITAL models share: configuration class and the abilities the parts allow."""
+
+    config_class = VitalConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "video", "text")
+    supports_gradient_checkpointing = True
+    _skip_keys_device_placement = "past_key_values"
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        std = getattr(self.config.get_text_config(), "initializer_range", 0.02)
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
+class VitalProjector(nn.Module):
+    """Maps encoder features to the decoder's width: LayerNorm, Linear, activation, Linear."""
+
+    def __init__(self, in_features: int, hidden_size: int, hidden_act: str):
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(in_features)
+        self.linear_1 = nn.Linear(in_features, hidden_size)
+        self.act = ACT2FN[hidden_act]
+        self.linear_2 = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """`(..., in_features)` to `(..., hidden_size)`."""
+        return self.linear_2(self.act(self.linear_1(self.layer_norm(features))))
+
+
+class VitalModel(VitalPreTrainedModel):
+    """Encoders, projectors and decoder without the language-model head."""
+
+    def __init__(self, config: VitalConfig):
+        super().__init__(config)
+        self.vision_tower = AutoModel.from_config(config.vision_config)
+        self.motion_encoder = VitalMotionModel._from_config(config.motion_config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        hidden_size = config.text_config.hidden_size
+        unshuffled = config.vision_hidden_size * round(1 / config.downsample_ratio) ** 2
+        self.multi_modal_projector = VitalProjector(unshuffled, hidden_size, config.projector_hidden_act)
+        self.motion_projector = VitalProjector(
+            config.motion_config.hidden_size, hidden_size, config.projector_hidden_act
+        )
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The decoder's token embedding."""
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module):
+        """Replaces the decoder's token embedding."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Tiles to image tokens.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): normalised tiles.
+
+        Returns:
+            `torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`.
+        """
+        features = self.vision_tower(pixel_values=pixel_values.to(self.vision_tower.dtype)).last_hidden_state
+        if features.ndim == 4:  # a convolutional encoder's map
+            features = features.permute(0, 2, 3, 1)  # [N, h, w, C]
+        else:  # a transformer's [CLS] and patches
+            side = int((features.shape[1] - 1) ** 0.5)
+            features = features[:, 1:].unflatten(1, (side, side))
+        features = pixel_unshuffle(features, round(1 / self.config.downsample_ratio)).flatten(1, 2)
+        return self.multi_modal_projector(features)
+
+    def get_motion_features(self, motion_values: torch.Tensor, motion_lengths: torch.Tensor) -> torch.Tensor:
+        """Windows of frames to motion tokens, one a frame.
+
+        Args:
+            motion_values (`torch.FloatTensor` of shape `(num_frames, 3, height, width)`): frames of all windows in
+                order.
+            motion_lengths (`torch.LongTensor` of shape `(num_windows,)`): frames of each window; sums to `num_frames`.
+
+        Returns:
+            `torch.FloatTensor` of shape `(num_frames, hidden_size)`.
+        """
+        lengths = motion_lengths.tolist()
+        if sum(lengths) != motion_values.shape[0]:
+            raise ValueError(
+                f"`motion_lengths` sum to {sum(lengths)} but there are {motion_values.shape[0]} motion frames."
+            )
+        windows = motion_values.to(self.motion_encoder.dtype).split(lengths)
+        features: list[torch.Tensor | None] = [None] * len(windows)
+        for length in sorted(set(lengths)):  # windows of one length run as one batch
+            where = [i for i, n in enumerate(lengths) if n == length]
+            encoded = self.motion_encoder(torch.stack([windows[i] for i in where]))  # [B, T, C]
+            if self.config.motion_token_layout == "channel_major":
+                encoded = encoded.transpose(1, 2).reshape(encoded.shape)
+            for i, feature in zip(where, encoded, strict=True):
+                features[i] = feature
+        return self.motion_projector(torch.cat(features))
+
+    def merge(
+        self, input_ids: torch.Tensor, inputs_embeds: torch.Tensor, token_id: int, features: torch.Tensor, name: str
+    ) -> torch.Tensor:
+        """Puts visual tokens in the place of their placeholders.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): with placeholders `token_id`.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`): text embeddings.
+            token_id (`int`): id of the placeholder.
+            features (`torch.FloatTensor` of shape `(..., hidden_size)`): visual tokens, in the order of the
+                placeholders.
+            name (`str`): what they are, for the error message.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`.
+
+        Raises:
+            ValueError: if the numbers of placeholders and of visual tokens differ.
+        """
+        mask = input_ids == token_id
+        features = features.flatten(0, -2).to(inputs_embeds.device, inputs_embeds.dtype)
+        if int(mask.sum()) != features.shape[0]:
+            raise ValueError(
+                f"{int(mask.sum())} {name} placeholders in the text but {features.shape[0]} {name} tokens from "
+                "the encoder. Prepare text and media in one call of the checkpoint's own processor."
+            )
+        return inputs_embeds.masked_scatter(mask.unsqueeze(-1), features)
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        motion_values: torch.FloatTensor | None = None,
+        motion_lengths: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        image_hidden_states: torch.FloatTensor | None = None,
+        motion_hidden_states: torch.FloatTensor | None = None,
+        **kwargs,
+    ) -> VitalOutputWithPast:
+        """
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): text with placeholders.
+            pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): tiles of the whole
+                batch.
+            motion_values (`torch.FloatTensor` of shape `(num_frames, 3, height, width)`): motion frames of the whole
+                batch.
+            motion_lengths (`torch.LongTensor` of shape `(num_windows,)`): frames of each motion window.
+            attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`): 0 where padded.
+            position_ids, past_key_values, inputs_embeds: as in any causal model of transformers.
+            image_hidden_states (`torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`,
+                *optional*): tokens from an earlier `get_image_features`, instead of `pixel_values`: one encoding,
+                several prompts.
+            motion_hidden_states (`torch.FloatTensor` of shape `(num_frames, hidden_size)`, *optional*): likewise.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        if pixel_values is not None:
+            image_hidden_states = self.get_image_features(pixel_values)
+        if motion_values is not None:
+            motion_hidden_states = self.get_motion_features(motion_values, motion_lengths)
+        config = self.config
+        if image_hidden_states is not None:
+            inputs_embeds = self.merge(input_ids, inputs_embeds, config.image_token_id, image_hidden_states, "image")
+        if motion_hidden_states is not None:
+            inputs_embeds = self.merge(
+                input_ids, inputs_embeds, config.motion_token_id, motion_hidden_states, "motion"
+            )
+
+        outputs = self.language_model(
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        return VitalOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=image_hidden_states,
+            motion_hidden_states=motion_hidden_states,
+        )
+
+
+class VitalForConditionalGeneration(VitalPreTrainedModel, GenerationMixin):
+    """VITAL with its language-model head: generates text, and scores pictures and clips.
+
+    Example:
+
+    ```python
+    >>> from transformers import AutoModel
+
+    >>> model = AutoModel.from_pretrained("org/vital-8b", trust_remote_code=True)
+    >>> photo, clip = model.score(["photo.jpg", "clip.mp4"])
+    >>> photo.score, photo.std, photo.level
+    ```
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+
+    def __init__(self, config: VitalConfig):
+        super().__init__(config)
+        self.model = VitalModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self._processor = None
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The decoder's token embedding."""
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module):
+        """Replaces the decoder's token embedding."""
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language-model head."""
+        return self.lm_head
+
+    def set_output_embeddings(self, value: nn.Module):
+        """Replaces the language-model head."""
+        self.lm_head = value
+
+    @property
+    def processor(self) -> VitalProcessor:
+        """The checkpoint's processor, loaded from beside the weights on first use; assign one to replace it."""
+        if self._processor is None:
+            source = self.config._name_or_path
+            if not source:
+                raise ValueError(
+                    "This model was not loaded from a checkpoint: assign `model.processor` before scoring."
+                )
+            revision = getattr(self.config, "_commit_hash", None)
+            self._processor = VitalProcessor.from_pretrained(source, **({"revision": revision} if revision else {}))
+        return self._processor
+
+    @processor.setter
+    def processor(self, processor: VitalProcessor):
+        self._processor = processor
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        motion_values: torch.FloatTensor | None = None,
+        motion_lengths: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs,
+    ) -> VitalCausalLMOutputWithPast:
+        """
+        Args:
+            labels (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*): ids to predict, -100
+                ignored.
+            logits_to_keep (`int` or `torch.LongTensor`, *optional*, defaults to 0): logits of the last so many
+                positions, or of these positions; 0 is all.
+
+        The other arguments are those of [`VitalModel`].
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
+            motion_values=motion_values,
+            motion_lengths=motion_lengths,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            **{k: v for k, v in kwargs.items() if k != "num_items_in_batch"},
+        )
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, keep])  # [B, L, V]
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                logits=logits,
+                labels=labels,
+                vocab_size=self.config.text_config.vocab_size,
+                num_items_in_batch=kwargs.get("num_items_in_batch"),
+            )
+        return VitalCausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+            motion_hidden_states=outputs.motion_hidden_states,
+        )
+
+    def prepare_inputs_for_generation(self, input_ids, past_key_values=None, is_first_iteration=False, **kwargs):
+        """Adds the media to the first step only; later steps find their tokens in the cache."""
+        inputs = super().prepare_inputs_for_generation(
+            input_ids, past_key_values=past_key_values, is_first_iteration=is_first_iteration, **kwargs
+        )
+        if not is_first_iteration and kwargs.get("use_cache", True):
+            for name in (
+                "pixel_values",
+                "motion_values",
+                "motion_lengths",
+                "image_hidden_states",
+                "motion_hidden_states",
+            ):
+                inputs.pop(name, None)
+        return inputs
+
+    def level_logits(self, **inputs) -> torch.Tensor:
+        """Logits of the five level words as the next token.
+
+        Only the answer position goes through the head, whatever the padding side. Differentiable.
+
+        Args:
+            inputs: what `processor.score_inputs` returns, on the model's device.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, 5)`, float32, best level first.
+        """
+        attention_mask = inputs["attention_mask"]
+        position_ids = (attention_mask.long().cumsum(-1) - 1).clamp_min(0)
+        hidden_states = self.model(**inputs, position_ids=position_ids, use_cache=False).last_hidden_state
+        rows = torch.arange(attention_mask.shape[0], device=hidden_states.device)
+        last = (position_ids * attention_mask).argmax(-1).to(hidden_states.device)
+        ids = level_token_ids(self.processor.tokenizer, self.config.level_words)
+        return self.lm_head(hidden_states[rows, last])[:, ids].float()
+
+    @torch.no_grad()
+    def score(self, items, batch_size: int = 8, errors: str = "raise") -> list:
+        """Scores pictures and clips, mixed as they come.
+
+        Args:
+            items (a media item or `list`):
+                Each a path, bytes, PIL image, array or tensor, list of frames: anything `media_vital.load_media`
+                takes. To score one clip given as a list of frames, wrap it in a list.
+            batch_size (`int`, *optional*, defaults to 8): items a forward pass.
+            errors (`str`, *optional*, defaults to `"raise"`):
+                `"raise"` stops at the first item that cannot be read, `"return"` puts its `MediaError` in its place.
+
+        Returns:
+            `list[QualityScore]`, one an item in the order of `items` (with `errors="return"`, `MediaError` for
+            unreadable ones). Scores are in [0, 1], higher is better, for the default `level_values`.
+
+        Raises:
+            MediaError: for an item that cannot be read, with `errors="raise"`.
+        """
+        if errors not in ("raise", "return"):
+            raise ValueError(f"`errors` is 'raise' or 'return', got {errors!r}.")
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        items = list(items) if isinstance(items, (list, tuple)) else [items]
+        if self.training:
+            raise RuntimeError("The model is in training mode: call `model.eval()` before scoring.")
+        results: list[QualityScore | MediaError] = []
+        for start in range(0, len(items), batch_size):
+            results += self._score_batch(items[start : start + batch_size], errors)
+        return results
+
+    def _score_batch(self, items: list, errors: str) -> list:
+        prepared, results = [], [None] * len(items)
+        for i, item in enumerate(items):
+            try:
+                prepared.append((i, self.processor.prepare(item)))
+            except MediaError as error:
+                if errors == "raise":
+                    raise
+                results[i] = error
+        if prepared:
+            inputs = self.processor.score_inputs([media for _, media in prepared]).to(self.device)
+            level_probs = F.softmax(self.level_logits(**inputs).cpu().double(), dim=-1)
+            for (i, media), probs in zip(prepared, level_probs, strict=True):
+                results[i] = self._quality_score(probs, media.modality)
+        return results
+
+    def _quality_score(self, level_probs: torch.Tensor, modality: str) -> QualityScore:
+        words, values = self.config.level_words, self.config.level_values
+        score = expected_score(level_probs, values).item()
+        return QualityScore(
+            score=score,
+            std=score_std(level_probs, values).item(),
+            level=level_of(score, words, values),
+            level_probs=dict(zip(words, level_probs.tolist(), strict=True)),
+            modality=modality,
+        )
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Writes weights, configuration, the code files and, when it is known, the processor: a folder that scores.
+
+        See `PreTrainedModel.save_pretrained` for the arguments.
+        """
+        self.config.auto_map = {
+            "AutoConfig": "configuration_vital.VitalConfig",
+            "AutoModel": "modeling_vital.VitalForConditionalGeneration",
+            "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
+        }
+        super().save_pretrained(save_directory, **kwargs)
+        if self._processor is not None or self.config._name_or_path:
+            self.processor.save_pretrained(save_directory)
+
+
+def pixel_unshuffle(features: torch.Tensor, factor: int) -> torch.Tensor:
+    """Trades resolution for channels, in InternVL's channel order.
+
+    Args:
+        features (`torch.Tensor` of shape `(N, h, w, C)`): feature map.
+        factor (`int`): side of the block that becomes one position; 1 changes nothing.
+
+    Returns:
+        `torch.Tensor` of shape `(N, h / factor, w / factor, C * factor**2)`.
+    """
+    n, h, w, c = features.shape
+    if h % factor or w % factor:
+        raise ValueError(f"A {h} x {w} feature map cannot be unshuffled by {factor}.")
+    features = features.reshape(n, h // factor, factor, w // factor, factor, c)
+    return features.permute(0, 1, 3, 2, 4, 5).reshape(n, h // factor, w // factor, factor * factor * c)
+
+
+VitalForConditionalGeneration.register_for_auto_class("AutoModel")
+AutoModel.register(VitalConfig, VitalForConditionalGeneration, exist_ok=True)
+AutoModelForImageTextToText.register(VitalConfig, VitalForConditionalGeneration, exist_ok=True)
+
+__all__ = ["VitalForConditionalGeneration", "VitalModel", "VitalPreTrainedModel"]

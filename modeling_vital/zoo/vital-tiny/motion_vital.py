@@ -1,0 +1,103 @@
+"""The motion encoder: the fast pathway of SlowFast, in plain torch.
+
+VITAL runs SlowFast-R50 and keeps only the fast pathway's output. Lateral connections lead from fast to slow only, so
+the slow pathway and the fusion layers never reach that output: the fast pathway alone gives it exactly, with 0.5 M of
+34.6 M parameters.
+"""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from .configuration_vital import VitalMotionConfig
+
+
+class VitalMotionBlock(nn.Module):
+    """Bottleneck residual block: (3,1,1), (1,3,3) and (1,1,1) convolutions, each with batch norm."""
+
+    def __init__(self, in_channels: int, inner_channels: int, out_channels: int, stride: int, eps: float):
+        super().__init__()
+        self.temporal_conv = nn.Conv3d(in_channels, inner_channels, (3, 1, 1), padding=(1, 0, 0), bias=False)
+        self.temporal_norm = nn.BatchNorm3d(inner_channels, eps=eps)
+        self.spatial_conv = nn.Conv3d(
+            inner_channels, inner_channels, (1, 3, 3), stride=(1, stride, stride), padding=(0, 1, 1), bias=False
+        )
+        self.spatial_norm = nn.BatchNorm3d(inner_channels, eps=eps)
+        self.output_conv = nn.Conv3d(inner_channels, out_channels, 1, bias=False)
+        self.output_norm = nn.BatchNorm3d(out_channels, eps=eps)
+        self.shortcut_conv = self.shortcut_norm = None
+        if in_channels != out_channels or stride != 1:
+            self.shortcut_conv = nn.Conv3d(in_channels, out_channels, 1, stride=(1, stride, stride), bias=False)
+            self.shortcut_norm = nn.BatchNorm3d(out_channels, eps=eps)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        shortcut = hidden_states
+        if self.shortcut_conv is not None:
+            shortcut = self.shortcut_norm(self.shortcut_conv(hidden_states))
+        hidden_states = self.temporal_norm(self.temporal_conv(hidden_states)).relu()
+        hidden_states = self.spatial_norm(self.spatial_conv(hidden_states)).relu()
+        hidden_states = self.output_norm(self.output_conv(hidden_states))
+        return (hidden_states + shortcut).relu()  # [B, C, T, H, W]
+
+
+class VitalMotionModel(PreTrainedModel):
+    """Motion encoder: frames in, one feature vector a frame out.
+
+    Time is never strided, so a window of T frames gives T vectors. The published network takes T in multiples of 4
+    because of its slow pathway; this one takes any T >= 1.
+    """
+
+    config_class = VitalMotionConfig
+    base_model_prefix = "motion_encoder"
+    main_input_name = "motion_values"
+
+    def __init__(self, config: VitalMotionConfig):
+        super().__init__(config)
+        t, h, w = config.stem_kernel
+        self.stem_conv = nn.Conv3d(
+            3, config.stem_channels, (t, h, w), stride=(1, 2, 2), padding=(t // 2, h // 2, w // 2), bias=False
+        )
+        self.stem_norm = nn.BatchNorm3d(config.stem_channels, eps=config.norm_eps)
+        self.stem_pool = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+        self.stages = nn.ModuleList()
+        channels = config.stem_channels
+        for i, depth in enumerate(config.depths):
+            blocks = nn.ModuleList()
+            for j in range(depth):
+                stride = 2 if i > 0 and j == 0 else 1
+                blocks.append(
+                    VitalMotionBlock(
+                        channels, config.inner_channels[i], config.out_channels[i], stride, config.norm_eps
+                    )
+                )
+                channels = config.out_channels[i]
+            self.stages.append(blocks)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm3d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+            module.reset_running_stats()
+
+    def forward(self, motion_values: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            motion_values (`torch.FloatTensor` of shape `(num_windows, frames, 3, height, width)`):
+                Normalised frames of windows of equal length.
+
+        Returns:
+            `torch.FloatTensor` of shape `(num_windows, frames, config.hidden_size)`: spatial means of the last stage.
+        """
+        hidden_states = motion_values.transpose(1, 2)  # [B, 3, T, H, W]
+        hidden_states = self.stem_pool(self.stem_norm(self.stem_conv(hidden_states)).relu())
+        for blocks in self.stages:
+            for block in blocks:
+                hidden_states = block(hidden_states)
+        return hidden_states.mean(dim=(3, 4)).transpose(1, 2)  # [B, T, C]
+
+
+__all__ = ["VitalMotionModel"]

@@ -1,0 +1,72 @@
+"""What the model returns: plain records for people, model outputs for code."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from transformers.utils import ModelOutput
+
+
+@dataclass(frozen=True)
+class QualityScore:
+    """Quality of one picture or clip.
+
+    Attributes:
+        score (`float`): in [0, 1], higher is better: expectation of the level values.
+        std (`float`): standard deviation of the level distribution, on the scale of the score. How unsure the model
+            is.
+        level (`str`): word of the level nearest to the score.
+        level_probs (`dict[str, float]`): probability of each level word, best first; sums to 1.
+        modality (`str`): `"image"` or `"video"`.
+    """
+
+    score: float
+    std: float
+    level: str
+    level_probs: dict[str, float]
+    modality: str
+
+    def to_dict(self) -> dict:
+        """The record as plain Python values, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass
+class VitalOutputWithPast(ModelOutput):
+    """Output of [`VitalModel`].
+
+    Attributes:
+        last_hidden_state (`torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`): decoder states.
+        past_key_values (`Cache`, *optional*): the decoder's cache.
+        hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): of the decoder, when asked for.
+        image_hidden_states (`torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`, *optional*):
+            image tokens after the projector.
+        motion_hidden_states (`torch.FloatTensor` of shape `(num_motion_frames, hidden_size)`, *optional*):
+            motion tokens after the projector.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    past_key_values: object | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    image_hidden_states: torch.FloatTensor | None = None
+    motion_hidden_states: torch.FloatTensor | None = None
+
+
+@dataclass
+class VitalCausalLMOutputWithPast(ModelOutput):
+    """Output of [`VitalForConditionalGeneration`].
+
+    Attributes:
+        loss (`torch.FloatTensor` of shape `()`, *optional*): next-token loss, when `labels` are given.
+        logits (`torch.FloatTensor` of shape `(batch_size, kept_positions, vocab_size)`): scores of the next token.
+        past_key_values, hidden_states, attentions, image_hidden_states, motion_hidden_states: see
+        [`VitalOutputWithPast`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    past_key_values: object | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    image_hidden_states: torch.FloatTensor | None = None
+    motion_hidden_states: torch.FloatTensor | None = None

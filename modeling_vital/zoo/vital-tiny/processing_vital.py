@@ -1,0 +1,240 @@
+"""The processor: media and text in, model inputs out. It owns every placeholder."""
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoProcessor, BatchFeature, ProcessorMixin
+
+from .configuration_vital import VitalConfig
+from .image_processing_vital import VitalImageProcessor
+from .media_vital import Clip, MediaError, load_media
+from .video_processing_vital import FrameSampling, sample_frames
+
+
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+<|im_start|>{{ message['role'] }}
+{% if message['content'] is string -%}
+{{ message['content'] }}
+{%- else -%}
+{%- for part in message['content'] -%}
+{%- if part['type'] == 'text' -%}{{ part['text'] }}{%- else -%}<{{ part['type'] }}>{{ '\\n' }}{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}
+<|im_start|>assistant
+{% endif -%}
+"""
+"""ChatML as in InternVL: every picture or clip of a turn is a placeholder and a newline."""
+
+DEFAULT_ANSWER_PREFIXES = {"image": "The quality of the image is", "video": "The quality of the video is"}
+"""What stands before the level word, in the wording of the training data."""
+
+
+@dataclass
+class PreparedMedia:
+    """One picture or clip, ready for the encoders.
+
+    Attributes:
+        modality (`str`): `"image"` or `"video"`.
+        pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): tiles of the picture, or of
+            all key frames in order.
+        num_tiles (`list[int]`): tiles of the picture (one entry), or of each key frame.
+        motion_values (`torch.FloatTensor` of shape `(num_frames, 3, motion_size, motion_size)`): empty for pictures.
+        motion_lengths (`list[int]`): frames of each motion window; empty for pictures.
+    """
+
+    modality: str
+    pixel_values: torch.Tensor
+    num_tiles: list[int]
+    motion_values: torch.Tensor
+    motion_lengths: list[int]
+
+
+class VitalProcessor(ProcessorMixin):
+    """Prepares pictures, clips and text for VITAL.
+
+    Args:
+        image_processor (`VitalImageProcessor`): cuts pictures into tiles and normalises them.
+        tokenizer (`PreTrainedTokenizerBase`): tokenizer of the decoder.
+        image_seq_length (`int`, *optional*, defaults to 256): image tokens of one tile, as in `VitalConfig`.
+        motion_size (`int`, *optional*, defaults to 448): height and width of a motion frame in pixels.
+        max_tiles_per_frame (`int`, *optional*, defaults to 1): tiles of one key frame at most.
+        frame_sampling (`dict`, *optional*): fields of `FrameSampling`: which frames of a clip are seen.
+        answer_prefixes (`dict[str, str]`, *optional*): text before the level word for `"image"` and `"video"`.
+        image_token, motion_token (`str`, *optional*, default to `"<IMG_CONTEXT>"` and `"<quad>"`): placeholders,
+            single tokens.
+        start_image_token, end_image_token (`str`, *optional*, default to `"<img>"` and `"</img>"`): around a run of
+            them.
+        chat_template (`str`, *optional*): defaults to `CHAT_TEMPLATE`.
+    """
+
+    def __init__(
+        self,
+        image_processor=None,
+        tokenizer=None,
+        image_seq_length=256,
+        motion_size=448,
+        max_tiles_per_frame=1,
+        frame_sampling=None,
+        answer_prefixes=None,
+        image_token="<IMG_CONTEXT>",
+        motion_token="<quad>",
+        start_image_token="<img>",
+        end_image_token="</img>",
+        chat_template=None,
+    ):
+        self.image_seq_length = image_seq_length
+        self.motion_size = motion_size
+        self.max_tiles_per_frame = max_tiles_per_frame
+        self.sampling = FrameSampling.from_dict(frame_sampling or {})
+        self.frame_sampling = self.sampling.to_dict()
+        self.answer_prefixes = {**DEFAULT_ANSWER_PREFIXES, **(answer_prefixes or {})}
+        self.image_token = image_token
+        self.motion_token = motion_token
+        self.start_image_token = start_image_token
+        self.end_image_token = end_image_token
+        super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
+        for token in (image_token, motion_token, start_image_token, end_image_token):
+            ids = tokenizer(token, add_special_tokens=False)["input_ids"]
+            if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+                raise ValueError(f"The tokenizer has no single token {token!r}: add it, or name the one it has.")
+
+    def prepare(self, item) -> PreparedMedia:
+        """Reads one item and makes its tiles and motion frames.
+
+        Args:
+            item: anything `load_media` takes, or a `PreparedMedia`, which is returned as it is.
+
+        Raises:
+            MediaError: if the item cannot be read.
+        """
+        if isinstance(item, PreparedMedia):
+            return item
+        media = load_media(item)
+        if isinstance(media, Image.Image):
+            tiles = self.image_processor.preprocess([media])
+            no_motion = torch.zeros(0, 3, self.motion_size, self.motion_size)
+            return PreparedMedia("image", tiles["pixel_values"], tiles["num_tiles"].tolist(), no_motion, [])
+        return self._prepare_clip(media)
+
+    def _prepare_clip(self, clip: Clip) -> PreparedMedia:
+        try:
+            choice = sample_frames(clip.num_frames, clip.fps, self.sampling)
+        except ValueError as error:
+            raise MediaError(f"{clip.name}: {error}") from error
+        wanted = sorted({*choice.key_frames.tolist(), *choice.motion_frames.tolist()})
+        frames = dict(zip(wanted, clip.get_frames(wanted), strict=True))  # every frame is decoded once
+        tiles = self.image_processor.preprocess_frames(
+            [frames[i] for i in choice.key_frames], max_tiles=self.max_tiles_per_frame
+        )
+        motion_values = self.image_processor.resize_frames(
+            [frames[i] for i in choice.motion_frames], size=self.motion_size
+        )
+        return PreparedMedia(
+            "video",
+            tiles["pixel_values"],
+            tiles["num_tiles"].tolist(),
+            motion_values,
+            [len(window) for window in choice.motion_windows],
+        )
+
+    def media_text(self, media: PreparedMedia) -> str:
+        """The text that stands for a picture or clip in the prompt, placeholders expanded."""
+        runs = [
+            f"{self.start_image_token}{self.image_token * (n * self.image_seq_length)}{self.end_image_token}"
+            for n in media.num_tiles
+        ]
+        if media.modality == "image":
+            return runs[0]
+        lines = [f"Frame-{i + 1}: {run}" for i, run in enumerate(runs)]
+        motion = self.motion_token * sum(media.motion_lengths)
+        return "\n".join([*lines, f"Motion Feature: {self.start_image_token}{motion}{self.end_image_token}"])
+
+    def __call__(
+        self, images=None, text=None, videos=None, padding=True, return_tensors="pt", **kwargs
+    ) -> BatchFeature:
+        """Makes model inputs of texts with `<image>` and `<video>` placeholders and the media they stand for.
+
+        Args:
+            images, videos (media items or `list`, *optional*): in the order of the placeholders over the whole batch.
+            text (`str` or `list[str]`): one prompt a row.
+            padding (`bool` or `str`, *optional*, defaults to `True`): as in tokenizers.
+            return_tensors (`str`, *optional*, defaults to `"pt"`): only `"pt"`.
+            kwargs: go to the tokenizer.
+
+        Returns:
+            `BatchFeature` with `input_ids`, `attention_mask`, and where there are media `pixel_values`
+            `(num_tiles, 3, S, S)`, `motion_values` `(num_frames, 3, M, M)`, `motion_lengths` `(num_windows,)`.
+
+        Raises:
+            ValueError: if placeholders and media do not match.
+            MediaError: if an item cannot be read, or is a clip where a picture is meant.
+        """
+        if return_tensors != "pt":
+            raise ValueError(f"VitalProcessor makes PyTorch tensors only, got return_tensors={return_tensors!r}.")
+        texts = [text] if isinstance(text, str) else list(text or [])
+        waiting = {"<image>": _flatten(images), "<video>": _flatten(videos)}
+        for placeholder, items in waiting.items():
+            found = sum(t.count(placeholder) for t in texts)
+            if found != len(items):
+                raise ValueError(f"{found} {placeholder} placeholders in the text but {len(items)} items for them.")
+        media, expanded = [], []
+        for row in texts:
+            parts = []
+            while (cut := min((row.find(p) for p in waiting if p in row), default=-1)) >= 0:
+                placeholder = next(p for p in waiting if row.startswith(p, cut))
+                media.append(self.prepare(waiting[placeholder].pop(0)))
+                if f"<{media[-1].modality}>" != placeholder:
+                    raise MediaError(f"A {media[-1].modality} was given for the placeholder {placeholder}.")
+                parts += [row[:cut], self.media_text(media[-1])]
+                row = row[cut + len(placeholder) :]
+            expanded.append("".join([*parts, row]))
+        return self._batch(expanded, media, padding=padding, **kwargs)
+
+    def _batch(self, texts: list[str], media: list[PreparedMedia], **kwargs) -> BatchFeature:
+        kwargs.setdefault("add_special_tokens", False)
+        inputs = dict(self.tokenizer(texts, return_tensors="pt", return_token_type_ids=False, **kwargs))
+        if media:
+            inputs["pixel_values"] = torch.cat([m.pixel_values for m in media])
+        if lengths := [n for m in media for n in m.motion_lengths]:
+            inputs["motion_values"] = torch.cat([m.motion_values for m in media if m.motion_lengths])
+            inputs["motion_lengths"] = torch.tensor(lengths)
+        return BatchFeature(inputs)
+
+    def score_prompt(self, modality: str) -> str:
+        """Prompt that ends where the level word follows: an empty human turn but for the media (prompt decoupling)."""
+        messages = [{"role": "user", "content": [{"type": modality}]}]
+        return self.apply_chat_template(messages, add_generation_prompt=True) + self.answer_prefixes[modality]
+
+    def score_inputs(self, items: list) -> BatchFeature:
+        """Model inputs for scoring, one row an item, ending at the answer position (before any padding).
+
+        Args:
+            items (`list`): media items or `PreparedMedia`.
+
+        Returns:
+            `BatchFeature`: see `__call__`.
+        """
+        media = [self.prepare(item) for item in items]
+        texts = [self.score_prompt(m.modality).replace(f"<{m.modality}>", self.media_text(m), 1) for m in media]
+        return self._batch(texts, media, padding=True)
+
+
+def _flatten(items) -> list:
+    """Media of a batch as one flat list; rows of items may be nested one deep."""
+    if items is None:
+        return []
+    if not isinstance(items, (list, tuple)):
+        return [items]
+    return [x for item in items for x in (item if isinstance(item, (list, tuple)) else [item])]
+
+
+VitalProcessor.register_for_auto_class()
+AutoProcessor.register(VitalConfig, VitalProcessor, exist_ok=True)
+AutoImageProcessor.register(VitalConfig, slow_image_processor_class=VitalImageProcessor, exist_ok=True)
+
+__all__ = ["PreparedMedia", "VitalProcessor"]
