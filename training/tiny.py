@@ -27,6 +27,7 @@ from transformers import get_cosine_schedule_with_warmup
 from modeling_vital.levels_vital import level_token_ids
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.processing_vital import VitalProcessor
+from training.checkpoints import load_state, save_state
 from training.losses import fidelity_loss, focal_text_loss, pmod_kl_loss
 from training.tiny_data import DataConfig, Originals, TinyGroups, Variant, load_originals, seed_worker
 from training.tiny_encoder import preferences, train_encoder
@@ -212,13 +213,11 @@ def train(model: VitalForConditionalGeneration, groups: TinyGroups, config: Trai
         betas=(0.9, 0.98),
     )
     schedule = get_cosine_schedule_with_warmup(optimizer, config.warmup_steps, config.max_steps)
-    state_file, first, spent = run_dir / "state.pt", 0, 0.0
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        first, spent = state["step"], state["seconds"]
+    state_file = run_dir / "state.pt"
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    kept = load_state(state_file, parts)
+    first, spent = kept.get("step", 0), kept.get("seconds", 0.0)
+    if first:
         logger.info("going on from step %d (%.1f min spent)", first, spent / 60)
     level_ids = level_token_ids(model.processor.tokenizer)
     loader = DataLoader(
@@ -251,7 +250,7 @@ def train(model: VitalForConditionalGeneration, groups: TinyGroups, config: Trai
             log.flush()
             progress.set_postfix({name: f"{value.item():.3f}" for name, value in losses.items()})
         if step % config.save_every == 0 or step == config.max_steps:
-            save_state(state_file, model, optimizer, schedule, step, seconds)
+            save_state(state_file, parts, step=step, seconds=seconds)
     log.close()
 
 
@@ -271,19 +270,6 @@ def first_lessons(model, originals: Originals, recipe: Recipe, run_dir: Path) ->
         config.workers,
         run_dir,
     )
-
-
-def save_state(path: Path, model, optimizer, schedule, step: int, seconds: float) -> None:
-    """Writes a checkpoint so that the old one survives a crash while the new one is written."""
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "step": step,
-        "seconds": seconds,
-    }
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
 
 
 def export(model: VitalForConditionalGeneration, destination: Path) -> None:

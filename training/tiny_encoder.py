@@ -18,6 +18,7 @@ from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, tag
+from training.checkpoints import load_state, save_state
 from training.losses import fidelity_loss, pmod_kl_loss
 from training.tiny_data import TinyGroups, Variant, seed_worker
 
@@ -121,12 +122,10 @@ def train_encoder(
     parts = nn.ModuleDict({"tower": tower, "head": EncoderHead(channels)})
     optimizer = torch.optim.AdamW(parts.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
     schedule = get_cosine_schedule_with_warmup(optimizer, 20, steps)
-    state_file, first = run_dir / "encoder.pt", 0
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        for part, name in ((parts, "parts"), (optimizer, "optimizer"), (schedule, "schedule")):
-            part.load_state_dict(state[name])
-        first = state["step"]
+    state_file = run_dir / "encoder.pt"
+    kept = {"parts": parts, "optimizer": optimizer, "schedule": schedule}
+    first = load_state(state_file, kept).get("step", 0)
+    if first:
         logger.info("the encoder goes on from step %d", first)
     loader = DataLoader(
         groups,
@@ -157,7 +156,4 @@ def train_encoder(
                 log.flush()
                 progress.set_postfix(row)
             if step % 100 == 0 or step == steps:
-                state = {"parts": parts, "optimizer": optimizer, "schedule": schedule}
-                state = {name: part.state_dict() for name, part in state.items()}
-                torch.save({**state, "step": step}, state_file.with_suffix(".tmp"))
-                state_file.with_suffix(".tmp").replace(state_file)
+                save_state(state_file, kept, step=step)
