@@ -33,6 +33,9 @@ CHAT_TEMPLATE = """\
 DEFAULT_ANSWER_PREFIXES = {"image": "The quality of the image is", "video": "The quality of the video is"}
 """What stands before the level word, in the wording of the training data."""
 
+DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}
+"""What stands before a description that nobody prompted: the distortion tag of the training data."""
+
 
 @dataclass
 class PreparedMedia:
@@ -65,6 +68,8 @@ class VitalProcessor(ProcessorMixin):
         max_tiles_per_frame (`int`, *optional*, defaults to 1): tiles of one key frame at most.
         frame_sampling (`dict`, *optional*): fields of `FrameSampling`: which frames of a clip are seen.
         answer_prefixes (`dict[str, str]`, *optional*): text before the level word for `"image"` and `"video"`.
+        description_prefixes (`dict[str, str]`, *optional*): text before a description that was asked for without a
+            prompt, likewise.
         image_token, motion_token (`str`, *optional*, default to `"<IMG_CONTEXT>"` and `"<quad>"`): placeholders,
             single tokens.
         start_image_token, end_image_token (`str`, *optional*, default to `"<img>"` and `"</img>"`): around a run of
@@ -81,6 +86,7 @@ class VitalProcessor(ProcessorMixin):
         max_tiles_per_frame=1,
         frame_sampling=None,
         answer_prefixes=None,
+        description_prefixes=None,
         image_token="<IMG_CONTEXT>",
         motion_token="<quad>",
         start_image_token="<img>",
@@ -93,6 +99,7 @@ class VitalProcessor(ProcessorMixin):
         self.sampling = FrameSampling.from_dict(frame_sampling or {})
         self.frame_sampling = self.sampling.to_dict()
         self.answer_prefixes = {**DEFAULT_ANSWER_PREFIXES, **(answer_prefixes or {})}
+        self.description_prefixes = {**DEFAULT_DESCRIPTION_PREFIXES, **(description_prefixes or {})}
         self.image_token = image_token
         self.motion_token = motion_token
         self.start_image_token = start_image_token
@@ -205,10 +212,21 @@ class VitalProcessor(ProcessorMixin):
             inputs["motion_lengths"] = torch.tensor(lengths)
         return BatchFeature(inputs)
 
+    def question_prompt(self, modality: str, question: str = "", prefix: str = "") -> str:
+        """Prompt that shows one item and asks about it, up to where the answer goes on.
+
+        Args:
+            modality (`str`): `"image"` or `"video"`; its placeholder comes first in the human turn.
+            question (`str`, *optional*): what follows it there.
+            prefix (`str`, *optional*): how the answer begins.
+        """
+        content = [{"type": modality}, *([{"type": "text", "text": question}] if question else [])]
+        messages = [{"role": "user", "content": content}]
+        return self.apply_chat_template(messages, add_generation_prompt=True) + prefix
+
     def score_prompt(self, modality: str) -> str:
         """Prompt that ends where the level word follows: an empty human turn but for the media (prompt decoupling)."""
-        messages = [{"role": "user", "content": [{"type": modality}]}]
-        return self.apply_chat_template(messages, add_generation_prompt=True) + self.answer_prefixes[modality]
+        return self.question_prompt(modality, prefix=self.answer_prefixes[modality])
 
     def score_inputs(self, items: list) -> BatchFeature:
         """Model inputs for scoring, one row an item, ending at the answer position (before any padding).
