@@ -133,8 +133,8 @@ def _check_levels(seeing: Donor, reading: Donor) -> None:
     theirs = getattr(reading.config, "level_words", words)
     if theirs != words:
         raise ValueError(
-            f"{seeing.name} has the level words {words}, {reading.name} has {theirs}: the encoders were trained to call "
-            "up the first. Set the same `level_words` in both configurations if you mean it."
+            f"{seeing.name} has the level words {words}, {reading.name} has {theirs}: the encoders were trained to "
+            "call up the first. Set the same `level_words` in both configurations if you mean it."
         )
     try:
         level_token_ids(reading.tokenizer, words)
@@ -144,13 +144,14 @@ def _check_levels(seeing: Donor, reading: Donor) -> None:
 
 def _check_head(reading: Donor, decoder_class: type) -> None:
     """Raises unless logits are the head's matrix times the last state, as they are in VITAL."""
+    if reading.processor is not None:
+        return
     text_config = reading.config.get_text_config()
     extras = [name for name in _LOGIT_SETTINGS if getattr(text_config, name, None) not in (None, 1)]
     skeleton = reading.source
     if not isinstance(skeleton, torch.nn.Module):
         with torch.device("meta"):
-            skeleton = decoder_class._from_config(reading.config) if reading.processor else None
-            skeleton = skeleton or decoder_class.from_config(reading.config)
+            skeleton = decoder_class.from_config(reading.config)
     if getattr(skeleton.get_output_embeddings(), "bias", None) is not None:
         extras.append("a bias")
     if extras:
@@ -169,8 +170,8 @@ def _processor(seeing: Donor, reading: Donor) -> VitalProcessor:
     tokenizer, rows = reading.tokenizer, reading.config.get_text_config().vocab_size
     if len(tokenizer) > rows:
         raise ValueError(
-            f"The tokenizer of {reading.name} has {len(tokenizer)} tokens, but its decoder embeds only {rows}: they do "
-            "not belong together."
+            f"The tokenizer of {reading.name} has {len(tokenizer)} tokens, but its decoder embeds only {rows}: they "
+            f"do not belong together, and could not read {seeing.name}."
         )
     for name in ("image_token", "motion_token"):
         token, expected = settings[name], getattr(reading.config, f"{name}_id", None)
