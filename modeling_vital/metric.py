@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from . import zoo
@@ -89,18 +90,13 @@ class VitalMetric(nn.Module):
         _check(pictures)
         with torch.set_grad_enabled(self.as_loss and torch.is_grad_enabled()):
             tiles = make_tiles(pictures.to(self.model.device, torch.float32), self.model.processor.image_processor)
-            batch, per_picture = tiles.shape[:2]
-            processor, config = self.model.processor, self.model.config
-            run = processor.image_token * (per_picture * config.image_seq_length)
-            run = f"{processor.start_image_token}{run}{processor.end_image_token}"
-            prompt = processor.score_prompt("image").replace("<image>", run, 1)
-            text = processor.tokenizer([prompt] * batch, add_special_tokens=False, return_tensors="pt")
-            logits = self.model.level_logits(
-                input_ids=text["input_ids"].to(self.model.device),
-                attention_mask=text["attention_mask"].to(self.model.device),
-                pixel_values=tiles.flatten(0, 1),
-            )
-            return expected_score(logits.softmax(-1), config.level_values)
+            # The prompt for any picture of this size. It also says whether the processor shows a lone tile twice.
+            height, width = pictures.shape[-2:]
+            inputs = self.model.processor.score_inputs([Image.new("RGB", (width, height))]).to(self.model.device)
+            tiles = tiles.repeat(1, len(inputs["pixel_values"]) // tiles.shape[1], 1, 1, 1)
+            inputs = {name: inputs[name].expand(len(tiles), -1) for name in ("input_ids", "attention_mask")}
+            logits = self.model.level_logits(**inputs, pixel_values=tiles.flatten(0, 1))
+            return expected_score(logits.softmax(-1), self.model.config.level_values)
 
 
 def make_tiles(pictures: torch.Tensor, processor: VitalImageProcessor) -> torch.Tensor:

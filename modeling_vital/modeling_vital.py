@@ -1,7 +1,7 @@
 """VITAL: vision and motion encoders whose tokens a language model reads, and a score from its five level words.
 
 Follows arXiv 2511.17962. The image encoder and the decoder are transformers' own models; here is how they meet. What
-people ask of a model, scores first of all, is in `scoring_vital`.
+people ask of a model, scores first of all, is in `assessment_vital`.
 """
 
 import torch
@@ -11,12 +11,12 @@ from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 
 from .assembly_vital import assemble
+from .assessment_vital import VitalAssessmentMixin
 from .configuration_vital import VitalConfig
 from .motion_vital import VitalMotionModel
 from .outputs_vital import VitalCausalLMOutputWithPast, VitalOutputWithPast
 from .pipeline_vital import CUSTOM_PIPELINES
 from .processing_vital import VitalProcessor
-from .scoring_vital import VitalScoringMixin
 
 
 _MEDIA_INPUTS = ("pixel_values", "motion_values", "motion_lengths", "image_hidden_states", "motion_hidden_states")
@@ -67,6 +67,8 @@ class VitalModel(VitalPreTrainedModel):
 
     def __init__(self, config: VitalConfig):
         super().__init__(config)
+        if not AutoModel._model_mapping[type(config.vision_config)]._supports_sdpa:
+            config.vision_config._attn_implementation = "eager"  # convolutions: whatever is asked for, there is none
         self.vision_tower = AutoModel.from_config(config.vision_config)
         self.motion_encoder = VitalMotionModel._from_config(config.motion_config)
         self.language_model = AutoModel.from_config(config.text_config)
@@ -221,7 +223,7 @@ class VitalModel(VitalPreTrainedModel):
         )
 
 
-class VitalForConditionalGeneration(VitalPreTrainedModel, VitalScoringMixin, GenerationMixin):
+class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, GenerationMixin):
     """VITAL with its language-model head: generates text, and scores pictures and clips.
 
     Example:

@@ -33,9 +33,6 @@ CHAT_TEMPLATE = """\
 DEFAULT_ANSWER_PREFIXES = {"image": "The quality of the image is", "video": "The quality of the video is"}
 """What stands before the level word, in the wording of the training data."""
 
-DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}
-"""What stands before a description that nobody prompted: the distortion tag of the training data."""
-
 
 @dataclass
 class PreparedMedia:
@@ -57,6 +54,10 @@ class PreparedMedia:
     motion_lengths: list[int]
 
 
+DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}
+"""What stands before a description that nobody prompted: the distortion tag of the training data."""
+
+
 class VitalProcessor(ProcessorMixin):
     """Prepares pictures, clips and text for VITAL.
 
@@ -68,12 +69,12 @@ class VitalProcessor(ProcessorMixin):
         max_tiles_per_frame (`int`, *optional*, defaults to 1): tiles of one key frame at most.
         frame_sampling (`dict`, *optional*): fields of `FrameSampling`: which frames of a clip are seen.
         answer_prefixes (`dict[str, str]`, *optional*): text before the level word for `"image"` and `"video"`.
-        description_prefixes (`dict[str, str]`, *optional*): text before a description that was asked for without a
-            prompt, likewise.
         image_token, motion_token (`str`, *optional*, default to `"<IMG_CONTEXT>"` and `"<quad>"`): placeholders,
             single tokens.
         start_image_token, end_image_token (`str`, *optional*, default to `"<img>"` and `"</img>"`): around a run of
             them.
+        description_prefixes (`dict[str, str]`, *optional*): text before a description that was asked for without a
+            prompt, for `"image"` and `"video"`.
         chat_template (`str`, *optional*): defaults to `CHAT_TEMPLATE`.
     """
 
@@ -86,11 +87,11 @@ class VitalProcessor(ProcessorMixin):
         max_tiles_per_frame=1,
         frame_sampling=None,
         answer_prefixes=None,
-        description_prefixes=None,
         image_token="<IMG_CONTEXT>",
         motion_token="<quad>",
         start_image_token="<img>",
         end_image_token="</img>",
+        description_prefixes=None,
         chat_template=None,
     ):
         self.image_seq_length = image_seq_length
@@ -99,11 +100,11 @@ class VitalProcessor(ProcessorMixin):
         self.sampling = FrameSampling.from_dict(frame_sampling or {})
         self.frame_sampling = self.sampling.to_dict()
         self.answer_prefixes = {**DEFAULT_ANSWER_PREFIXES, **(answer_prefixes or {})}
-        self.description_prefixes = {**DEFAULT_DESCRIPTION_PREFIXES, **(description_prefixes or {})}
         self.image_token = image_token
         self.motion_token = motion_token
         self.start_image_token = start_image_token
         self.end_image_token = end_image_token
+        self.description_prefixes = {**DEFAULT_DESCRIPTION_PREFIXES, **(description_prefixes or {})}
         super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
         for token in (image_token, motion_token, start_image_token, end_image_token):
             ids = tokenizer(token, add_special_tokens=False)["input_ids"]

@@ -31,7 +31,7 @@ class EncodedMedia:
     motion_hidden_states: torch.Tensor
 
 
-class VitalScoringMixin:
+class VitalAssessmentMixin:
     """`score`, `compare`, `describe` and `answer` of [`VitalForConditionalGeneration`].
 
     A media item is a path, bytes, PIL image, array or tensor, list of frames: anything `media_vital.load_media` takes.
@@ -363,4 +363,4 @@ def _as_given(items, results: list):
     return results if isinstance(items, (list, tuple)) else results[0]
 
 
-__all__ = ["EncodedMedia", "VitalScoringMixin"]
+__all__ = ["EncodedMedia", "VitalAssessmentMixin"]
