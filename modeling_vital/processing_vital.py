@@ -54,6 +54,10 @@ class PreparedMedia:
     motion_lengths: list[int]
 
 
+DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}
+"""What stands before a description that nobody prompted: the distortion tag of the training data."""
+
+
 class VitalProcessor(ProcessorMixin):
     """Prepares pictures, clips and text for VITAL.
 
@@ -69,6 +73,8 @@ class VitalProcessor(ProcessorMixin):
             single tokens.
         start_image_token, end_image_token (`str`, *optional*, default to `"<img>"` and `"</img>"`): around a run of
             them.
+        description_prefixes (`dict[str, str]`, *optional*): text before a description that was asked for without a
+            prompt, for `"image"` and `"video"`.
         chat_template (`str`, *optional*): defaults to `CHAT_TEMPLATE`.
     """
 
@@ -85,6 +91,7 @@ class VitalProcessor(ProcessorMixin):
         motion_token="<quad>",
         start_image_token="<img>",
         end_image_token="</img>",
+        description_prefixes=None,
         chat_template=None,
     ):
         self.image_seq_length = image_seq_length
@@ -97,6 +104,7 @@ class VitalProcessor(ProcessorMixin):
         self.motion_token = motion_token
         self.start_image_token = start_image_token
         self.end_image_token = end_image_token
+        self.description_prefixes = {**DEFAULT_DESCRIPTION_PREFIXES, **(description_prefixes or {})}
         super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
         for token in (image_token, motion_token, start_image_token, end_image_token):
             ids = tokenizer(token, add_special_tokens=False)["input_ids"]
@@ -205,10 +213,21 @@ class VitalProcessor(ProcessorMixin):
             inputs["motion_lengths"] = torch.tensor(lengths)
         return BatchFeature(inputs)
 
+    def question_prompt(self, modality: str, question: str = "", prefix: str = "") -> str:
+        """Prompt that shows one item and asks about it, up to where the answer goes on.
+
+        Args:
+            modality (`str`): `"image"` or `"video"`; its placeholder comes first in the human turn.
+            question (`str`, *optional*): what follows it there.
+            prefix (`str`, *optional*): how the answer begins.
+        """
+        content = [{"type": modality}, *([{"type": "text", "text": question}] if question else [])]
+        messages = [{"role": "user", "content": content}]
+        return self.apply_chat_template(messages, add_generation_prompt=True) + prefix
+
     def score_prompt(self, modality: str) -> str:
         """Prompt that ends where the level word follows: an empty human turn but for the media (prompt decoupling)."""
-        messages = [{"role": "user", "content": [{"type": modality}]}]
-        return self.apply_chat_template(messages, add_generation_prompt=True) + self.answer_prefixes[modality]
+        return self.question_prompt(modality, prefix=self.answer_prefixes[modality])
 
     def score_inputs(self, items: list) -> BatchFeature:
         """Model inputs for scoring, one row an item, ending at the answer position (before any padding).
