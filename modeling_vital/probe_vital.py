@@ -211,8 +211,8 @@ class VitalForQualityProbe(VitalPreTrainedModel):
             pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): normalised tiles.
 
         Returns:
-            `torch.FloatTensor` of shape `(num_tiles, image_feature_size)`: the chosen layers' outputs without the class
-            token, pixel-unshuffled and averaged over positions. Channels are ordered by place in the unshuffled
+            `torch.FloatTensor` of shape `(num_tiles, image_feature_size)`: the chosen layers' outputs without the
+            class token, pixel-unshuffled and averaged over positions. Channels are ordered by place in the unshuffled
             block, then layer, as if the layers had been concatenated first.
         """
         pixel_values = pixel_values.to(self.vision_tower.dtype)

@@ -1,7 +1,7 @@
 """The authors' released linear probe to [`VitalForQualityProbe`]: configuration, processor and tensors.
 
-In the released layout the image encoder is `vision_model`, SlowFast `slowfast_model` and the head `quality`; there is no
-decoder and no projector. Its five classes go from worst to best; ours from best to worst.
+In the released layout the image encoder is `vision_model`, SlowFast `slowfast_model` and the head `quality`; there is
+no decoder and no projector. Its five classes go from worst to best; ours from best to worst.
 """
 
 import re
@@ -73,7 +73,7 @@ def probe_config(released: Mapping[str, Any]) -> VitalProbeConfig:
         ValueError: if `vision_config` is missing, or has too few layers for `FEATURE_LAYERS`.
     """
     if "vision_config" not in released:
-        raise ValueError("The released configuration has no `vision_config`; is this the config.json of a VITAL probe?")
+        raise ValueError("The configuration has no `vision_config`; is it the config.json of a VITAL probe?")
     vision = released["vision_config"]
     needed = max(FEATURE_LAYERS) + 1
     if vision["num_hidden_layers"] < needed:
@@ -124,8 +124,8 @@ def convert_tensor(name: str, tensor: torch.Tensor, config: VitalProbeConfig) ->
         config (`VitalProbeConfig`): what `probe_config` gave.
 
     Returns:
-        `dict[str, torch.Tensor]`: our names and tensors: three for a fused query-key-value, one for most, none for what
-        never reaches the output (SlowFast's slow pathway and fusion, layers behind the last feature layer).
+        `dict[str, torch.Tensor]`: our names and tensors: three for a fused query-key-value, one for most, none for
+        what never reaches the output (SlowFast's slow pathway and fusion, layers behind the last feature layer).
 
     Raises:
         KeyError: if there is no such name in the released layout.
