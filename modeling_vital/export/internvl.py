@@ -27,8 +27,9 @@ from .folders import ExportError, checkpoint_folder, new_folder, read_config, wr
 
 INDEX = "model.safetensors.index.json"
 SCORING_FILE = "vital_scoring.json"
-"""What a client needs to turn log-probabilities into a score: level words, values and token ids, and the prefix."""
+"""Name of the file with what a client of a server needs to score; see `scoring_settings`."""
 
+_GRID_SETTINGS = ("min_tiles", "max_tiles", "tile_rule")
 _IMAGE_SIDE = ("model.vision_tower.", "model.multi_modal_projector.", "model.language_model.", "lm_head.")
 _MOTION_SIDE = ("model.motion_encoder.", "model.motion_projector.")
 
@@ -112,12 +113,13 @@ def native_config(config: VitalConfig) -> InternVLConfig:
 
 
 def scoring_settings(config: VitalConfig, processor: VitalProcessor) -> dict[str, Any]:
-    """What a client of a server needs to score: words and values best first, token ids, the answer prefix."""
+    """What a client of a server needs to score: words and values best first, token ids, answer prefix, tile grid."""
     return {
         "level_words": config.level_words,
         "level_values": config.level_values,
         "level_token_ids": level_token_ids(processor.tokenizer, config.level_words),
         "answer_prefix": processor.answer_prefixes["image"],
+        "tiles": {name: getattr(processor.image_processor, name) for name in ("tile_size", *_GRID_SETTINGS)},
     }
 
 
@@ -230,7 +232,7 @@ def native_chat_template(processor: VitalProcessor) -> str:
 def _write_weights(folder: Path, partial: Path) -> dict[str, list[int]]:
     """Writes the image side's tensors, shard by shard. Returns the shape of each."""
     sources = _shards(folder)
-    names = [name for name, keys in sources.items() if any(map(_is_image_side, keys))]
+    names = [name for name, keys in sources.items() if sum(map(_is_image_side, keys))]  # not any(): sees every key
     weight_map, shapes, total_size = {}, {}, 0
     for i, name in enumerate(tqdm(names, unit="shard", delay=2, leave=False, disable=None), start=1):
         target = "model.safetensors" if len(names) == 1 else f"model-{i:05d}-of-{len(names):05d}.safetensors"
@@ -256,18 +258,19 @@ def _write_weights(folder: Path, partial: Path) -> dict[str, list[int]]:
 
 def _shards(folder: Path) -> dict[str, list[str]]:
     """Weight files of a checkpoint, with the keys in each."""
-    if (folder / INDEX).is_file():
-        shards: dict[str, list[str]] = {}
-        for key, name in json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].items():
-            shards.setdefault(name, []).append(key)
-        return shards
-    if not (folder / "model.safetensors").is_file():
-        raise ExportError(f"{folder} has no safetensors weights (model.safetensors, or {INDEX} and its shards).")
     try:
-        with safe_open(folder / "model.safetensors", "pt") as shard:
-            return {"model.safetensors": list(shard.keys())}
-    except (OSError, SafetensorError) as error:
-        raise ExportError(f"The weights in {folder / 'model.safetensors'} cannot be read: {error}") from error
+        if (folder / "model.safetensors").is_file():  # before an index, as transformers has it
+            with safe_open(folder / "model.safetensors", "pt") as shard:
+                return {"model.safetensors": list(shard.keys())}
+        weight_map = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise ExportError(
+            f"{folder} has no readable safetensors weights (model.safetensors, or {INDEX} and its shards): {error}"
+        ) from error
+    shards: dict[str, list[str]] = {}
+    for key, name in weight_map.items():
+        shards.setdefault(name, []).append(key)
+    return shards
 
 
 def _is_image_side(key: str) -> bool:
