@@ -9,7 +9,6 @@ import textwrap
 import pytest
 
 from tests.fixtures.tiny_models import tiny_model
-from tests.fixtures.tiny_probes import tiny_probe
 
 
 SCRIPT = """
@@ -37,27 +36,6 @@ SCRIPT = """
 """
 
 
-PROBE_SCRIPT = """
-    import json, sys
-    sys.modules["modeling_vital"] = None
-    from transformers import AutoConfig, AutoModel, AutoProcessor
-    try:
-        import modeling_vital
-    except ImportError:
-        pass
-    else:
-        sys.exit("modeling_vital is importable: this proves nothing")
-    folder, picture = sys.argv[1:]
-    model = AutoModel.from_pretrained(folder, trust_remote_code=True)
-    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
-    print(json.dumps({
-        "config": AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type,
-        "score": model.score([picture])[0].score,
-        "logits": model.level_logits(**processor(images=picture)).tolist()[0],
-    }))
-"""
-
-
 @pytest.mark.parametrize("vision", ["internvl", "resnet"])
 def test_checkpoint_scores_without_the_package(vision, tmp_path):
     from PIL import Image
@@ -68,30 +46,8 @@ def test_checkpoint_scores_without_the_package(vision, tmp_path):
     Image.radial_gradient("L").convert("RGB").save(picture)
     expected = model.score([picture])[0].score
 
-    result = run_without_the_package(SCRIPT, folder, picture, tmp_path)
-    assert result["config"] == "vital"
-    assert result["score"] == pytest.approx(expected, abs=1e-6)
-    assert result["other"] == pytest.approx(expected, abs=1e-6)
-    assert len(result["logits"]) == 5
-
-
-def test_probe_scores_without_the_package(tmp_path):
-    from PIL import Image
-
-    probe = tiny_probe("internvl")
-    folder, picture = tmp_path / "a checkpoint", tmp_path / "a picture.png"
-    probe.save_pretrained(folder)
-    Image.radial_gradient("L").convert("RGB").save(picture)
-    result = run_without_the_package(PROBE_SCRIPT, folder, picture, tmp_path)
-    assert result["config"] == "vital_probe"
-    assert result["score"] == pytest.approx(probe.score([picture])[0].score, abs=1e-6)
-    assert len(result["logits"]) == 5
-
-
-def run_without_the_package(code, folder, picture, tmp_path):
-    """Runs a script on a checkpoint and a picture where nothing of this repository can be imported."""
     script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(code))
+    script.write_text(textwrap.dedent(SCRIPT))
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PYTHON", "TRANSFORMERS"))}
     environment |= {"HF_HOME": str(tmp_path / "empty cache"), "HF_HUB_OFFLINE": "1"}
     run = subprocess.run(
@@ -104,4 +60,8 @@ def run_without_the_package(code, folder, picture, tmp_path):
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout.strip().splitlines()[-1])
+    result = json.loads(run.stdout.strip().splitlines()[-1])
+    assert result["config"] == "vital"
+    assert result["score"] == pytest.approx(expected, abs=1e-6)
+    assert result["other"] == pytest.approx(expected, abs=1e-6)
+    assert len(result["logits"]) == 5
