@@ -20,6 +20,13 @@ from .processing_vital import VitalProcessor, _flatten
 from .video_processing_vital import FrameSampling
 
 
+AUTO_MAP = {
+    "AutoConfig": "probe_vital.VitalProbeConfig",
+    "AutoModel": "probe_vital.VitalForQualityProbe",
+}
+"""Where the code files beside a checkpoint have the classes that transformers' auto classes look for."""
+
+
 class VitalProbeConfig(PreTrainedConfig):
     """Configuration of [`VitalForQualityProbe`].
 
@@ -275,10 +282,7 @@ class VitalForQualityProbe(VitalPreTrainedModel):
 
         See `PreTrainedModel.save_pretrained` for the arguments.
         """
-        self.config.auto_map = {
-            "AutoConfig": "probe_vital.VitalProbeConfig",
-            "AutoModel": "probe_vital.VitalForQualityProbe",
-        }
+        self.config.auto_map = dict(AUTO_MAP)
         super().save_pretrained(save_directory, **kwargs)
         if self._processor is not None or self.config._name_or_path:
             self.processor.save_pretrained(save_directory)
