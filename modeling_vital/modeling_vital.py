@@ -98,12 +98,7 @@ class VitalModel(VitalPreTrainedModel):
             `torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`.
         """
         features = self.vision_tower(pixel_values=pixel_values.to(self.vision_tower.dtype)).last_hidden_state
-        if features.ndim == 4:  # a convolutional encoder's map
-            features = features.permute(0, 2, 3, 1)  # [N, h, w, C]
-        else:  # a transformer's [CLS] and patches
-            side = int((features.shape[1] - 1) ** 0.5)
-            features = features[:, 1:].unflatten(1, (side, side))
-        features = pixel_unshuffle(features, round(1 / self.config.downsample_ratio)).flatten(1, 2)
+        features = pixel_unshuffle(feature_map(features), round(1 / self.config.downsample_ratio)).flatten(1, 2)
         return self.multi_modal_projector(features)
 
     def get_motion_features(self, motion_values: torch.Tensor, motion_lengths: torch.Tensor) -> torch.Tensor:
@@ -117,21 +112,10 @@ class VitalModel(VitalPreTrainedModel):
         Returns:
             `torch.FloatTensor` of shape `(num_frames, hidden_size)`.
         """
-        lengths = motion_lengths.tolist()
-        if sum(lengths) != motion_values.shape[0]:
-            raise ValueError(
-                f"`motion_lengths` sum to {sum(lengths)} but there are {motion_values.shape[0]} motion frames."
-            )
-        windows = motion_values.to(self.motion_encoder.dtype).split(lengths)
-        features: list[torch.Tensor | None] = [None] * len(windows)
-        for length in sorted(set(lengths)):  # windows of one length run as one batch
-            where = [i for i, n in enumerate(lengths) if n == length]
-            encoded = self.motion_encoder(torch.stack([windows[i] for i in where]))  # [B, T, C]
-            if self.config.motion_token_layout == "channel_major":
-                encoded = encoded.transpose(1, 2).reshape(encoded.shape)
-            for i, feature in zip(where, encoded, strict=True):
-                features[i] = feature
-        return self.motion_projector(torch.cat(features))
+        windows = self.motion_encoder.encode_windows(motion_values, motion_lengths)
+        if self.config.motion_token_layout == "channel_major":
+            windows = [window.T.reshape(window.shape) for window in windows]
+        return self.motion_projector(torch.cat(windows))
 
     def merge(
         self, input_ids: torch.Tensor, inputs_embeds: torch.Tensor, token_id: int, features: torch.Tensor, name: str
@@ -238,6 +222,7 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _processor_class = VitalProcessor
 
     def __init__(self, config: VitalConfig):
         super().__init__(config)
@@ -299,7 +284,9 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
                     "This model was not loaded from a checkpoint: assign `model.processor` before scoring."
                 )
             revision = getattr(self.config, "_commit_hash", None)
-            self._processor = VitalProcessor.from_pretrained(source, **({"revision": revision} if revision else {}))
+            self._processor = self._processor_class.from_pretrained(
+                source, **({"revision": revision} if revision else {})
+            )
         return self._processor
 
     @processor.setter
@@ -407,6 +394,22 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
         super().save_pretrained(save_directory, **kwargs)
         if self._processor is not None or self.config._name_or_path:
             self.processor.save_pretrained(save_directory)
+
+
+def feature_map(features: torch.Tensor) -> torch.Tensor:
+    """What an image encoder puts out, as a map of positions.
+
+    Args:
+        features (`torch.Tensor`): a transformer's `(N, 1 + side * side, C)`, its class token first, or a convolutional
+            encoder's `(N, C, h, w)`.
+
+    Returns:
+        `torch.Tensor` of shape `(N, h, w, C)`, without the class token.
+    """
+    if features.ndim == 4:
+        return features.permute(0, 2, 3, 1)
+    side = int((features.shape[1] - 1) ** 0.5)
+    return features[:, 1:].unflatten(1, (side, side))
 
 
 def pixel_unshuffle(features: torch.Tensor, factor: int) -> torch.Tensor:
