@@ -17,6 +17,15 @@ from .media_vital import MediaError
 from .motion_vital import VitalMotionModel
 from .outputs_vital import QualityScore, VitalCausalLMOutputWithPast, VitalOutputWithPast
 from .processing_vital import VitalProcessor
+from .scoring_vital import scoring_convention
+
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_vital.VitalConfig",
+    "AutoModel": "modeling_vital.VitalForConditionalGeneration",
+    "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
+}
+"""Where the code files beside a checkpoint have the classes that transformers' auto classes look for."""
 
 
 class VitalPreTrainedModel(PreTrainedModel):
@@ -65,6 +74,10 @@ class VitalModel(VitalPreTrainedModel):
     def __init__(self, config: VitalConfig):
         super().__init__(config)
         self.vision_tower = AutoModel.from_config(config.vision_config)
+        if eps := getattr(config.vision_config, "qk_norm_eps", None):
+            # InternViT's; transformers' encoder has 1e-6 in its code and no setting for it.
+            for layer in self.vision_tower.encoder.layer:
+                layer.attention.q_norm.variance_epsilon = layer.attention.k_norm.variance_epsilon = eps
         self.motion_encoder = VitalMotionModel._from_config(config.motion_config)
         self.language_model = AutoModel.from_config(config.text_config)
         hidden_size = config.text_config.hidden_size
@@ -274,6 +287,18 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, GenerationMixin):
     def processor(self, processor: VitalProcessor):
         self._processor = processor
 
+    def use_scoring(self, name: str) -> None:
+        """Scores from here on by one of the scoring conventions; `save_pretrained` keeps the choice.
+
+        Args:
+            name (`str`): `"default"`, `"released"` or `"released_less_token"`; see `SCORING_CONVENTIONS`.
+
+        Raises:
+            ValueError: if there is no such convention.
+        """
+        self.processor.use_scoring(name)
+        self.config.level_values = list(scoring_convention(name).level_values)
+
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -426,11 +451,7 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, GenerationMixin):
 
         See `PreTrainedModel.save_pretrained` for the arguments.
         """
-        self.config.auto_map = {
-            "AutoConfig": "configuration_vital.VitalConfig",
-            "AutoModel": "modeling_vital.VitalForConditionalGeneration",
-            "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
-        }
+        self.config.auto_map = dict(AUTO_MAP)
         super().save_pretrained(save_directory, **kwargs)
         if self._processor is not None or self.config._name_or_path:
             self.processor.save_pretrained(save_directory)
