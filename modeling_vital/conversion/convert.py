@@ -24,7 +24,7 @@ from .rules import Rule, check, translate
 from .slowfast import PRETRAINED
 from .source import Shard, Source, open_source
 from .tokenizer import load_tokenizer
-from .writer import Part, Workspace
+from .writer import Part, Workspace, check_destination
 
 
 PROGRESS_DELAY_S = 2
@@ -86,6 +86,7 @@ def convert(
         Interrupted, it leaves what is finished in `.NAME.converting` beside the destination; the same call goes on
         from there. Memory holds one tensor at a time, and the pages of the shard it is mapped from.
     """
+    check_destination(Path(destination))
     opened = open_source(source, revision)
     motion_shard = _motion_shard(motion)
     plan = prepare(opened, motion_shard, load_tokenizer(opened.folder, tokenizer), scoring)

@@ -5,12 +5,12 @@ from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ..configuration_vital import VitalConfig
+from ..configuration_vital import VitalConfig, VitalMotionConfig
 from ..modeling_vital import VitalForConditionalGeneration
 from ..processing_vital import VitalProcessor
 from .decoders import decoder_rules, text_config
 from .errors import ConversionError
-from .layout import Layout, image_processor_of, vital_processor
+from .layout import Layout, image_processor_of, tile_size_of, vital_processor
 from .rules import Rule, prefixed
 from .vision_encoder import INTERNVIT, layers_read, unread_layers, vision_config
 
@@ -48,6 +48,7 @@ class InternVLLayout(Layout):
         tied = source.get("tie_word_embeddings", False) or decoder.get("tie_word_embeddings", False)
         return VitalConfig(
             vision_config=vision,
+            motion_config=VitalMotionConfig(image_size=tile_size_of(source, vision)),
             text_config=text_config(decoder, keep_rope_scaling=self.keeps_rope_scaling(decoder)),
             image_seq_length=image_tokens(source, vision),
             downsample_ratio=source.get("downsample_ratio", 0.5),
@@ -83,5 +84,5 @@ class InternVLLayout(Layout):
 
 def image_tokens(source: dict[str, Any], vision: PreTrainedConfig) -> int:
     """Image tokens of one tile at the size that the source forces on its tiles."""
-    side = (source.get("force_image_size") or vision.image_size[0]) // vision.patch_size[0]
+    side = tile_size_of(source, vision) // vision.patch_size[0]
     return round(side * source.get("downsample_ratio", 0.5)) ** 2

@@ -5,11 +5,11 @@ from typing import Any
 
 from transformers import AutoConfig, InternVLConfig, PreTrainedConfig, PreTrainedModel
 
-from ..configuration_vital import VitalConfig
+from ..configuration_vital import VitalConfig, VitalMotionConfig
 from ..modeling_vital import VitalForConditionalGeneration
 from ..processing_vital import VitalProcessor
 from .errors import ConversionError
-from .layout import Layout, image_processor_of, vital_processor
+from .layout import Layout, image_processor_of, tile_size_of, vital_processor
 from .rules import Rule
 from .vision_encoder import layers_read, unread_layers
 
@@ -38,6 +38,7 @@ class InternVLHfLayout(Layout):
         vision.num_hidden_layers = read
         return VitalConfig(
             vision_config=vision,
+            motion_config=VitalMotionConfig(image_size=tile_size_of(source, vision)),
             text_config=native.text_config,
             image_token_id=native.image_token_id,
             image_seq_length=native.image_seq_length,

@@ -66,6 +66,16 @@ class Layout:
         raise NotImplementedError
 
 
+def tile_size_of(source: dict[str, Any], vision: PreTrainedConfig) -> int:
+    """Side of a tile, and of a motion frame, in pixels: what the source forces, or else what its encoder is for.
+
+    Args:
+        source (`dict`): `config.json`.
+        vision (`PreTrainedConfig`): configuration of the image encoder.
+    """
+    return source.get("force_image_size") or vision.image_size[0]
+
+
 def image_processor_of(source: dict[str, Any], vision: PreTrainedConfig, tile_rule: str) -> VitalImageProcessor:
     """The image processor that a published configuration describes.
 
@@ -81,7 +91,7 @@ def image_processor_of(source: dict[str, Any], vision: PreTrainedConfig, tile_ru
         raise ConversionError("This model was made for pictures padded to squares (pad2square); ours fills its tiles.")
     dynamic = source.get("dynamic_image_size", True)
     return VitalImageProcessor(
-        tile_size=source.get("force_image_size") or vision.image_size[0],
+        tile_size=tile_size_of(source, vision),
         min_tiles=source.get("min_dynamic_patch", 1) if dynamic else 1,
         max_tiles=source.get("max_dynamic_patch", 12) if dynamic else 1,
         tile_rule=tile_rule,

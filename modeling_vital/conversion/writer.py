@@ -40,6 +40,16 @@ class Part:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
+def check_destination(destination: Path) -> None:
+    """Makes sure that a conversion would overwrite nothing.
+
+    Raises:
+        ConversionUsageError: if there is something at the destination.
+    """
+    if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
+        raise ConversionUsageError(f"{destination} exists already: name another folder, or remove it.")
+
+
 class Workspace:
     """The folder beside the destination in which a conversion happens.
 
@@ -50,15 +60,11 @@ class Workspace:
         destination (`Path`): the folder to be made; it must not exist, or be empty.
         plan (`object`): anything JSON can hold that is equal exactly when finished shards can be used again.
 
-    Raises:
-        ConversionUsageError: if there is something at the destination.
     """
 
     def __init__(self, destination: Path, plan: object):
         self.destination = destination.absolute()
         self.folder = self.destination.parent / f".{self.destination.name}.converting"
-        if self.destination.exists() and not (self.destination.is_dir() and not any(self.destination.iterdir())):
-            raise ConversionUsageError(f"{destination} exists already: name another folder, or remove it.")
         digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
         written = self.folder / _PLAN
         if self.folder.exists() and (not written.is_file() or written.read_text() != digest):
