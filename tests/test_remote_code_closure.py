@@ -36,16 +36,8 @@ SCRIPT = """
 """
 
 
-@pytest.mark.parametrize("vision", ["internvl", "resnet"])
-def test_checkpoint_scores_without_the_package(vision, tmp_path):
-    from PIL import Image
-
-    model = tiny_model(vision)
-    folder, picture = tmp_path / "a checkpoint", tmp_path / "a picture.png"
-    model.save_pretrained(folder)
-    Image.radial_gradient("L").convert("RGB").save(picture)
-    expected = model.score([picture])[0].score
-
+def run_without_the_package(folder, picture, tmp_path):
+    """What a checkpoint folder gives for a picture in an environment without `modeling_vital`."""
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PYTHON", "TRANSFORMERS"))}
@@ -60,7 +52,20 @@ def test_checkpoint_scores_without_the_package(vision, tmp_path):
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
-    result = json.loads(run.stdout.strip().splitlines()[-1])
+    return json.loads(run.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("vision", ["internvl", "resnet"])
+def test_checkpoint_scores_without_the_package(vision, tmp_path):
+    from PIL import Image
+
+    model = tiny_model(vision)
+    folder, picture = tmp_path / "a checkpoint", tmp_path / "a picture.png"
+    model.save_pretrained(folder)
+    Image.radial_gradient("L").convert("RGB").save(picture)
+    expected = model.score([picture])[0].score
+
+    result = run_without_the_package(folder, picture, tmp_path)
     assert result["config"] == "vital"
     assert result["score"] == pytest.approx(expected, abs=1e-6)
     assert result["other"] == pytest.approx(expected, abs=1e-6)

@@ -50,9 +50,7 @@ class HeadersOnly:
 
     def headers(self):
         dtypes = {key: torch.int64 if key.endswith("num_batches_tracked") else torch.bfloat16 for key in self.keys}
-        return {
-            self.shards[0].path: {k: torch.empty(s, dtype=dtypes[k], device="meta") for k, s in self.keys.items()}
-        }
+        return {self.shards[0].path: {k: torch.empty(s, dtype=dtypes[k], device="meta") for k, s in self.keys.items()}}
 
 
 def test_every_key_has_a_place_and_every_parameter_a_source():
