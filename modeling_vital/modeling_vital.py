@@ -17,7 +17,15 @@ from .motion_vital import VitalMotionModel
 from .outputs_vital import VitalCausalLMOutputWithPast, VitalOutputWithPast
 from .pipeline_vital import CUSTOM_PIPELINES
 from .processing_vital import VitalProcessor
+from .scoring_vital import scoring_convention
 
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_vital.VitalConfig",
+    "AutoModel": "modeling_vital.VitalForConditionalGeneration",
+    "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
+}
+"""Where the code files beside a checkpoint have the classes that transformers' auto classes look for."""
 
 _MEDIA_INPUTS = ("pixel_values", "motion_values", "motion_lengths", "image_hidden_states", "motion_hidden_states")
 
@@ -70,6 +78,10 @@ class VitalModel(VitalPreTrainedModel):
         if not AutoModel._model_mapping[type(config.vision_config)]._supports_sdpa:
             config.vision_config._attn_implementation = "eager"  # convolutions: whatever is asked for, there is none
         self.vision_tower = AutoModel.from_config(config.vision_config)
+        if eps := getattr(config.vision_config, "qk_norm_eps", None):
+            # InternViT's; transformers' encoder has 1e-6 in its code and no setting for it.
+            for layer in self.vision_tower.encoder.layer:
+                layer.attention.q_norm.variance_epsilon = layer.attention.k_norm.variance_epsilon = eps
         self.motion_encoder = VitalMotionModel._from_config(config.motion_config)
         self.language_model = AutoModel.from_config(config.text_config)
         hidden_size = config.text_config.hidden_size
@@ -293,6 +305,18 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
     def processor(self, processor: VitalProcessor):
         self._processor = processor
 
+    def use_scoring(self, name: str) -> None:
+        """Scores from here on by one of the scoring conventions; `save_pretrained` keeps the choice.
+
+        Args:
+            name (`str`): `"default"`, `"released"` or `"released_less_token"`; see `SCORING_CONVENTIONS`.
+
+        Raises:
+            ValueError: if there is no such convention.
+        """
+        self.processor.use_scoring(name)
+        self.config.level_values = list(scoring_convention(name).level_values)
+
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -385,11 +409,7 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
 
         See `PreTrainedModel.save_pretrained` for the arguments.
         """
-        self.config.auto_map = {
-            "AutoConfig": "configuration_vital.VitalConfig",
-            "AutoModel": "modeling_vital.VitalForConditionalGeneration",
-            "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
-        }
+        self.config.auto_map = dict(AUTO_MAP)
         self.config.custom_pipelines = CUSTOM_PIPELINES
         super().save_pretrained(save_directory, **kwargs)
         if self._processor is not None or self.config._name_or_path:
