@@ -240,7 +240,6 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
         super().__init__(config)
         self.model = VitalModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
-        self._processor = None
         self.post_init()
 
     @classmethod
@@ -285,25 +284,6 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
     def set_output_embeddings(self, value: nn.Module):
         """Replaces the language-model head."""
         self.lm_head = value
-
-    @property
-    def processor(self) -> VitalProcessor:
-        """The checkpoint's processor, loaded from beside the weights on first use; assign one to replace it."""
-        if self._processor is None:
-            source = self.config._name_or_path
-            if not source:
-                raise ValueError(
-                    "This model was not loaded from a checkpoint: assign `model.processor` before scoring."
-                )
-            revision = getattr(self.config, "_commit_hash", None)
-            self._processor = self._processor_class.from_pretrained(
-                source, **({"revision": revision} if revision else {})
-            )
-        return self._processor
-
-    @processor.setter
-    def processor(self, processor: VitalProcessor):
-        self._processor = processor
 
     def use_scoring(self, name: str) -> None:
         """Scores from here on by one of the scoring conventions; `save_pretrained` keeps the choice.

@@ -23,7 +23,8 @@ from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
 from dataset_scripts.distortions import DISTORTIONS, distort_clip, distort_image, tag
 from dataset_scripts.pmod import pmod
 from modeling_vital.media_vital import MediaError, load_media
-from modeling_vital.processing_vital import PreparedMedia, VitalProcessor
+from modeling_vital.preparation_vital import PreparedMedia
+from modeling_vital.processing_vital import VitalProcessor
 
 
 logger = logging.getLogger(__name__)
