@@ -71,5 +71,5 @@ $(VENV)/.data: $(VENV)/.torch $(SOURCES_OF_METADATA)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch $(SOURCES_OF_METADATA)
-	$(INSTALL) -e ".[video,data,eval,dev]"
+	$(INSTALL) -e ".[video,data,eval,onnx,dev]"
 	@touch $@

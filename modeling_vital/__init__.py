@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .media_vital import MediaError, load_media
     from .modeling_vital import VitalForConditionalGeneration, VitalModel
     from .outputs_vital import Answer, Comparison, QualityScore
+    from .probe_vital import VitalForQualityProbe, VitalProbeConfig, VitalProbeProcessor
     from .processing_vital import VitalProcessor
 
 _MODULE_OF = {
@@ -30,8 +31,11 @@ _MODULE_OF = {
     "QualityScore": "outputs_vital",
     "VitalConfig": "configuration_vital",
     "VitalForConditionalGeneration": "modeling_vital",
+    "VitalForQualityProbe": "probe_vital",
     "VitalImageProcessor": "image_processing_vital",
     "VitalModel": "modeling_vital",
+    "VitalProbeConfig": "probe_vital",
+    "VitalProbeProcessor": "probe_vital",
     "VitalProcessor": "processing_vital",
     "load_media": "media_vital",
 }
@@ -43,8 +47,11 @@ __all__ = [
     "QualityScore",
     "VitalConfig",
     "VitalForConditionalGeneration",
+    "VitalForQualityProbe",
     "VitalImageProcessor",
     "VitalModel",
+    "VitalProbeConfig",
+    "VitalProbeProcessor",
     "VitalProcessor",
     "__version__",
     "load_media",

@@ -23,7 +23,15 @@ from .motion_vital import VitalMotionModel
 from .outputs_vital import VitalCausalLMOutputWithPast, VitalOutputWithPast
 from .pipeline_vital import CUSTOM_PIPELINES
 from .processing_vital import VitalProcessor
+from .scoring_vital import scoring_convention
 
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_vital.VitalConfig",
+    "AutoModel": "modeling_vital.VitalForConditionalGeneration",
+    "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
+}
+"""Where the code files beside a checkpoint have the classes that transformers' auto classes look for."""
 
 _MEDIA_INPUTS = ("pixel_values", "motion_values", "motion_lengths", "image_hidden_states", "motion_hidden_states")
 
@@ -76,6 +84,10 @@ class VitalModel(VitalPreTrainedModel):
         if not MODEL_MAPPING[type(config.vision_config)]._supports_sdpa:
             config.vision_config._attn_implementation = "eager"  # convolutions: whatever is asked for, there is none
         self.vision_tower = AutoModel.from_config(config.vision_config)
+        if eps := getattr(config.vision_config, "qk_norm_eps", None):
+            # InternViT's; transformers' encoder has 1e-6 in its code and no setting for it.
+            for layer in self.vision_tower.encoder.layer:
+                layer.attention.q_norm.variance_epsilon = layer.attention.k_norm.variance_epsilon = eps
         self.motion_encoder = VitalMotionModel._from_config(config.motion_config)
         self.language_model = AutoModel.from_config(config.text_config)
         hidden_size = config.text_config.hidden_size
@@ -104,12 +116,7 @@ class VitalModel(VitalPreTrainedModel):
             `torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`.
         """
         features = self.vision_tower(pixel_values=pixel_values.to(self.vision_tower.dtype)).last_hidden_state
-        if features.ndim == 4:  # a convolutional encoder's map
-            features = features.permute(0, 2, 3, 1)  # [N, h, w, C]
-        else:  # a transformer's [CLS] and patches
-            side = int((features.shape[1] - 1) ** 0.5)
-            features = features[:, 1:].unflatten(1, (side, side))
-        features = pixel_unshuffle(features, round(1 / self.config.downsample_ratio)).flatten(1, 2)
+        features = pixel_unshuffle(feature_map(features), round(1 / self.config.downsample_ratio)).flatten(1, 2)
         return self.multi_modal_projector(features)
 
     def get_motion_features(self, motion_values: torch.Tensor, motion_lengths: torch.Tensor) -> torch.Tensor:
@@ -123,21 +130,10 @@ class VitalModel(VitalPreTrainedModel):
         Returns:
             `torch.FloatTensor` of shape `(num_frames, hidden_size)`.
         """
-        lengths = motion_lengths.tolist()
-        if sum(lengths) != motion_values.shape[0]:
-            raise ValueError(
-                f"`motion_lengths` sum to {sum(lengths)} but there are {motion_values.shape[0]} motion frames."
-            )
-        windows = motion_values.to(self.motion_encoder.dtype).split(lengths)
-        features: list[torch.Tensor | None] = [None] * len(windows)
-        for length in sorted(set(lengths)):  # windows of one length run as one batch
-            where = [i for i, n in enumerate(lengths) if n == length]
-            encoded = self.motion_encoder(torch.stack([windows[i] for i in where]))  # [B, T, C]
-            if self.config.motion_token_layout == "channel_major":
-                encoded = encoded.transpose(1, 2).reshape(encoded.shape)
-            for i, feature in zip(where, encoded, strict=True):
-                features[i] = feature
-        return self.motion_projector(torch.cat(features))
+        windows = self.motion_encoder.encode_windows(motion_values, motion_lengths)
+        if self.config.motion_token_layout == "channel_major":
+            windows = [window.T.reshape(window.shape) for window in windows]
+        return self.motion_projector(torch.cat(windows))
 
     def merge(
         self, input_ids: torch.Tensor, inputs_embeds: torch.Tensor, token_id: int, features: torch.Tensor, name: str
@@ -244,12 +240,12 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _processor_class = VitalProcessor
 
     def __init__(self, config: VitalConfig):
         super().__init__(config)
         self.model = VitalModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
-        self._processor = None
         self.post_init()
 
     @classmethod
@@ -296,22 +292,17 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
         """Replaces the language-model head."""
         self.lm_head = value
 
-    @property
-    def processor(self) -> VitalProcessor:
-        """The checkpoint's processor, loaded from beside the weights on first use; assign one to replace it."""
-        if self._processor is None:
-            source = self.config._name_or_path
-            if not source:
-                raise ValueError(
-                    "This model was not loaded from a checkpoint: assign `model.processor` before scoring."
-                )
-            revision = getattr(self.config, "_commit_hash", None)
-            self._processor = VitalProcessor.from_pretrained(source, **({"revision": revision} if revision else {}))
-        return self._processor
+    def use_scoring(self, name: str) -> None:
+        """Scores from here on by one of the scoring conventions; `save_pretrained` keeps the choice.
 
-    @processor.setter
-    def processor(self, processor: VitalProcessor):
-        self._processor = processor
+        Args:
+            name (`str`): `"default"`, `"released"` or `"released_less_token"`; see `SCORING_CONVENTIONS`.
+
+        Raises:
+            ValueError: if there is no such convention.
+        """
+        self.processor.use_scoring(name)
+        self.config.level_values = list(scoring_convention(name).level_values)
 
     def forward(
         self,
@@ -405,15 +396,27 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
 
         See `PreTrainedModel.save_pretrained` for the arguments.
         """
-        self.config.auto_map = {
-            "AutoConfig": "configuration_vital.VitalConfig",
-            "AutoModel": "modeling_vital.VitalForConditionalGeneration",
-            "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
-        }
+        self.config.auto_map = dict(AUTO_MAP)
         self.config.custom_pipelines = CUSTOM_PIPELINES
         super().save_pretrained(save_directory, **kwargs)
         if self._processor is not None or self.config._name_or_path:
             self.processor.save_pretrained(save_directory)
+
+
+def feature_map(features: torch.Tensor) -> torch.Tensor:
+    """What an image encoder puts out, as a map of positions.
+
+    Args:
+        features (`torch.Tensor`): a transformer's `(N, 1 + side * side, C)`, its class token first, or a convolutional
+            encoder's `(N, C, h, w)`.
+
+    Returns:
+        `torch.Tensor` of shape `(N, h, w, C)`, without the class token.
+    """
+    if features.ndim == 4:
+        return features.permute(0, 2, 3, 1)
+    side = int((features.shape[1] - 1) ** 0.5)
+    return features[:, 1:].unflatten(1, (side, side))
 
 
 def pixel_unshuffle(features: torch.Tensor, factor: int) -> torch.Tensor:

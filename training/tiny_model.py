@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, ResNetConfig
+from transformers import CONFIG_MAPPING, PreTrainedTokenizerFast, Qwen2Config
 
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, tag
 from modeling_vital.configuration_vital import VitalConfig, VitalMotionConfig
@@ -27,7 +27,7 @@ class ModelConfig:
     """Shape of the model. Sizes in pixels, channels and tokens.
 
     Attributes:
-        vision (`dict`): fields of a `ResNetConfig`.
+        vision (`dict`): `model_type` of a convolutional encoder of transformers with stride 32, and its fields.
         motion (`dict`): fields of a `VitalMotionConfig`.
         decoder (`dict`): fields of a `Qwen2Config`.
         tile_size (`int`): side of a tile.
@@ -99,8 +99,9 @@ def build_model(config: ModelConfig, seed: int) -> VitalForConditionalGeneration
         max_tiles_per_frame=config.max_tiles_per_frame,
         frame_sampling=config.frame_sampling,
     )
+    vision = dict(config.vision)
     vital = VitalConfig(
-        vision_config=ResNetConfig(**config.vision),
+        vision_config=CONFIG_MAPPING[vision.pop("model_type")](**vision),
         motion_config=motion,
         text_config=Qwen2Config(vocab_size=len(tokenizer), **config.decoder),
         image_token_id=tokenizer.convert_tokens_to_ids(processor.image_token),

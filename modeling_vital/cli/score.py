@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..media_vital import MediaError
     from ..modeling_vital import VitalForConditionalGeneration
     from ..outputs_vital import QualityScore
+    from ..probe_vital import VitalForQualityProbe
 
 EXIT_SOME_FAILED = 1
 PROGRESS_DELAY_S = 2
@@ -109,23 +110,25 @@ def resolve_model(name: str) -> str:
         raise UsageError(str(error)) from error
 
 
-def load_model(source: str, device: str) -> "VitalForConditionalGeneration":
-    """Loads a model, ready to score.
+def load_model(source: str, device: str) -> "VitalForConditionalGeneration | VitalForQualityProbe":
+    """Loads a model or a linear probe, ready to score.
 
     Args:
         source (`str`): a folder or a Hub id.
         device (`str`): `"auto"` (the first CUDA device, else the CPU) or a name that torch knows.
 
     Returns:
-        `VitalForConditionalGeneration`: in evaluation mode, on the device.
+        `VitalForConditionalGeneration` or `VitalForQualityProbe`: in evaluation mode, on the device.
 
     Raises:
         UsageError: if the device cannot be used or there is no loadable model.
     """
     import torch
+    from transformers import PreTrainedConfig
     from transformers.utils import logging as transformers_logging
 
     from ..modeling_vital import VitalForConditionalGeneration
+    from ..probe_vital import VitalForQualityProbe, VitalProbeConfig
 
     transformers_logging.set_verbosity_error()
     if os.path.isdir(source):  # a download keeps its progress bar
@@ -137,7 +140,8 @@ def load_model(source: str, device: str) -> "VitalForConditionalGeneration":
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(f"device {device!r} cannot be used: {_first_line(error)}") from error
     try:
-        model = VitalForConditionalGeneration.from_pretrained(source)
+        is_probe = PreTrainedConfig.get_config_dict(source)[0].get("model_type") == VitalProbeConfig.model_type
+        model = (VitalForQualityProbe if is_probe else VitalForConditionalGeneration).from_pretrained(source)
     except (OSError, ValueError) as error:
         raise UsageError(f"no VITAL model can be loaded from {source!r}: {_first_line(error)}") from error
     return model.to(device).eval()

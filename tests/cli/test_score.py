@@ -576,3 +576,15 @@ def test_scores_do_not_depend_on_what_shares_the_batch(examples_scored):
 
 def test_default_model_is_the_first_of_the_zoo():
     assert score.resolve_model("vital-tiny") == zoo.resolve(zoo.EMBEDDED[0])
+
+
+def test_linear_probe_from_a_folder(pictures, tmp_path, capsys):
+    from tests.fixtures.tiny_probes import tiny_probe
+
+    probe = tiny_probe()
+    probe.save_pretrained(tmp_path / "a probe")
+    argv = ["score", str(pictures / "dark.png"), "--model", str(tmp_path / "a probe"), "--format", "json"]
+    assert main(argv) == 0
+    (record,) = strict_json(capsys.readouterr().out)
+    check_scored(record)
+    assert record["score"] == pytest.approx(probe.score(pictures / "dark.png")[0].score, abs=1e-6)

@@ -9,6 +9,7 @@ from modeling_vital.levels_vital import (
     RELEASED_LEVEL_VALUES,
     expected_score,
     level_of,
+    level_probs_from_logprobs,
     level_token_ids,
     preference_probability,
     score_std,
@@ -51,3 +52,21 @@ def test_a_word_of_several_tokens_is_refused_by_name():
         level_token_ids(build_tokenizer(800), ["high", "incomprehensible"])
     with pytest.raises(ValueError, match="share"):
         level_token_ids(build_tokenizer(800), ["high", "high"])
+
+
+def test_level_probs_from_what_an_engine_reports():
+    # Of the whole vocabulary's probability, half is on three of the words; "high" without its space is another token.
+    reported = {" good": math.log(0.3), "high": math.log(0.25), " fair": math.log(0.15), " low": math.log(0.05)}
+    probs = level_probs_from_logprobs(reported)
+    assert probs.tolist() == pytest.approx([0, 0.6, 0.3, 0, 0.1])
+    assert expected_score(probs).item() == pytest.approx(0.6 * 0.7 + 0.3 * 0.5 + 0.1 * 0.1)
+
+
+def test_level_probs_of_other_words():
+    reported = {" bon": -1.0, " mauvais": -1.0}
+    assert level_probs_from_logprobs(reported, ("bon", "moyen", "mauvais")).tolist() == pytest.approx([0.5, 0, 0.5])
+
+
+def test_no_level_word_reported_is_an_error():
+    with pytest.raises(ValueError, match="None of the level words high.*among the 2 tokens.*top_logprobs"):
+        level_probs_from_logprobs({" the": -0.1, "high": -3.0})

@@ -1,0 +1,51 @@
+"""The folder of a linear probe must work where `modeling_vital` is not installed, as a whole model's does."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from PIL import Image
+
+from tests.fixtures.tiny_probes import tiny_probe
+
+
+SCRIPT = """
+    import json, sys
+    sys.modules["modeling_vital"] = None  # whatever is installed: importing it fails
+    from transformers import AutoConfig, AutoModel, AutoProcessor
+    try:
+        import modeling_vital
+    except ImportError:
+        pass
+    else:
+        sys.exit("modeling_vital is importable: this proves nothing")
+    folder, picture = sys.argv[1:]
+    model = AutoModel.from_pretrained(folder, trust_remote_code=True)
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    print(json.dumps({
+        "config": AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type,
+        "score": model.score([picture])[0].score,
+        "logits": model.level_logits(**processor(images=picture)).tolist()[0],
+    }))
+"""
+
+
+def test_probe_scores_without_the_package(tmp_path):
+    probe = tiny_probe()
+    folder, picture = tmp_path / "a checkpoint", tmp_path / "a picture.png"
+    probe.save_pretrained(folder)
+    Image.radial_gradient("L").convert("RGB").save(picture)
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PYTHON", "TRANSFORMERS"))}
+    environment |= {"HF_HOME": str(tmp_path / "empty cache"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-I", str(script), str(folder), str(picture)]  # -I: no current folder, no PYTHONPATH
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout.strip().splitlines()[-1])
+    assert result["config"] == "vital_probe"
+    assert result["score"] == pytest.approx(probe.score([picture])[0].score, abs=1e-6)
+    assert len(result["logits"]) == 5
