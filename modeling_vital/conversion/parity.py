@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 from ..modeling_vital import VitalForConditionalGeneration
 from .convert import carry_out, prepare
 from .errors import ConversionError, ConversionUsageError
-from .parity_case import Case, Constants, find_cases
+from .parity_case import Case, Constants, find_cases, read_scores
 from .parity_numbers import Tensors, compute_scores, find_tensor, run_case
 from .source import open_source
 
@@ -135,6 +135,8 @@ def check_folder(folder: Path, numbers: Path | None = None) -> Iterator[Differen
             raise ConversionUsageError(f"{common} is of another vocabulary: its ids are beyond the decoder's.")
         for case in cases:
             yield from check_case(model, case, constants)
+    for name in sorted(set(read_scores(numbers)) - {case.name for case in cases}):
+        yield Difference(name, "scores without a case file", None, SCORE_TOLERANCE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
