@@ -25,6 +25,9 @@ from dataset_scripts.annotators import ANNOTATORS, Annotator, get_annotator
 DEFAULT_CALIBRATION = Path(__file__).parent / "data" / "calibration.json"
 FORMAT = 1
 
+VERSION = "2"
+"""Of the curves as a whole, stored with them; goes up with every refit. 2: fitted on training originals only."""
+
 
 class CalibrationError(ValueError):
     """A calibration is missing, malformed or for another version of the annotator."""
@@ -102,7 +105,11 @@ def load_calibrations(path: str | Path = DEFAULT_CALIBRATION) -> dict[str, Calib
 
 def save_calibrations(calibrations: dict[str, Calibration], path: str | Path = DEFAULT_CALIBRATION) -> None:
     """Writes a calibration file, names in order, so that two fits can be compared line by line."""
-    content = {"format": FORMAT, "annotators": {name: asdict(calibrations[name]) for name in sorted(calibrations)}}
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "annotators": {name: asdict(calibrations[name]) for name in sorted(calibrations)},
+    }
     Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
