@@ -13,13 +13,13 @@ Example:
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from dataset_scripts.annotators import ANNOTATORS, Annotator, get_annotator
+from dataset_scripts.annotators import ANNOTATORS, shared_annotator
 
 
 DEFAULT_CALIBRATION = Path(__file__).parent / "data" / "calibration.json"
@@ -153,11 +153,6 @@ def calibrate(name: str, raw: np.ndarray | float, calibrations: dict[str, Calibr
     return get_calibration(name, calibrations)(raw)
 
 
-@cache
-def _cached_annotator(name: str) -> Annotator:
-    return get_annotator(name)
-
-
 def _annotate(
     modality: str,
     item: np.ndarray,
@@ -168,7 +163,7 @@ def _annotate(
 ) -> dict[str, float]:
     scores = {}
     for name in names:
-        annotator = _cached_annotator(name)
+        annotator = shared_annotator(name)
         if annotator.modality != modality:
             raise ValueError(f"annotator {name!r} scores a {annotator.modality}, this is a {modality}")
         calibration = get_calibration(name, calibrations)

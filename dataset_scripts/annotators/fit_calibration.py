@@ -28,7 +28,7 @@ from scipy.optimize import nnls
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from dataset_scripts.annotators import ANNOTATORS, get_annotator
+from dataset_scripts.annotators import ANNOTATORS, shared_annotator
 from dataset_scripts.annotators.base import MissingPackageError
 from dataset_scripts.annotators.calibration import (
     DEFAULT_CALIBRATION,
@@ -75,7 +75,7 @@ def score_photo(photo: np.ndarray, names: Sequence[str], seed: int) -> np.ndarra
     rng = np.random.default_rng(seed)
     versions = [distort_image(photo, name, severity, rng) for name, severity in CELLS] + [photo]
     references = [photo] * len(versions)
-    return np.stack([get_annotator(name).score_batch(versions, references) for name in names], axis=1)
+    return np.stack([shared_annotator(name).score_batch(versions, references) for name in names], axis=1)
 
 
 def _score_job(job: tuple[str, np.ndarray, Sequence[str]]) -> np.ndarray:
@@ -192,12 +192,14 @@ def cell_srcc(scores: np.ndarray) -> tuple[float, float]:
 
 
 def available_image_annotators() -> list[str]:
-    """Image annotators whose packages and files are there."""
+    """Image annotators whose packages and files are there, but for those of the extra `annotators`: name these."""
     names = []
-    for name in ANNOTATORS:
+    for name, annotator in ANNOTATORS.items():
+        if annotator.modality != "image" or name in PUBLISHED_RANGES:
+            continue
         try:
-            if get_annotator(name).modality == "image":
-                names.append(name)
+            shared_annotator(name)
+            names.append(name)
         except MissingPackageError as error:
             logger.warning("left out: %s", error)
     return names
@@ -209,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--photos", required=True, help="folder with undistorted photos")
     parser.add_argument("--output", default=str(DEFAULT_CALIBRATION), help="calibration file to write")
     parser.add_argument("--count", type=int, default=30, help="photos to use")
-    parser.add_argument("--annotators", nargs="+", help="names; by default all that are available")
+    parser.add_argument("--annotators", nargs="+", help="names; by default all that run here but those of the extra")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--scores", help="also save the raw scores as .npz")
     arguments = parser.parse_args(argv)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from dataset_scripts.annotators import ANNOTATORS, get_annotator
+from dataset_scripts.annotators import ANNOTATORS, shared_annotator
 from dataset_scripts.annotators.calibration import get_calibration
 from dataset_scripts.annotators.fit_calibration import (
     CELLS,
@@ -59,7 +59,7 @@ def follows_severity(scores: np.ndarray) -> dict[str, float]:
 
 def seconds_a_picture(name: str, photo: np.ndarray, repeats: int = 5) -> float:
     """Wall-clock seconds of one score of a 512 x 384 picture, least of five."""
-    annotator, other = get_annotator(name), np.roll(photo, 1, axis=0)
+    annotator, other = shared_annotator(name), np.roll(photo, 1, axis=0)
     taken = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--photos", required=True, help="folder with undistorted photos")
     parser.add_argument("--output", default=str(MEASURED), help="Markdown file to write")
     parser.add_argument("--count", type=int, default=20, help="photos to use")
-    parser.add_argument("--annotators", nargs="+", help="names; by default all that are available")
+    parser.add_argument("--annotators", nargs="+", help="names; by default all that run here but those of the extra")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--scores", help="also save the raw scores as .npz")
     arguments = parser.parse_args(argv)

@@ -79,7 +79,8 @@ def build_model(settings: Mapping[str, Any], cache: AnswerCache, ledger: Ledger)
 
 
 def build_interpreter(settings: InterpretationSettings) -> tuple[Interpreter, Ledger]:
-    """Makes the whole.
+    """Makes the whole. It holds locks and connections: processes make their own of the same settings, and share the
+    cache through its file.
 
     Returns:
         `tuple`: the interpreter, and the ledger that its models enter their answers in.
