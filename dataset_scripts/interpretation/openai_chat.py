@@ -33,6 +33,16 @@ _READ_BYTES = 1 << 16
 _MAX_ANSWER_BYTES = 1 << 24
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: following it would hand the key to another server."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
+
+
 class _TryAgain(Exception):
     """This attempt failed in a way that may pass; `wait_s` is how long the server asked to wait, if it did."""
 
@@ -69,7 +79,8 @@ class OpenAIChat:
 
     A request that fails in a way that may pass (no connection, time-out, cut connection, 408, 409, 425, 429, 5xx, an
     answer that is not of the protocol) is sent again after `backoff_s`, twice that, and so on, half of it at random,
-    or after the time the server names in `Retry-After`. Other refusals, such as a wrong key, end at once.
+    or after the time the server names in `Retry-After`. Other refusals end at once: a wrong key, name or address as
+    `ChatSetupError`, all else, such as a picture the server does not like, as `ChatError` of that one question.
 
     Args:
         base_url (`str`): up to and including the version, such as `http://localhost:8000/v1`.
@@ -114,8 +125,8 @@ class OpenAIChat:
         """Asks the server.
 
         Raises:
-            ChatError: every attempt failed; the message has the last reason.
-            ChatSetupError: the server refuses such requests (wrong key, model, address or content).
+            ChatError: every attempt failed, or the server refuses this request; the message has the last reason.
+            ChatSetupError: the server refuses every request (wrong key, model or address).
         """
         body = json.dumps(self._payload(messages, sampling)).encode()
         start = time.monotonic()
@@ -151,35 +162,42 @@ class OpenAIChat:
 
     def _post(self, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json", "User-Agent": "modeling-vital"}
-        if key := os.environ.get(self.api_key_variable):
+        key = os.environ.get(self.api_key_variable)
+        if key:
             headers["Authorization"] = f"Bearer {key}"
         deadline = time.monotonic() + self.timeout_s
         request = urllib.request.Request(self.url, body, headers, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout_s) as response:
+            with _OPENER.open(request, timeout=self.timeout_s) as response:
                 return _read(response, deadline)
         except urllib.error.HTTPError as error:
             with error:
-                raise self._refusal(error) from error
+                raise self._refusal(error, key) from error
         except TimeoutError as error:
             raise _TryAgain(f"no answer in {self.timeout_s:g} s") from error
         except (OSError, http.client.HTTPException) as error:  # no connection, or one that was cut
             raise _TryAgain(f"{type(error).__name__}: {error}") from error
 
-    def _refusal(self, error: urllib.error.HTTPError) -> Exception:
+    def _refusal(self, error: urllib.error.HTTPError, key: str | None) -> Exception:
         try:
             said = error.read(2000).decode("utf-8", "replace").strip()
         except (OSError, http.client.HTTPException):
             said = ""
+        if key:
+            said = said.replace(key, "***")  # some servers repeat the key they refuse
         reason = f"HTTP {error.code} {error.reason}" + (f": {said}" if said else "")
         if error.code in _PASSING:
             return _TryAgain(reason, retry_after_s(error.headers.get("Retry-After")))
-        hint = {
+        hints = {
             401: f"the key in {self.api_key_variable} is missing or wrong",
             403: f"the key in {self.api_key_variable} may not use it",
             404: "the address or the model's name is wrong",
-        }.get(error.code, "the server does not take the request")
-        return ChatSetupError(f"{self.model} at {self.url}: {hint} ({reason})")
+        }
+        if error.code in range(300, 400):
+            hints[error.code] = f"the address has moved to {error.headers.get('Location')}"
+        if error.code in hints:
+            return ChatSetupError(f"{self.model} at {self.url}: {hints[error.code]} ({reason})")
+        return ChatError(f"{self.model} refuses the request: {reason}")
 
 
 def _content(message: Message) -> str | list[dict[str, Any]]:

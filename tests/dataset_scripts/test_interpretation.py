@@ -280,6 +280,17 @@ def test_a_dead_judge_leaves_an_error_and_a_later_run_asks_only_what_is_missing(
         assert third == again and len(server.requests) == before + len(new)
 
 
+def test_a_refused_picture_costs_only_its_item(tmp_path):
+    odd = Item.from_pixels("odd", 255 - PICTURE)
+    choose = instead("describe", lambda request: refuse(400), lambda r: len(served) == 2)
+    served: list[dict] = []
+    with serve(
+        lambda request: (served.append(request) if step_of(request) == "describe" else None) or choose(request)
+    ) as server:
+        results = list(interpret_all(build_interpreter(settings(server, tmp_path))[0], [ITEM, odd]))
+    assert results[0].kept and "HTTP 400" in results[1].error
+
+
 def test_a_wrong_key_stops_the_run(tmp_path):
     with serve([refuse(401)]) as server:
         interpreter, _ = build_interpreter(settings(server, tmp_path))

@@ -112,13 +112,13 @@ def test_a_failure_that_stays_ends_with_its_reason(name):
     assert not isinstance(caught.value, ChatSetupError) and len(server.requests) == 2
 
 
-@pytest.mark.parametrize("reply", [slow(2.0), drip(0.05, 200)], ids=["silent", "dripping"])
+@pytest.mark.parametrize("reply", [slow(60.0), drip(0.05, 1200)], ids=["silent", "dripping"])
 def test_a_time_out_holds_for_the_whole_request(reply):
     with serve([reply]) as server:
         start = time.monotonic()
         with pytest.raises(ChatError, match="in 2 attempts: no answer in 0.3 s"):
             client(server, timeout_s=0.3, attempts=2).complete(QUESTION, Sampling())
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 20
     assert len(server.requests) == 2
 
 
@@ -135,16 +135,42 @@ def test_nobody_there():
         (401, "key in OPENAI_API_KEY is missing or wrong"),
         (403, "may not use it"),
         (404, "model's name"),
-        (400, "take"),
     ],
 )
-def test_a_refusal_is_not_tried_again(status, hint, monkeypatch):
+def test_a_wrong_setup_is_not_tried_again(status, hint, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-123")
     with serve([refuse(status)]) as server:
         with pytest.raises(ChatSetupError, match=hint) as caught:
             client(server).complete(QUESTION, Sampling())
     assert len(server.requests) == 1
     assert f"made to fail with {status}" in str(caught.value) and "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_question_is_not_tried_again_and_is_not_the_setup(status):
+    with serve([refuse(status)]) as server:
+        with pytest.raises(ChatError, match=f"m refuses the request: HTTP {status}") as caught:
+            client(server).complete(QUESTION, Sampling())
+    assert not isinstance(caught.value, ChatSetupError) and len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_redirect_does_not_take_the_key_elsewhere(status, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-123")
+    with (
+        serve([answer("thanks for the key")]) as elsewhere,
+        serve([refuse(status, {"Location": elsewhere.url})]) as server,
+    ):
+        with pytest.raises(ChatSetupError, match="has moved to http://127"):
+            client(server).complete(QUESTION, Sampling())
+        assert elsewhere.requests == [] and len(server.requests) == 1
+
+
+def test_a_key_the_server_repeats_is_not_shown(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-123")
+    with serve([raw(b"wrong key: secret-123", 401)]) as server:
+        with pytest.raises(ChatSetupError, match=r"wrong key: \*\*\*"):
+            client(server).complete(QUESTION, Sampling())
 
 
 def test_retry_after_is_honoured():
@@ -164,7 +190,7 @@ def test_retry_after_forms():
     moment = datetime.now(timezone.utc) + timedelta(seconds=50)
     assert retry_after_s(None) is None and retry_after_s("soon") is None
     assert retry_after_s("7") == 7.0 and retry_after_s("-3") == 0.0
-    assert 47 < retry_after_s(format_datetime(moment, usegmt=True)) < 51
+    assert 20 < retry_after_s(format_datetime(moment, usegmt=True)) < 51
     assert retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
 
 
@@ -172,8 +198,7 @@ def test_waits_double_and_are_spread():
     with serve([refuse(500)]) as server:
         with pytest.raises(ChatError):
             client(server, backoff_s=0.08, attempts=4).complete(QUESTION, Sampling())
-    gaps = np.diff(server.times)
-    assert (gaps >= [0.04, 0.08, 0.16]).all() and (gaps < np.array([0.08, 0.16, 0.32]) + 0.1).all()
+    assert (np.diff(server.times) >= [0.04, 0.08, 0.16]).all()  # half of .08, .16, .32 at least
 
 
 def test_wrong_settings_are_refused():
@@ -188,20 +213,26 @@ def test_wrong_settings_are_refused():
 def test_the_rate_limit_holds_over_threads_and_retries():
     with serve([refuse(500), answer("ok")]) as server:
         chat = client(server, per_minute=1200)  # one in 50 ms
+        start = time.monotonic()
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda seed: chat.complete(QUESTION, Sampling(seed=seed)).text, range(8)))
     assert found == ["ok"] * 8 and len(server.times) == 9
-    assert server.times[-1] - server.times[0] >= 8 * 0.05 - 0.02
-    assert np.diff(server.times).min() > 0.02
+    # The n-th request may come late on a busy machine, but never before its turn.
+    assert all(arrived - start >= 0.05 * n for n, arrived in enumerate(sorted(server.times)))
 
 
 def test_without_a_limit_threads_do_not_wait_for_each_other():
-    with serve([slow(0.3)]) as server:
-        chat = client(server)
-        start = time.monotonic()
+    together = threading.Barrier(6, timeout=30)  # answers only when six requests are under way at once
+
+    def wait_for_the_others(handler):
+        together.wait()
+        answer("met")(handler)
+
+    with serve([wait_for_the_others]) as server:
+        chat = client(server, timeout_s=60)
         with ThreadPoolExecutor(6) as pool:
-            list(pool.map(lambda seed: chat.complete(QUESTION, Sampling(seed=seed)), range(6)))
-        assert time.monotonic() - start < 1.2
+            found = list(pool.map(lambda seed: chat.complete(QUESTION, Sampling(seed=seed)).text, range(6)))
+    assert found == ["met"] * 6
 
 
 # --- cache and ledger -----------------------------------------------------------------------------------------------
