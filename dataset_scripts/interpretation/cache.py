@@ -27,13 +27,19 @@ class AnswerCache:
     Args:
         path (`str` or `Path`): the file; made with its folder if missing. On a local disk: SQLite's locks do not hold
             on many network file systems.
+
+    Raises:
+        ValueError: the file is something else, or cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._local = threading.local()
-        self._connection()
+        try:
+            self._connection()
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{path} cannot keep answers ({error}): name another file, or remove this one") from error
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's own connection; one that was made before a fork is left alone."""

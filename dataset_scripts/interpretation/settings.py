@@ -67,6 +67,8 @@ def build_model(settings: Mapping[str, Any], cache: AnswerCache, ledger: Ledger)
     Raises:
         ValueError: an unknown kind, or arguments its client does not take.
     """
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"a model is a mapping with a kind and the arguments of its client, got {settings!r}")
     options = dict(settings)
     kind, price = options.pop("kind", None), options.pop("price", {})
     if kind not in CLIENTS:

@@ -384,6 +384,7 @@ def test_settings_are_checked(tmp_path):
         InterpretationSettings.from_dict({"describer": {}})
     for model, message in (
         ({"model": "m"}, "needs a kind"),
+        ("my-model", "is a mapping"),
         ({"kind": "openai", "base_url": "http://x", "model": "m", "colour": 1}, "colour"),
         ({"kind": "openai", "base_url": "http://x", "model": "m", "price": {"input": 1}}, "input"),
     ):

@@ -36,7 +36,7 @@ from dataset_scripts.interpretation.chat import request_key
 from dataset_scripts.interpretation.openai_chat import RateLimit, retry_after_s
 from modeling_vital import zoo
 from tests.fixtures.chat_server import answer, drip, hang_up, raw, refuse, serve, slow
-from tests.fixtures.tiny_models import tiny_llava
+from tests.fixtures.tiny_llava import tiny_llava
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -296,6 +296,12 @@ def test_processes_share_a_cache_and_agree(tmp_path):
         writer.join(30)
         assert writer.exitcode == 0
     assert all(all(found) for found in agreed) and len(cache) == 100
+
+
+def test_a_file_that_is_no_cache_is_said(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a database, but longer than the header of one " * 20)
+    with pytest.raises(ValueError, match="notes.txt cannot keep answers"):
+        AnswerCache(tmp_path / "notes.txt")
 
 
 def test_threads_share_a_cache(tmp_path):
