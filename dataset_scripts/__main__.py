@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from dataset_scripts.build_config import BuildConfig, BuildError, load_recipe
+from dataset_scripts.build_config import BuildConfig, BuildError, SettingsError, load_recipe
 from dataset_scripts.sources import SOURCES
 
 
@@ -103,7 +103,7 @@ def resolve_config(args: argparse.Namespace) -> BuildConfig:
     """The recipe with the options of the command line over it.
 
     Raises:
-        _Usage, BuildError: options that contradict, or a setting out of range.
+        _Usage, SettingsError: options that contradict, or a setting out of range.
     """
     recipe = load_recipe(args.config) if args.config else {}
     where = str(args.config or "the command line")
@@ -201,6 +201,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.run(args)
     except _Usage as error:
         logger.error("%s (see --help)", error)
+        return EXIT_USAGE
+    except SettingsError as error:
+        logger.error("%s", error)
         return EXIT_USAGE
     except BuildError as error:
         logger.error("%s", error)

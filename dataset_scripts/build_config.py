@@ -5,7 +5,8 @@ import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from dataset_scripts.annotators import ANNOTATORS
 from dataset_scripts.annotators.calibration import get_calibration
@@ -17,7 +18,11 @@ SPLITS = ("train", "validation", "test")
 
 
 class BuildError(Exception):
-    """A build that cannot be started or go on. The message says what is wrong and what to do."""
+    """A build that cannot go on. The message says what is wrong and what to do."""
+
+
+class SettingsError(BuildError):
+    """A build that cannot begin, for what was asked: the settings, the output folder, a source that is not there."""
 
 
 @dataclass
@@ -70,7 +75,7 @@ class DistortConfig:
     least_side: int = 96
     clip_frames: int = 48
     least_clip_frames: int = 16
-    clip_crf: int = 8
+    clip_crf: int = 12
     variants_per_item: int = 6
     chain_share: float = 0.1
     image_distortions: list[str] = field(default_factory=list)
@@ -92,7 +97,7 @@ class DistortConfig:
                 try:
                     found = get_distortion(name).modality
                 except ValueError as error:
-                    raise BuildError(f"{key}: {error}") from error
+                    raise SettingsError(f"{key}: {error}") from error
                 _require(found == modality, f"{key}: {name!r} is for {found}s, choose from {', '.join(known)}")
             setattr(self, key, list(names or known))
 
@@ -124,7 +129,7 @@ class AnnotateConfig:
                 try:
                     get_calibration(name)
                 except ValueError as error:
-                    raise BuildError(f"{key}: {error}") from error
+                    raise SettingsError(f"{key}: {error}") from error
             _require(len(names) == len(set(names)), f"{key} names an annotator twice")
             _require(
                 len(names) >= self.min_opinions,
@@ -139,32 +144,37 @@ class AnnotateConfig:
 
 @dataclass
 class InterpretConfig:
-    """Who writes descriptions. Without a describer there are none.
+    """Who writes descriptions. Without an interpreter there are none.
 
     Attributes:
-        describer (`str`, *optional*): `module:name` of a function or class that, called with `options`, gives a
-            describer (see `dataset_scripts.stages.Describer`).
+        interpreter (`str`, *optional*): `module:name` of a function that, called with `options`, gives a
+            `dataset_scripts.interpreters.Interpreter`.
         options (`dict`): its arguments.
+        threads (`int`): items it is asked about at a time, in each worker. Changes no row.
     """
 
-    describer: str | None = None
+    interpreter: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.describer is not None:
+        _require(self.threads >= 1, "threads must be at least 1")
+        if self.interpreter is not None:
             self.factory()
 
     def factory(self) -> Callable[..., Any]:
-        """The function that makes the describer.
+        """The function that makes the interpreter.
 
         Raises:
-            BuildError: there is none of this name.
+            SettingsError: there is none of this name.
         """
-        module, _, name = str(self.describer).partition(":")
+        module, _, name = str(self.interpreter).partition(":")
         try:
             return getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
-            raise BuildError(f"describer {self.describer!r} is not a module:name to import ({error})") from error
+            raise SettingsError(
+                f"interpreter {self.interpreter!r} is not a module:name to import ({error})"
+            ) from error
 
 
 @dataclass
@@ -225,26 +235,28 @@ class BuildConfig:
         """Builds the config from nested mappings.
 
         Raises:
-            BuildError: a key is unknown or missing, or a value is out of range; names it.
+            SettingsError: a key is unknown or missing, or a value is out of range; names it.
         """
         parts = {f.name: f.default_factory for f in dataclasses.fields(cls) if dataclasses.is_dataclass(f.type)}
-        if not isinstance(recipe, dict):
-            raise BuildError(f"{where} must be a mapping of settings, is a {type(recipe).__name__}")
+        _check_type(recipe, dict, where)
         _check_keys(recipe, [f.name for f in dataclasses.fields(cls)], where)
+        for name, kind in (("seed", int), ("sources", list)):
+            _check_type(recipe.get(name, _ABSENT), kind, f"{where}: {name}")
         if not recipe.get("sources"):
-            raise BuildError(f"{where} names no source: give --source and --input, or `sources` in the recipe")
+            raise SettingsError(f"{where} names no source: give --source and --input, or `sources` in the recipe")
         values = dict(recipe)
         for name, part in parts.items():
             given = values.get(name) or {}
-            if not isinstance(given, dict):
-                raise BuildError(f"{where}: {name} must be a mapping of settings")
+            _check_type(given, dict, f"{where}: {name}")
             _check_keys(given, [f.name for f in dataclasses.fields(part)], f"{where}: {name}")
+            for f in dataclasses.fields(part):
+                _check_type(given.get(f.name, _ABSENT), f.type, f"{where}: {name}: {f.name}")
             try:
                 values[name] = part(**given)
-            except TypeError as error:
-                raise BuildError(f"{where}: {name} has a value of a wrong type ({error})") from error
-            except BuildError as error:
-                raise BuildError(f"{where}: {name}: {error}") from error
+            except SettingsError as error:
+                raise SettingsError(f"{where}: {name}: {error}") from error
+        for number, source in enumerate(values["sources"], start=1):
+            _check_type(source, dict, f"{where}: source {number}")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -256,24 +268,36 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
     """Reads a recipe.
 
     Raises:
-        BuildError: the file is missing or not YAML.
+        SettingsError: the file is missing or not YAML.
     """
     import yaml
 
     try:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except OSError as error:
-        raise BuildError(f"recipe {path} cannot be read: {error.strerror}") from error
+        raise SettingsError(f"recipe {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BuildError(f"recipe {path} is not YAML: {error}") from error
+        raise SettingsError(f"recipe {path} is not YAML: {error}") from error
 
 
 def _check_keys(given: dict[str, Any], known: Iterable[str], where: str) -> None:
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise BuildError(f"{where} has no setting {', '.join(map(repr, unknown))}; it has {', '.join(known)}")
+        raise SettingsError(f"{where} has no setting {', '.join(map(repr, unknown))}; it has {', '.join(known)}")
+
+
+_ABSENT = object()
+
+
+def _check_type(value: Any, kind: Any, where: str) -> None:
+    """Raises unless a value of a recipe is of a field's type; whole numbers are real ones too."""
+    options = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    allowed = tuple((int, float) if option is float else get_origin(option) or option for option in options)
+    if value is not _ABSENT and (isinstance(value, bool) or not isinstance(value, allowed)):
+        names = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+        raise SettingsError(f"{where} must be {names.replace('NoneType', 'nothing')}, is {value!r}")
 
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise BuildError(message)
+        raise SettingsError(message)

@@ -20,7 +20,7 @@ _CONFIG_WORDS = {
     "scoring": "one item, the opinions of the annotators and their distribution over five levels",
     "pairwise": "two versions of one original, the same for both, and which is better",
     "distortion": "one item and what was done to it, in words (`none` for an original as it came)",
-    "description": "one item and a description of its quality that passed all judges",
+    "description": "one item and a description of its quality that passed every check",
 }
 
 
@@ -113,7 +113,9 @@ def _configs_section(numbers: dict[str, Any]) -> str:
         cells = " | ".join(f"{counts.get(split, 0):,}" for split in splits)
         lines.append(f"| `{name}` | {_CONFIG_WORDS[name]} | {cells} |")
     if "description" not in numbers["rows"]:
-        lines.append("\nThere is no configuration `description`: no describer was configured, and none is made up.")
+        lines.append(
+            "\nThere is no configuration `description`: no interpreter was configured, and nothing is made up."
+        )
     lines.append(
         "\nSplits are by original (`content_id`): no two splits share one. Copies, by perceptual hash, were left out."
     )

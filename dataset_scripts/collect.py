@@ -15,9 +15,9 @@ import pyarrow as pa
 from PIL import Image
 from tqdm import tqdm
 
-from dataset_scripts.build_config import SPLITS, BuildConfig, BuildError, CollectConfig
+from dataset_scripts.build_config import SPLITS, BuildConfig, BuildError, CollectConfig, SettingsError
 from dataset_scripts.fingerprint import CLIP_FRAMES, CopyIndex, image_hash
-from dataset_scripts.sources import SourceError, SourceItem, get_source
+from dataset_scripts.sources import Source, SourceError, SourceItem, get_source
 from dataset_scripts.sources.base import from_position
 from dataset_scripts.splits import is_test
 from dataset_scripts.staging import Drop, Staging, write_atomically
@@ -189,16 +189,14 @@ def collect(config: BuildConfig, staging: Staging, mapper: Mapper) -> int:
         `int`: number of shards.
 
     Raises:
-        BuildError: a source cannot be read, or no original is left.
+        SettingsError: see [`open_sources`].
+        BuildError: a source breaks off, or no original is left.
     """
     total = staging.root / "finished" / f"{STAGE}.json"
     if total.is_file():
         return json.loads(total.read_text())["shards"]
-    with _as_build_errors():
-        sources = [get_source(**spec) for spec in config.sources]
+    sources = open_sources(config)
     names = [source.name for source in sources]
-    if len(set(names)) != len(names):
-        raise BuildError(f"two sources are called alike ({', '.join(names)}); give each a `name`")
     known = Known(config.collect)
     finished = staging.finished(STAGE)
     for shard in range(len(finished)):
@@ -216,6 +214,22 @@ def collect(config: BuildConfig, staging: Staging, mapper: Mapper) -> int:
         raise BuildError(f"no usable original in {', '.join(names)}; {staging.root / 'dropped'} says why of each")
     write_atomically(total, json.dumps({"shards": shards}).encode())
     return shards
+
+
+def open_sources(config: BuildConfig) -> list[Source]:
+    """The sources of a build, in order.
+
+    Raises:
+        SettingsError: a source is not there or described wrongly, or two go by one name.
+    """
+    try:
+        sources = [get_source(**spec) for spec in config.sources]
+    except SourceError as error:
+        raise SettingsError(str(error)) from error
+    names = [source.name for source in sources]
+    if len(set(names)) != len(names):
+        raise SettingsError(f"two sources are called alike ({', '.join(names)}); give each a `name`")
+    return sources
 
 
 def _fingerprint_at(placed: tuple[int, SourceItem]) -> Fingerprint:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from dataset_scripts.build_config import BuildConfig, BuildError
+from dataset_scripts.build_config import BuildConfig, BuildError, SettingsError
 from dataset_scripts.stages import STAGES, run_shard
 from dataset_scripts.staging import Staging
 
@@ -53,7 +53,7 @@ class LocalEngine:
 
     def __init__(self, workers: int = 1) -> None:
         if workers < 1:
-            raise BuildError(f"workers must be at least 1, got {workers}")
+            raise SettingsError(f"workers must be at least 1, got {workers}")
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
 
@@ -145,14 +145,14 @@ class RayEngine:
             `annotate`.
 
     Raises:
-        BuildError: Ray is not installed.
+        SettingsError: Ray is not installed.
     """
 
     def __init__(self, address: str | None = None, workers: int = 1, annotate_gpus: float = 0.0) -> None:
         try:
             import ray.data  # noqa: F401
         except ImportError as error:
-            raise BuildError(
+            raise SettingsError(
                 f'--engine ray needs Ray ({error}); `pip install "modeling-vital[ray]"` or `pip install "ray[data]"`'
             ) from error
         self.address, self.workers, self.annotate_gpus = address, workers, annotate_gpus

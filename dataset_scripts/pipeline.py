@@ -24,11 +24,10 @@ import filelock
 import numpy as np
 
 from dataset_scripts.annotators.base import MissingPackageError
-from dataset_scripts.build_config import BuildConfig, BuildError
+from dataset_scripts.build_config import BuildConfig, BuildError, SettingsError
 from dataset_scripts.collect import STAGE as COLLECT
-from dataset_scripts.collect import collect
+from dataset_scripts.collect import collect, open_sources
 from dataset_scripts.engines import Engine, LocalEngine
-from dataset_scripts.publish import publish
 from dataset_scripts.stages import STAGES
 from dataset_scripts.staging import Staging, differences, write_atomically
 
@@ -107,15 +106,23 @@ def build(
         `dict`: the run report, also in `run_report.json`. A data set that is complete is not built again.
 
     Raises:
+        SettingsError: nothing was begun.
         BuildError: see the message; what was finished is kept, and the same call goes on from there.
     """
+    # Here, not above: the card and the answers need transformers and matplotlib, the workers of the stages do not.
+    from dataset_scripts.publish import publish
+
     output = Path(output)
     staging = Staging(output / STAGING_DIR)
     if _complete(output, config):
         logger.info("%s is complete", output)
+        if not keep_staging:
+            staging.clear()
         return json.loads((output / REPORT_FILE).read_text(encoding="utf-8"))
     if output.exists() and not staging.root.is_dir() and (not output.is_dir() or any(output.iterdir())):
-        raise BuildError(f"{output} is not an empty folder and holds no unfinished build; give another --output")
+        raise SettingsError(f"{output} is not an empty folder and holds no unfinished build; give another --output")
+    if not staging.root.is_dir():
+        open_sources(config)  # to complain before anything is written
     started = time.monotonic()
     staging.root.mkdir(parents=True, exist_ok=True)
     with _locked(output):
@@ -139,7 +146,7 @@ def _complete(output: Path, config: BuildConfig) -> bool:
         return False
     differing = sorted(differences(json.loads(file.read_text("utf-8")), json.loads(json.dumps(config.to_dict()))))
     if differing:
-        raise BuildError(
+        raise SettingsError(
             f"{output} holds a data set with other settings ({', '.join(differing)}); give another --output"
         )
     return True

@@ -8,12 +8,12 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,6 +34,7 @@ from dataset_scripts.encoding import (
     shrink_clip,
     shrink_image,
 )
+from dataset_scripts.interpreters import Answer, Interpreter
 from dataset_scripts.pmod import pmod
 from dataset_scripts.staging import Drop, Staging
 from modeling_vital.levels_vital import preference_probability
@@ -76,7 +77,6 @@ TEXT_SCHEMA = pa.schema(
         "variant": pa.int32(),
         "tag": pa.string(),
         "descriptions": pa.list_(pa.string()),
-        "rejected": pa.list_(pa.struct({"text": pa.string(), "reason": pa.string()})),
     }
 )
 PAIR_SCHEMA = pa.schema(
@@ -91,46 +91,6 @@ PAIR_SCHEMA = pa.schema(
 
 ORIGINAL_TAG = "none"
 """What a version is tagged with that nothing was done to."""
-
-
-@dataclass(frozen=True)
-class DescribeRequest:
-    """A picture or clip to be described.
-
-    Attributes:
-        id (`str`): of the version, the same in every run: a key for caches.
-        modality (`str`): `"image"` or `"video"`.
-        media (`bytes`): the file as published.
-        tag (`str`, *optional*): what was done to it, in words.
-        mos (`float`, *optional*): mean opinion in [0, 1].
-    """
-
-    id: str
-    modality: str
-    media: bytes
-    tag: str | None
-    mos: float | None
-
-
-@dataclass(frozen=True)
-class Described:
-    """What became of a request.
-
-    Attributes:
-        accepted (`tuple[str, ...]`): descriptions that passed every check.
-        rejected (`tuple[tuple[str, str], ...]`): (text, reason) of those that did not.
-    """
-
-    accepted: tuple[str, ...] = ()
-    rejected: tuple[tuple[str, str], ...] = ()
-
-
-class Describer(Protocol):
-    """Writes descriptions. A request that fails is an answer with a reason, not an exception."""
-
-    def describe(self, requests: Sequence[DescribeRequest]) -> Sequence[Described]:
-        """One answer a request, in order."""
-        ...
 
 
 def variant_id(row: dict[str, Any]) -> str:
@@ -262,8 +222,8 @@ def annotate(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[di
 
 # ---------------------------------------------------------------------------------------------------- interpret
 @lru_cache(maxsize=1)
-def _describer(factory: str, options: str, config_factory: Any) -> Describer:
-    return config_factory(**json.loads(options))
+def _interpreter(factory: Callable[..., Interpreter], options: str) -> Interpreter:
+    return factory(**json.loads(options))
 
 
 def tag_of(steps: Sequence[dict[str, Any]]) -> str | None:
@@ -274,23 +234,22 @@ def tag_of(steps: Sequence[dict[str, Any]]) -> str | None:
 
 
 def interpret(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[dict[str, Any]], list[Drop]]:
-    """Versions and opinions -> texts. Descriptions only where a describer is configured; rejected ones are kept."""
-    versions, opinions = staging.read("distort", shard), staging.read("annotate", shard)
-    answers: Sequence[Described] = [Described()] * len(versions)
-    if config.interpret.describer is not None:
+    """Versions -> texts. Descriptions only where an interpreter is configured; what it rejected is written down."""
+    versions = staging.read("distort", shard)
+    answers: Iterable[Answer | None] = [None] * len(versions)
+    if config.interpret.interpreter is not None:
         options = json.dumps(config.interpret.options, sort_keys=True)
-        describer = _describer(config.interpret.describer, options, config.interpret.factory())
-        requests = [
-            DescribeRequest(variant_id(v), v["modality"], v["data"], tag_of(v["steps"]), o["mos"])
-            for v, o in zip(versions, opinions, strict=True)
-        ]
-        answers = describer.describe(requests)
+        ask = _interpreter(config.interpret.factory(), options)
+        with ThreadPoolExecutor(config.interpret.threads) as pool:
+            answers = list(pool.map(lambda version: ask(variant_id(version), decode(version["data"])), versions))
     rows, drops = [], []
     for version, answer in zip(versions, answers, strict=True):
-        rejected = [{"text": text, "reason": reason} for text, reason in answer.rejected]
-        drops += [Drop(variant_id(version), f"text rejected: {r['reason']}", r["text"]) for r in rejected]
-        about = {"item_id": version["item_id"], "variant": version["variant"], "tag": tag_of(version["steps"])}
-        rows.append(about | {"descriptions": list(answer.accepted), "rejected": rejected})
+        row = {"item_id": version["item_id"], "variant": version["variant"], "tag": tag_of(version["steps"])}
+        rows.append(row | {"descriptions": list(answer.kept) if answer else []})
+        name = f"{version['source']}/{version['name']} {variant_id(version)}"
+        if answer is not None:
+            drops += [Drop(name, f"text: {text.step}", f"{text.text} ({text.reason})") for text in answer.rejected]
+            drops += [Drop(name, "no description", answer.error)] if answer.error else []
     return rows, drops
 
 
@@ -330,7 +289,12 @@ STAGES = {
 
 @contextmanager
 def steady_opencv() -> Iterator[None]:
-    """OpenCV on one thread and without IPP: with it the last bits depend on where an array lies in memory."""
+    """OpenCV on one thread and without IPP: with it the last bits depend on where an array lies in memory.
+
+    Note:
+        Without it runs on one machine agree bit by bit. Processors with other vector instructions may still round
+        differently: a cluster should be of one kind.
+    """
     threads, ipp = cv2.getNumThreads(), cv2.ipp.useIPP()
     cv2.setNumThreads(0)
     cv2.ipp.setUseIPP(False)

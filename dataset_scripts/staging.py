@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset_scripts.build_config import BuildConfig, BuildError
+from dataset_scripts.build_config import BuildConfig, SettingsError
 
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Staging:
         """Makes the folder, or checks that the build in it is the same.
 
         Raises:
-            BuildError: it holds a build with other settings; names those that differ.
+            SettingsError: it holds a build with other settings; names those that differ.
         """
         file, wanted = self.root / CONFIG_FILE, config.to_dict()
         if not file.is_file():
@@ -63,7 +63,7 @@ class Staging:
         found = json.loads(file.read_text(encoding="utf-8"))
         differing = sorted(differences(found, json.loads(json.dumps(wanted))))
         if differing:
-            raise BuildError(
+            raise SettingsError(
                 f"{self.root} holds an unfinished build with other settings ({', '.join(differing)}); give the same "
                 "settings to go on with it, another --output, or --restart to throw it away"
             )

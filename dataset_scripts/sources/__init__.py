@@ -22,7 +22,7 @@ SOURCES = {
 """Kind -> `module:Class`, the module relative to this package; imported when it is first used."""
 
 
-def get_source(kind: str, **options: Any) -> Source:
+def get_source(kind: str = "", **options: Any) -> Source:
     """Makes a source.
 
     Args:
