@@ -135,12 +135,12 @@ def _die_with(parent: int) -> None:
 class RayEngine:
     """The stages as one Ray Data pipeline over the numbers of the shards, each stage with resources of its own.
 
-    Shards pass from stage to stage through the staging folder, which every machine of the cluster must see under the
-    same path, as it must see the originals.
+    Shards pass from stage to stage through the staging folder. Every machine of the cluster must have this package and
+    see that folder, and originals that are files, under the same paths.
 
     Args:
         address (`str`, *optional*): of a cluster; by default Ray starts on this machine.
-        workers (`int`, *optional*, defaults to 1): shards a stage works on at a time.
+        workers (`int`, *optional*, defaults to 1): workers of each stage at most, with a CPU each.
         annotate_gpus (`float`, *optional*, defaults to 0): GPUs, or a share of one, for each worker of the stage
             `annotate`.
 
@@ -162,7 +162,8 @@ class RayEngine:
         import ray
 
         self._local.__enter__()  # before Ray starts threads of its own
-        if not ray.is_initialized():
+        self._started = not ray.is_initialized()
+        if self._started:
             cpus = None if self.address else self.workers * len(STAGES)
             ray.init(address=self.address, num_cpus=cpus, include_dashboard=False, log_to_driver=False)
         return self
@@ -171,7 +172,8 @@ class RayEngine:
         import ray
 
         self._local.__exit__(*error)
-        ray.shutdown()
+        if self._started:
+            ray.shutdown()
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """See [`Engine.map`]. Sources are read on this machine."""
@@ -192,7 +194,7 @@ class RayEngine:
                 fn_constructor_args=(stage, str(staging.root.resolve()), config),
                 num_cpus=1,
                 num_gpus=self.annotate_gpus if stage == "annotate" else 0,
-                concurrency=self.workers,
+                concurrency=(1, self.workers),  # one of each stage is enough to begin
             )
         with tqdm(desc="distort to pair", unit="shard", total=shards, initial=shards - len(pending)) as progress:
             try:
