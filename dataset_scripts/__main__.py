@@ -96,7 +96,10 @@ def _option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise _Usage(f"--option takes NAME=VALUE, got {text!r}")
-    return name, yaml.safe_load(value)
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise _Usage(f"--option {name}: {value!r} is not a YAML value") from error
 
 
 def resolve_config(args: argparse.Namespace) -> BuildConfig:

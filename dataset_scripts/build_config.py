@@ -268,16 +268,18 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
     """Reads a recipe.
 
     Raises:
-        SettingsError: the file is missing or not YAML.
+        SettingsError: the file is missing, not YAML, or no mapping of settings.
     """
     import yaml
 
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise SettingsError(f"recipe {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"recipe {path} is not YAML: {error}") from error
+    _check_type(recipe, dict, f"recipe {path}")
+    return recipe
 
 
 def _check_keys(given: dict[str, Any], known: Iterable[str], where: str) -> None:

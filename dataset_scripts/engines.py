@@ -3,6 +3,7 @@
 Every engine makes the same shards: what is in one does not depend on who made it.
 """
 
+import contextlib
 import itertools
 import logging
 import multiprocessing
@@ -106,15 +107,15 @@ class LocalEngine:
                 yield from (future.result() for future in done)
 
 
-class _worker_deaths:  # noqa: N801 - reads as a statement after `with`
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, BrokenProcessPool):
-            raise BuildError(
-                "a worker process died, most likely for want of memory; give fewer --workers and run the same command "
-                "again: finished shards are kept"
-            ) from error
+@contextlib.contextmanager
+def _worker_deaths() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise BuildError(
+            "a worker process died, most likely for want of memory; give fewer --workers and run the same command "
+            "again: finished shards are kept"
+        ) from error
 
 
 def _start_worker(parent: int) -> None:

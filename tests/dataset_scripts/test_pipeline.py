@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import textwrap
@@ -179,6 +180,19 @@ def test_no_worker_outlives_a_killed_build():
     assert done.returncode == -9 and done.stdout == "started\n"
 
 
+def die_on_shard_one(stage, shard, root, config):
+    """Takes the place of `run_shard` in a worker."""
+    if shard == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return shard
+
+
+def test_a_worker_that_dies_ends_the_build_with_advice(originals, tmp_path, monkeypatch):
+    monkeypatch.setattr("dataset_scripts.engines.run_shard", die_on_shard_one)
+    with pytest.raises(BuildError, match="a worker process died.*fewer --workers"), LocalEngine(2) as engine:
+        engine.run_stages(Staging(tmp_path), 3, BuildConfig.from_dict(recipe(originals)))
+
+
 LOADER = """
 import json, sys
 import datasets
@@ -350,6 +364,11 @@ def test_command_line_builds_validates_and_reports(originals, tmp_path, capsys):
         (["build", "--source", "zip", "--input", "x", "--output", "out"], "invalid choice: 'zip'"),
         (["build", "--config", "nowhere.yaml", "--output", "out"], "nowhere.yaml cannot be read"),
         (["build", "--config", "odd.yaml", "--output", "out"], "has no setting 'sauces'"),
+        (["build", "--config", "list.yaml", "--output", "out"], "list.yaml must be dict"),
+        (
+            ["build", "--source", "folder", "--input", "in", "--output", "out", "--option", "name=["],
+            "not a YAML value",
+        ),
         (["build", "--source", "folder", "--input", "in", "--output", "out", "--workers", "0"], "workers must be"),
         (["build", "--source", "folder", "--input", "in", "--output", "out", "--option", "x"], "NAME=VALUE"),
         (["build", "--source", "folder", "--input", "in", "--output", "out", "--annotate-gpus", "1"], "--engine ray"),
@@ -365,6 +384,7 @@ def test_wrong_use_exits_2_and_says_why(arguments, message, tmp_path, monkeypatc
     (tmp_path / "in").mkdir()
     Image.fromarray(photo(0)).save(tmp_path / "in" / "a.png")
     (tmp_path / "odd.yaml").write_text("sauces: [{kind: folder, path: in}]\nsources: [{}]\n")
+    (tmp_path / "list.yaml").write_text("- a\n")
     assert run(*arguments) == 2
     assert message in capfd.readouterr().err + caplog.text
     assert not (tmp_path / "out").exists()

@@ -8,9 +8,10 @@ import datasets
 import pytest
 from PIL import Image
 
-from dataset_scripts.sources import SOURCES, SourceError, get_source
+from dataset_scripts.encoding import encode_clip
+from dataset_scripts.sources import SOURCES, SourceError, get_source, registry
 from dataset_scripts.sources.base import from_position
-from tests.fixtures.tiny_media import photo, write_folder
+from tests.fixtures.tiny_media import frames, photo, write_folder
 
 
 def png(seed):
@@ -83,6 +84,26 @@ def test_registry_takes_the_tiers_asked_for_and_keeps_examples_for_the_test_spli
     assert [(i.content_id, i.license, i.split) for i in items] == [("a", "CC0", None), ("c", "GPL-3", "test")]
     assert items[0].details["package"] == "pa" and items[0].details["version"] == "1"
     assert len(list(get_source("registry", path=str(tmp_path), tiers=["A", "B"]))) == 3
+
+
+def test_registry_is_fetched_where_it_is_not_there_yet(tmp_path, monkeypatch):
+    def fetch(path, allow_missing):
+        assert allow_missing
+        header = "content_id,path,kind,license,tier,split,package_manager,package,version,width,height"
+        (tmp_path / "manifest.csv").write_text(f"{header}\na,images/a.png,image,CC0,A,,npm,pa,1,9,9\n")
+
+    monkeypatch.setattr(registry, "fetch", fetch)
+    assert [item.content_id for item in get_source("registry", path=str(tmp_path))] == ["a"]
+
+
+def test_hub_streams_clips_undecoded(tmp_path):
+    features = datasets.Features({"clip": datasets.Video(decode=False)})
+    data = encode_clip(frames(0, 8), 12.0, 20)
+    rows = datasets.Dataset.from_list([{"clip": {"bytes": data, "path": "a.mp4"}}], features=features)
+    (tmp_path / "set").mkdir()
+    rows.to_parquet(tmp_path / "set" / "train.parquet")
+    (item,) = get_source("hub", path=str(tmp_path / "set"))
+    assert item.media == data and item.details == {"file": "a.mp4"}
 
 
 def test_hub_streams_a_column_undecoded(tmp_path):
