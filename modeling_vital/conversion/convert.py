@@ -309,8 +309,9 @@ def _write_side_files(plan: Conversion, folder: Path) -> None:
     """Everything but the weights; `config.json` last, because it is what makes a folder a checkpoint."""
     if plan.processor is not None:
         plan.processor.save_pretrained(folder)
+    if plan.model._auto_class is not None:
+        custom_object_save(plan.model, folder, config=plan.config)
     if isinstance(plan.config, VitalConfig):
-        custom_object_save(plan.model, folder)
         plan.config.auto_map = dict(AUTO_MAP)
         _generation_config(plan).save_pretrained(folder)
     for pattern in ("LICENSE*", "NOTICE*"):
@@ -325,6 +326,11 @@ def _generation_config(plan: Conversion) -> GenerationConfig:
     folder = plan.source.folder
     has_file = (folder / "generation_config.json").is_file()
     config = GenerationConfig.from_pretrained(folder) if has_file else GenerationConfig()
+    try:
+        config.validate(strict=True)
+    except ValueError as error:
+        logger.warning("generation_config.json contradicts itself and is left out: %s", error)
+        config = GenerationConfig()
     if plan.processor is not None:
         tokenizer = plan.processor.tokenizer
         ends = [tokenizer.convert_tokens_to_ids(TURN_END), tokenizer.eos_token_id]

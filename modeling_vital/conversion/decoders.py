@@ -70,10 +70,17 @@ def text_config(config: dict[str, Any], keep_rope_scaling: bool = True) -> PreTr
     names = (set(known().to_dict()) | set(known.attribute_map) | _ROPE_KEYS) - set(PreTrainedConfig().to_dict())
     names -= {"use_cache"} | (set() if keep_rope_scaling else {"rope_scaling"})
     result = known(**{name: value for name, value in config.items() if name in names})
-    for name, neutral in _AFTER_THE_HEAD.items():
-        if getattr(result, name, None) not in neutral:
-            raise ConversionError(f"The decoder ({model_type}) changes its logits by {name}; VITAL's head does not.")
+    refuse_changed_logits(result)
     return result
+
+
+def refuse_changed_logits(config: PreTrainedConfig) -> None:
+    """Raises `ConversionError` if a decoder does more after its head than VITAL does: it would come out wrong."""
+    for name, neutral in _AFTER_THE_HEAD.items():
+        if getattr(config, name, None) not in neutral:
+            raise ConversionError(
+                f"The decoder ({config.model_type}) changes its logits by {name}; VITAL's head does not."
+            )
 
 
 def decoder_rules(config: dict[str, Any]) -> list[Rule]:
