@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from .image_processing_vital import VitalImageProcessor
     from .media_vital import MediaError, load_media
     from .modeling_vital import VitalForConditionalGeneration, VitalModel
-    from .outputs_vital import QualityScore
+    from .outputs_vital import Answer, Comparison, QualityScore
     from .probe_vital import VitalForQualityProbe, VitalProbeConfig, VitalProbeProcessor
     from .processing_vital import VitalProcessor
 
 _MODULE_OF = {
+    "Answer": "outputs_vital",
+    "Comparison": "outputs_vital",
     "MediaError": "media_vital",
     "QualityScore": "outputs_vital",
     "VitalConfig": "configuration_vital",
@@ -39,6 +41,8 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "Answer",
+    "Comparison",
     "MediaError",
     "QualityScore",
     "VitalConfig",

@@ -50,6 +50,8 @@ class VitalMotionModel(PreTrainedModel):
     config_class = VitalMotionConfig
     base_model_prefix = "motion_encoder"
     main_input_name = "motion_values"
+    # It has no attention, so none that a whole model is asked for is in its way.
+    _supports_flash_attn = _supports_sdpa = _supports_flex_attn = _supports_attention_backend = True
 
     def __init__(self, config: VitalMotionConfig):
         super().__init__(config)

@@ -46,8 +46,17 @@ def test_checkpoint_scores_without_the_package(vision, tmp_path):
     Image.radial_gradient("L").convert("RGB").save(picture)
     expected = model.score([picture])[0].score
 
+    result = run_without_the_package(SCRIPT, folder, picture, tmp_path)
+    assert result["config"] == "vital"
+    assert result["score"] == pytest.approx(expected, abs=1e-6)
+    assert result["other"] == pytest.approx(expected, abs=1e-6)
+    assert len(result["logits"]) == 5
+
+
+def run_without_the_package(code, folder, picture, tmp_path):
+    """Runs a script on a checkpoint and a picture where nothing of this repository can be imported."""
     script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT))
+    script.write_text(textwrap.dedent(code))
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PYTHON", "TRANSFORMERS"))}
     environment |= {"HF_HOME": str(tmp_path / "empty cache"), "HF_HUB_OFFLINE": "1"}
     run = subprocess.run(
@@ -60,8 +69,4 @@ def test_checkpoint_scores_without_the_package(vision, tmp_path):
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
-    result = json.loads(run.stdout.strip().splitlines()[-1])
-    assert result["config"] == "vital"
-    assert result["score"] == pytest.approx(expected, abs=1e-6)
-    assert result["other"] == pytest.approx(expected, abs=1e-6)
-    assert len(result["logits"]) == 5
+    return json.loads(run.stdout.strip().splitlines()[-1])

@@ -30,7 +30,7 @@ from modeling_vital.processing_vital import VitalProcessor
 from training.checkpoints import load_state, save_state
 from training.losses import fidelity_loss, focal_text_loss, pmod_kl_loss
 from training.tiny_data import DataConfig, Originals, TinyGroups, Variant, load_originals, seed_worker
-from training.tiny_encoder import preferences, train_encoder
+from training.tiny_encoder import image_lesson, motion_lesson, preferences, train_lesson
 from training.tiny_model import TAG_PREFIXES, ModelConfig, build_model
 
 
@@ -43,9 +43,11 @@ class TrainConfig:
 
     Attributes:
         seed (`int`): of weights and data.
-        encoder_steps, encoder_groups_per_step, encoder_learning_rate: of the first lessons, without a decoder.
+        encoder_steps, encoder_groups_per_step, encoder_learning_rate: of the image encoder's first lessons, without a
+            decoder.
+        motion_steps, motion_groups_per_step, motion_learning_rate: likewise of the motion encoder's.
         max_steps (`int`): optimiser steps with the decoder.
-        tower_learning_rate (`float`): of the image encoder in these.
+        tower_learning_rate (`float`): of both encoders in these.
         groups_per_step (`int`): groups of variants a step.
         learning_rate, weight_decay, warmup_steps, max_grad_norm: of AdamW with a cosine schedule.
         fidelity_weight, text_weight, prefix_weight (`float`): weights of the losses beside the PMOD KL.
@@ -58,6 +60,9 @@ class TrainConfig:
     encoder_steps: int = 500
     encoder_groups_per_step: int = 16
     encoder_learning_rate: float = 2e-3
+    motion_steps: int = 100
+    motion_groups_per_step: int = 8
+    motion_learning_rate: float = 2e-3
     max_steps: int = 800
     groups_per_step: int = 4
     learning_rate: float = 1e-3
@@ -168,14 +173,14 @@ def compute_losses(
     Every picture is encoded once and read by its scoring row and its text row.
     """
     inputs = dict(batch.inputs)
-    image = model.model.get_image_features(
-        inputs.pop("pixel_values").contiguous(memory_format=torch.channels_last)
-    ).split(batch.tiles)
-    inputs["image_hidden_states"] = torch.cat([image[i] for i in batch.rows])
-    if "motion_values" in inputs:
-        motion = model.model.get_motion_features(inputs.pop("motion_values"), inputs.pop("motion_lengths"))
-        motion = motion.split(batch.frames)
-        inputs["motion_hidden_states"] = torch.cat([motion[i] for i in batch.rows])
+    with torch.autocast("cpu", torch.bfloat16):  # as in the first lessons
+        pixels = inputs.pop("pixel_values").contiguous(memory_format=torch.channels_last)
+        image = model.model.get_image_features(pixels).float().split(batch.tiles)
+        inputs["image_hidden_states"] = torch.cat([image[i] for i in batch.rows])
+        if "motion_values" in inputs:
+            motion = model.model.get_motion_features(inputs.pop("motion_values"), inputs.pop("motion_lengths"))
+            motion = motion.float().split(batch.frames)
+            inputs["motion_hidden_states"] = torch.cat([motion[i] for i in batch.rows])
     hidden_states = model.model(**inputs, use_cache=False).last_hidden_state  # [rows, L, D]
 
     count = len(batch.target)
@@ -201,13 +206,13 @@ def train(model: VitalForConditionalGeneration, groups: TinyGroups, config: Trai
     """Trains to the end of the recipe, from `run_dir/state.pt` on if there is one; logs to `run_dir/log.jsonl`."""
     torch.set_num_threads(config.threads)
     weights = {"fidelity": config.fidelity_weight, "text": config.text_weight, "prefix": config.prefix_weight}
-    tower = set(model.model.vision_tower.parameters())
-    rest = [p for p in model.parameters() if p not in tower]
+    encoders = [*model.model.vision_tower.parameters(), *model.model.motion_encoder.parameters()]
+    rest = [p for p in model.parameters() if p not in set(encoders)]
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for p in rest if p.ndim > 1], "lr": config.learning_rate},
             {"params": [p for p in rest if p.ndim <= 1], "lr": config.learning_rate, "weight_decay": 0.0},
-            {"params": list(model.model.vision_tower.parameters()), "lr": config.tower_learning_rate},
+            {"params": encoders, "lr": config.tower_learning_rate},
         ],
         weight_decay=config.weight_decay,
         betas=(0.9, 0.98),
@@ -230,7 +235,7 @@ def train(model: VitalForConditionalGeneration, groups: TinyGroups, config: Trai
         prefetch_factor=4 if config.workers else None,
     )
     start = time.monotonic() - spent
-    model.train()
+    model.eval()  # batch norms keep the statistics of the first lessons; there is no dropout
     log = open(run_dir / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115
     progress = tqdm(loader, initial=first, total=config.max_steps, desc="training", unit="step")
     for step, batch in enumerate(progress, start=first + 1):
@@ -255,21 +260,19 @@ def train(model: VitalForConditionalGeneration, groups: TinyGroups, config: Trai
 
 
 def first_lessons(model, originals: Originals, recipe: Recipe, run_dir: Path) -> None:
-    """Trains the image encoder alone on single tiles: see `training.tiny_encoder`."""
+    """Trains the two encoders alone: see `training.tiny_encoder`."""
     config = recipe.train
+    window = model.processor.sampling.motion_window * model.processor.sampling.motion_stride
     tiles = dataclasses.replace(recipe.data, grids=[[1, 1, 1]], clip_share=0.0, chain_share=0.0)
-    length = config.encoder_steps * config.encoder_groups_per_step
-    train_encoder(
-        model.model.vision_tower,
-        model.config.vision_hidden_size,
-        TinyGroups(originals, model.processor, tiles, config.seed + 1, length),
-        config.encoder_steps,
-        config.encoder_groups_per_step,
-        config.encoder_learning_rate,
-        config.weight_decay,
-        config.workers,
-        run_dir,
-    )
+    windows = dataclasses.replace(recipe.data, clip_share=1.0, clip_frames=[window, window])
+    for lesson, data in ((image_lesson(model), tiles), (motion_lesson(model), windows)):
+        steps, groups_per_step, learning_rate = (
+            getattr(config, f"{lesson.name}_{what}") for what in ("steps", "groups_per_step", "learning_rate")
+        )
+        groups = TinyGroups(originals, model.processor, data, config.seed + 1, steps * groups_per_step)
+        train_lesson(
+            lesson, groups, steps, groups_per_step, learning_rate, config.weight_decay, config.workers, run_dir
+        )
 
 
 def export(model: VitalForConditionalGeneration, destination: Path) -> None:
@@ -308,6 +311,7 @@ def main(argv: list[str] | None = None) -> None:
         model = build_model(recipe.model, recipe.train.seed)
         originals = load_originals(arguments.data_dir, recipe.data, "train")
         model.model.vision_tower.to(memory_format=torch.channels_last)  # a third faster on CPU
+        model.model.motion_encoder.to(memory_format=torch.channels_last_3d)
         torch.set_num_threads(recipe.train.threads)
         first_lessons(model, originals, recipe, arguments.run_dir)
         length = recipe.train.max_steps * recipe.train.groups_per_step

@@ -23,7 +23,8 @@ from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
 from dataset_scripts.distortions import DISTORTIONS, distort_clip, distort_image, tag
 from dataset_scripts.pmod import pmod
 from modeling_vital.media_vital import MediaError, load_media
-from modeling_vital.processing_vital import PreparedMedia, VitalProcessor
+from modeling_vital.preparation_vital import PreparedMedia
+from modeling_vital.processing_vital import VitalProcessor
 
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class DataConfig:
         clip_annotators (`list[str]`): annotators of clips.
         held_out_distortions (`list[str]`): image distortions never trained on.
         clip_distortions (`list[str]`): distortions only clips can have.
+        distortion_weights (`dict[str, float]`): how often a distortion is drawn, against 1 for those not named.
         test_share (`float`): share of originals kept for testing, chosen by a hash of `content_id`.
         variants_per_group (`int`): versions of one original.
         clip_share (`float`): share of groups that are clips.
@@ -46,12 +48,14 @@ class DataConfig:
         clip_long_side (`int`): likewise clips.
         clip_frames (`list[int]`): least and most frames of a clip group.
         grids (`list[list[int]]`): columns, rows and weight of region shapes, in tiles.
+        single_tile_groups (`int`): this many groups at the start are pictures of one tile, the quickest to learn from.
     """
 
     image_annotators: list[str] = field(default_factory=list)
     clip_annotators: list[str] = field(default_factory=list)
     held_out_distortions: list[str] = field(default_factory=list)
     clip_distortions: list[str] = field(default_factory=list)
+    distortion_weights: dict[str, float] = field(default_factory=dict)
     test_share: float = 0.2
     variants_per_group: int = 4
     clip_share: float = 0.15
@@ -62,6 +66,12 @@ class DataConfig:
     grids: list[list[int]] = field(
         default_factory=lambda: [[1, 1, 60], [2, 1, 6], [1, 2, 6], [2, 2, 22], [3, 2, 4], [4, 3, 2]]
     )
+    single_tile_groups: int = 0
+
+    def __post_init__(self):
+        named = {*self.held_out_distortions, *self.clip_distortions, *self.distortion_weights}
+        if unknown := named - set(DISTORTIONS):
+            raise ValueError(f"Unknown distortions {sorted(unknown)}; known are {', '.join(sorted(DISTORTIONS))}.")
 
     def image_distortions(self) -> list[str]:
         """Names of the image distortions that are trained on."""
@@ -173,10 +183,10 @@ class TinyGroups(Dataset):
         rng = np.random.default_rng((self.seed, index))
         if rng.random() < self.config.clip_share:
             return self._clip_group(rng)
-        return self._image_group(rng)
+        return self._image_group(rng, (1, 1) if index < self.config.single_tile_groups else self._grid(rng))
 
-    def _image_group(self, rng: np.random.Generator) -> list[Variant]:
-        cols, rows = self._grid(rng)
+    def _image_group(self, rng: np.random.Generator, grid: tuple[int, int]) -> list[Variant]:
+        cols, rows = grid
         original = cut_region(self.originals.photos[rng.choice(self.photo_ids)], cols, rows, self.tile_size, rng)
         names = self.config.image_distortions()
         variants = []
@@ -220,15 +230,17 @@ class TinyGroups(Dataset):
         """What happens to each version: a list of (distortion, severity) steps, empty for the original."""
         count = self.config.variants_per_group
         kind = rng.random()
+        weights = np.array([self.config.distortion_weights.get(name, 1.0) for name in names])
+        weights /= weights.sum()
         if kind < 0.35:  # a ladder: one distortion, rising severity
-            name = rng.choice(names)
+            name = str(rng.choice(names, p=weights))
             severities = sorted(rng.choice(np.arange(1, 6), size=count - 1, replace=False))
             return [[], *([(name, int(s))] for s in severities)]
         plan = [] if kind > 0.8 else [[]]
         while len(plan) < count:
-            steps = [(str(rng.choice(names)), int(rng.integers(1, 6)))]
+            steps = [(str(rng.choice(names, p=weights)), int(rng.integers(1, 6)))]
             if chains and rng.random() < self.config.chain_share:
-                steps.append((str(rng.choice(names)), int(rng.integers(1, 6))))
+                steps.append((str(rng.choice(names, p=weights)), int(rng.integers(1, 6))))
             plan.append(steps)
         return plan
 

@@ -1,13 +1,17 @@
-"""First lessons of the image encoder of `vital-tiny`: plain targets, no decoder in between.
+"""First lessons of the encoders of `vital-tiny`: plain targets, no decoder in between.
 
 A small encoder learns fastest from the clearest signals: which distortion, how severe, which of two copies is better.
-Here a throw-away head on the mean and the spread of its features learns them, on single tiles, several times faster
-than through a decoder that cannot yet read. Then the head is dropped, and `training.tiny` goes on with the decoder.
+Here a throw-away head on the mean and the spread of its features learns them, on single tiles or motion windows,
+several times faster than through a decoder that cannot yet read. Then the head is dropped, and `training.tiny` goes
+on with the decoder.
 """
 
 import json
 import logging
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +22,8 @@ from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, tag
+from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.preparation_vital import PreparedMedia
 from training.checkpoints import load_state, save_state
 from training.losses import fidelity_loss, pmod_kl_loss
 from training.tiny_data import TinyGroups, Variant, seed_worker
@@ -25,16 +31,59 @@ from training.tiny_data import TinyGroups, Variant, seed_worker
 
 logger = logging.getLogger(__name__)
 
-NAMES = [name for name, distortion in DISTORTIONS.items() if distortion.modality == "image"]
+NAMES = list(DISTORTIONS)
 TAGS = {tag(name, s + 1): (i, s) for i, name in enumerate(NAMES) for s in range(len(SEVERITY_WORDS))}
 LEVELS = list(range(5))
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """One encoder and what it is shown.
+
+    Attributes:
+        name (`str`): of the checkpoint and the log.
+        encoder (`nn.Module`): trained in place.
+        channels (`int`): width of its features.
+        view (`Callable[[PreparedMedia], torch.Tensor]`): the part of an item it sees, of one shape for all items.
+        features (`Callable[[torch.Tensor], torch.Tensor]`): a stack of views to features `[N, channels, positions]`.
+    """
+
+    name: str
+    encoder: nn.Module
+    channels: int
+    view: Callable[[PreparedMedia], torch.Tensor]
+    features: Callable[[torch.Tensor], torch.Tensor]
+
+
+def image_lesson(model: VitalForConditionalGeneration) -> Lesson:
+    """The image encoder, shown the first tile of each item."""
+    tower = model.model.vision_tower
+
+    def features(tiles: torch.Tensor) -> torch.Tensor:
+        pixels = tiles.contiguous(memory_format=torch.channels_last)
+        return tower(pixel_values=pixels).last_hidden_state.flatten(2)
+
+    return Lesson("encoder", tower, model.config.vision_hidden_size, lambda media: media.pixel_values[0], features)
+
+
+def motion_lesson(model: VitalForConditionalGeneration) -> Lesson:
+    """The motion encoder, shown the first window of each clip."""
+    encoder = model.model.motion_encoder
+
+    def view(media: PreparedMedia) -> torch.Tensor:
+        return media.motion_values[: media.motion_lengths[0]]
+
+    def features(windows: torch.Tensor) -> torch.Tensor:
+        return encoder(windows).transpose(1, 2)
+
+    return Lesson("motion", encoder, model.config.motion_config.hidden_size, view, features)
+
+
 class EncoderHead(nn.Module):
-    """Levels, distortion type and severity from the mean and the standard deviation of a feature map.
+    """Levels, distortion type and severity from the mean and the standard deviation of features over positions.
 
     Args:
-        channels (`int`): channels of the map.
+        channels (`int`): width of the features.
         width (`int`, *optional*, defaults to 256): of the hidden layer.
     """
 
@@ -46,18 +95,19 @@ class EncoderHead(nn.Module):
         self.severity = nn.Linear(width, len(SEVERITY_WORDS))
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """`[N, C, h, w]` to logits `[N, 5]`, `[N, types + 1]` (the last is "none") and `[N, 5]`."""
-        flat = features.flatten(2)
-        hidden = self.body(torch.cat([flat.mean(-1), flat.std(-1)], dim=-1))
+        """`[N, C, positions]` to logits `[N, 5]`, `[N, types + 1]` (the last is "none") and `[N, 5]`."""
+        hidden = self.body(torch.cat([features.mean(-1), features.std(-1)], dim=-1))
         return self.levels(hidden), self.kind(hidden), self.severity(hidden)
 
 
-def collate_tiles(groups: list[list[Variant]]) -> dict[str, torch.Tensor]:
-    """First tile of each variant, with its targets; type and severity are -100 where they are not known."""
+def collate_views(
+    groups: list[list[Variant]], view: Callable[[PreparedMedia], torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """What an encoder sees of each variant, with its targets; type and severity are -100 where they are not known."""
     variants = [variant for group in groups for variant in group]
     labels = [(len(NAMES), -100) if v.tag == "none" else TAGS.get(v.tag, (-100, -100)) for v in variants]
     return {
-        "pixel_values": torch.cat([v.media.pixel_values[:1] for v in variants]),
+        "views": torch.stack([view(v.media) for v in variants]),
         "target": torch.stack([v.target for v in variants]),
         "mean": torch.tensor([v.mean for v in variants]),
         "group": torch.tensor([g for g, group in enumerate(groups) for _ in group]),
@@ -83,10 +133,11 @@ def preferences(mean: torch.Tensor, group: torch.Tensor) -> tuple[torch.Tensor, 
     return a, b, torch.where(gap.abs() < 0.02, 0.5, (gap > 0).float())
 
 
-def encoder_losses(tower: nn.Module, head: EncoderHead, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def lesson_losses(lesson: Lesson, head: EncoderHead, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """PMOD KL, pairwise fidelity, and cross-entropies of type and severity, each a mean."""
-    pixels = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
-    levels, types, severities = head(tower(pixel_values=pixels).last_hidden_state)
+    with torch.autocast("cpu", torch.bfloat16):  # twice as fast; the weights stay float32
+        features = lesson.features(batch["views"])
+    levels, types, severities = head(features.float())
     probs = levels.softmax(-1)
     a, b, preference = preferences(batch["mean"], batch["group"])
     return {
@@ -97,9 +148,8 @@ def encoder_losses(tower: nn.Module, head: EncoderHead, batch: dict[str, torch.T
     }
 
 
-def train_encoder(
-    tower: nn.Module,
-    channels: int,
+def train_lesson(
+    lesson: Lesson,
     groups: TinyGroups,
     steps: int,
     groups_per_step: int,
@@ -108,43 +158,42 @@ def train_encoder(
     workers: int,
     run_dir: Path,
 ) -> None:
-    """Trains `tower` in place; goes on from `run_dir/encoder.pt` if there is one.
+    """Trains the encoder of a lesson in place; goes on from `run_dir/NAME.pt` if there is one.
 
     Args:
-        tower (`nn.Module`): image encoder with a map `[N, C, h, w]` as `last_hidden_state`.
-        channels (`int`): C.
-        groups (`TinyGroups`): pictures of one tile.
+        lesson (`Lesson`): what is trained, and on what view of the items.
+        groups (`TinyGroups`): pictures of one tile, or clips of one motion window.
         steps, groups_per_step (`int`): how long.
         learning_rate, weight_decay (`float`): of AdamW with a cosine schedule.
         workers (`int`): processes that make data.
-        run_dir (`Path`): for the checkpoint and `encoder.jsonl`.
+        run_dir (`Path`): for the checkpoint and `NAME.jsonl`.
     """
-    parts = nn.ModuleDict({"tower": tower, "head": EncoderHead(channels)})
+    parts = nn.ModuleDict({"encoder": lesson.encoder, "head": EncoderHead(lesson.channels)})
     optimizer = torch.optim.AdamW(parts.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.98))
     schedule = get_cosine_schedule_with_warmup(optimizer, 20, steps)
-    state_file = run_dir / "encoder.pt"
+    state_file = run_dir / f"{lesson.name}.pt"
     kept = {"parts": parts, "optimizer": optimizer, "schedule": schedule}
     first = load_state(state_file, kept).get("step", 0)
     if first:
-        logger.info("the encoder goes on from step %d", first)
+        logger.info("the lesson %r goes on from step %d", lesson.name, first)
     loader = DataLoader(
         groups,
         sampler=range(first * groups_per_step, steps * groups_per_step),
         batch_size=groups_per_step,
         num_workers=workers,
-        collate_fn=collate_tiles,
+        collate_fn=partial(collate_views, view=lesson.view),
         worker_init_fn=seed_worker,
         prefetch_factor=4 if workers else None,
     )
     parts.train()
     start = time.monotonic()
-    progress = tqdm(loader, initial=first, total=steps, desc="encoder", unit="step")
-    with open(run_dir / "encoder.jsonl", "a", encoding="utf-8") as log:
+    progress = tqdm(loader, initial=first, total=steps, desc=lesson.name, unit="step")
+    with open(run_dir / f"{lesson.name}.jsonl", "a", encoding="utf-8") as log:
         for step, batch in enumerate(progress, start=first + 1):
-            losses = encoder_losses(parts["tower"], parts["head"], batch)
+            losses = lesson_losses(lesson, parts["head"], batch)
             loss = losses["kl"] + losses["fidelity"] + 0.3 * losses["type"] + 0.3 * losses["severity"]
             if not torch.isfinite(loss):
-                raise RuntimeError(f"The loss is {loss.item()} at encoder step {step}; last good: {state_file}.")
+                raise RuntimeError(f"The loss is {loss.item()} at {lesson.name} step {step}; last good: {state_file}.")
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parts.parameters(), 5.0)

@@ -22,8 +22,9 @@ _SEGMENT_SECONDS = 0.5
 
 # One thread each: results do not depend on the machine, and many workers share it. Both codecs may write to stderr
 # unless told not to.
+# cpu-independent: without it libx264's results depend on where its buffers lie in memory, even on one thread.
 _ENCODERS = {
-    "libx264": ("h264", {"preset": "veryfast", "x264-params": "log=-1"}),
+    "libx264": ("h264", {"preset": "veryfast", "x264-params": "log=-1:cpu-independent=1"}),
     "libx265": ("hevc", {"preset": "veryfast", "x265-params": "log-level=none:pools=none:frame-threads=1"}),
 }
 

@@ -1,4 +1,7 @@
-"""The checkpoints that come with the package, by name."""
+"""The models by name: the checkpoints that come with the package, and the sizes of the released ones.
+
+`zoo.presets` has their configurations; it loads torch, this module does not.
+"""
 
 import re
 from pathlib import Path
@@ -6,6 +9,9 @@ from pathlib import Path
 
 EMBEDDED = ("vital-tiny",)
 """Names of the checkpoints inside the package; the first is the default of the command line."""
+
+NAMES = (*EMBEDDED, "vital-1b", "vital-2b", "vital-8b", "vital-14b")
+"""Names of all configurations, smallest first; only the embedded ones have their weights here."""
 
 DEFAULT_MODEL = EMBEDDED[0]
 
@@ -22,7 +28,7 @@ def resolve(name: str) -> str:
         `str`: the folder of the checkpoint, or the Hub id.
 
     Raises:
-        ValueError: if the name is none of these, listing the embedded names.
+        ValueError: if the name is none of these, listing the embedded names, or has no weights in the package.
     """
     if name in EMBEDDED:
         return str(Path(__file__).parent / name)
@@ -32,6 +38,10 @@ def resolve(name: str) -> str:
         return name
     if _HUB_ID.fullmatch(name):
         return name
+    if name in NAMES:
+        raise ValueError(
+            f"{name!r} has no weights inside the package: `vital zoo` says where to get them; then give their folder."
+        )
     raise ValueError(
         f"Unknown model {name!r}. Give one of {', '.join(EMBEDDED)}, a checkpoint folder, or a Hub id like org/name."
     )

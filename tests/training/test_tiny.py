@@ -22,7 +22,7 @@ from training.tiny_data import (
     load_originals,
     pan_and_zoom,
 )
-from training.tiny_encoder import NAMES, collate_tiles, train_encoder
+from training.tiny_encoder import NAMES, collate_views, image_lesson, motion_lesson, train_lesson
 from training.tiny_eval import by_distortion, correlation, readme_numbers, share_below, write_readme
 from training.tiny_model import ModelConfig, build_model
 
@@ -40,9 +40,10 @@ def originals():
 def recipe():
     recipe = Recipe.load(RECIPE)
     recipe.model.tile_size = 128
-    recipe.model.vision = {**recipe.model.vision, "embedding_size": 8, "hidden_sizes": [8, 8, 16, 16]}
+    recipe.model.vision |= {"embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "groups_width": 8}
     recipe.data.grids = [[1, 1, 1], [2, 2, 1]]
     recipe.data.variants_per_group = 3
+    recipe.data.single_tile_groups = 0
     return recipe
 
 
@@ -105,30 +106,33 @@ def test_losses_match_two_separate_passes(model, originals, recipe):
     media = [v.media for i in range(4) for v in groups[i]]
     inputs = model.processor.score_inputs(media)
     logits = torch.stack([model(**model.processor.score_inputs([m])).logits[0, -1] for m in media])
-    assert losses["kl"].item() == pytest.approx(pmod_kl_loss(logits, ids, batch.target, True).mean().item(), abs=1e-4)
+    assert losses["kl"].item() == pytest.approx(pmod_kl_loss(logits, ids, batch.target, True).mean().item(), rel=5e-3)
     assert inputs["pixel_values"].shape == batch.inputs["pixel_values"].shape
 
 
-def test_first_lessons_learn_and_resume(recipe, originals, tmp_path):
-    def run(folder, steps):
+@pytest.mark.parametrize(("make_lesson", "clip_share"), [(image_lesson, 0.0), (motion_lesson, 1.0)])
+def test_first_lessons_learn_and_resume(recipe, originals, tmp_path, make_lesson, clip_share):
+    def run(steps):
         torch.manual_seed(0)
         model = build_model(recipe.model, seed=0)
-        folder.mkdir(exist_ok=True)
-        groups = groups_of(model, originals, recipe, length=64)
-        train_encoder(model.model.vision_tower, 16, groups, steps, 4, 2e-3, 0.05, 0, folder)
-        return [json.loads(line) for line in (folder / "encoder.jsonl").read_text().splitlines()]
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        lesson = make_lesson(model)
+        train_lesson(lesson, groups_of(model, originals, recipe, clip_share, 64), steps, 3, 5e-3, 0.05, 0, tmp_path)
+        trained = {id(value) for value in lesson.encoder.state_dict(keep_vars=True).values()}
+        for name, value in model.state_dict(keep_vars=True).items():
+            assert torch.equal(value, before[name]) or id(value) in trained, name
+        return [json.loads(line) for line in (tmp_path / f"{lesson.name}.jsonl").read_text().splitlines()]
 
-    log = run(tmp_path / "a", 8)
-    assert [row["step"] for row in log] == list(range(1, 9))
-    assert sum(row["severity"] + row["type"] for row in log[-2:]) < sum(
-        row["severity"] + row["type"] for row in log[:2]
-    )
-    assert run(tmp_path / "a", 8) == log  # finished: nothing is done again
+    log = run(10)
+    assert [row["step"] for row in log] == list(range(1, 11))
+    first, last = (sum(row["severity"] + row["type"] for row in rows) for rows in (log[:3], log[-3:]))
+    assert last < first
+    assert run(10) == log  # finished: nothing is done again
 
 
 def test_first_lessons_know_the_distortions(model, originals, recipe):
     groups = groups_of(model, originals, recipe)
-    batch = collate_tiles([groups[0], groups[1]])
+    batch = collate_views([groups[0], groups[1]], image_lesson(model).view)
     for variant, kind, severity in zip(
         [*groups[0], *groups[1]], batch["type"].tolist(), batch["severity"].tolist(), strict=True
     ):
@@ -136,7 +140,19 @@ def test_first_lessons_know_the_distortions(model, originals, recipe):
             assert (kind, severity) == (len(NAMES), -100)
         elif variant.tag is not None:
             assert variant.tag == tag(NAMES[kind], severity + 1)
-    assert len(batch["pixel_values"]) == 6
+    assert batch["views"].shape == (6, 3, 128, 128)
+
+
+def test_a_beginning_of_single_tiles_and_weights_of_distortions(model, originals, recipe):
+    config = DataConfig(**{**vars(recipe.data), "clip_share": 0.0, "grids": [[2, 2, 1]], "single_tile_groups": 2})
+    config.distortion_weights = {name: 0.0 for name in config.image_distortions() if name != "jpeg"}
+    groups = TinyGroups(originals, model.processor, config, seed=0, length=4)
+    assert [groups[i][0].media.num_tiles for i in range(4)] == [[1], [1], [5], [5]]
+    assert {v.tag.split(" ", 1)[-1] for i in range(4) for v in groups[i] if v.tag} <= {"none", "JPEG compression"} | {
+        tag("jpeg", s).split(" ", 1)[-1] for s in range(1, 6)
+    }
+    with pytest.raises(ValueError, match="jpg"):
+        DataConfig(distortion_weights={"jpg": 2.0})
 
 
 def test_training_learns_and_resuming_continues_it(recipe, originals, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from modeling_vital.conversion.probe import convert_tensor, is_probe, probe_config, probe_processor
+from modeling_vital.preparation_vital import PreparedMedia
 from modeling_vital.probe_vital import VitalForQualityProbe
-from modeling_vital.processing_vital import PreparedMedia
 from tests.fixtures.tiny_probes import RELEASED_CONFIG, released_forward, released_tensors
 
 

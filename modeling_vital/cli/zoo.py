@@ -1,0 +1,66 @@
+"""`vital zoo`: the models there are, and what they cost."""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from ..zoo.presets import ZooEntry
+
+_GIB = 2**30
+_MIB = 2**20
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds `zoo` to the subcommands of `vital`."""
+    parser = commands.add_parser(
+        "zoo",
+        help="list the models",
+        description="Lists the models by name: parameters of each part (the decoder with its head), memory of the "
+        "weights by precision (linear layers quantised, the rest in bf16), and where the weights come from.",
+    )
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Counts every model of the zoo and prints one row each.
+
+    Args:
+        args (`argparse.Namespace`): `format`, `"table"` or `"json"`.
+
+    Returns:
+        `int`: 0.
+    """
+    from ..zoo import NAMES, presets
+
+    entries = [presets.entry(name) for name in NAMES]
+    if args.format == "json":
+        json.dump([entry.to_dict() for entry in entries], sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        sys.stdout.write(_table(entries))
+    return 0
+
+
+def _table(entries: "list[ZooEntry]") -> str:
+    rows = [["name", *entries[0].parameters, *entries[0].memory_bytes, "weights"]]
+    for entry in entries:
+        counts, sizes = entry.parameters.values(), entry.memory_bytes.values()
+        rows.append([entry.name, *map(_parameters, counts), *map(_memory, sizes), entry.weights])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        numbers = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *numbers, row[-1]]) + "\n")
+    return "".join(lines)
+
+
+def _parameters(count: int) -> str:
+    return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.2f} M"
+
+
+def _memory(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / _MIB:.1f} MiB"

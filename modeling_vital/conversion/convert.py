@@ -1,0 +1,300 @@
+"""From a published checkpoint to a folder of ours: everything is checked first, then written shard by shard."""
+
+import logging
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.dynamic_module_utils import custom_object_save
+
+from .. import __version__
+from ..configuration_vital import VitalConfig
+from ..levels_vital import level_token_ids
+from ..modeling_vital import AUTO_MAP, VitalProjector
+from ..scoring_vital import SCORING_CONVENTIONS, scoring_convention
+from .errors import ConversionError, ConversionUsageError
+from .layout import Layout
+from .registry import find_layout
+from .rules import Rule, check, translate
+from .slowfast import PRETRAINED
+from .source import Shard, Source, open_source
+from .tokenizer import load_tokenizer
+from .writer import Part, Workspace, check_destination
+
+
+PROGRESS_DELAY_S = 2
+MOTION_ENCODER, MOTION_PROJECTOR = "model.motion_encoder.", "model.motion_projector."
+TURN_END = "<|im_end|>"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Conversion:
+    """A conversion that has passed every check and only has to be carried out.
+
+    Attributes:
+        layout (`Layout`): of the source.
+        config (`PreTrainedConfig`): of the result.
+        model (`PreTrainedModel`): the result without its data (device `"meta"`).
+        processor: what prepares its inputs, or `None`.
+        parts (`list[Part]`): the shards of the result.
+        dropped (`dict[str, list[str]]`): keys of the source that have no use, by the reason.
+    """
+
+    layout: Layout
+    config: PreTrainedConfig
+    model: PreTrainedModel
+    processor: object
+    parts: list[Part]
+    dropped: dict[str, list[str]]
+
+
+def convert(
+    source: str,
+    destination: str | Path,
+    motion: str | Path | None = None,
+    tokenizer: str | None = None,
+    scoring: str | None = None,
+    revision: str | None = None,
+) -> Path:
+    """Converts a published checkpoint to a folder that `from_pretrained` loads.
+
+    Args:
+        source (`str`): a local folder or a Hub id, in one of the layouts of `registry.LAYOUTS`.
+        destination (`str` or `Path`): folder to be made; it must not exist, or be empty.
+        motion (`str` or `Path`, *optional*): file of SlowFast-R50 8x8 weights, PyTorchVideo's `SLOWFAST_8x8_R50`; for
+            the InternVL layouts, which have no motion encoder.
+        tokenizer (`str`, *optional*): folder or Hub id of the tokenizer, where the source has none that can be used.
+        scoring (`str`, *optional*): a key of `SCORING_CONVENTIONS`, instead of the layout's own (`"released"` for
+            released VITAL checkpoints, `"default"` for the others).
+        revision (`str`, *optional*): branch, tag or commit of a Hub source.
+
+    Returns:
+        `Path`: the destination.
+
+    Raises:
+        ConversionUsageError: for a source, destination or option that cannot be.
+        ConversionError: if the source does not fit what it says it is; nothing is left at the destination.
+
+    Note:
+        Interrupted, it leaves what is finished in `.NAME.converting` beside the destination; the same call goes on
+        from there. Memory holds one tensor at a time, and the pages of the shard it is mapped from.
+    """
+    check_destination(Path(destination))
+    opened = open_source(source, revision)
+    motion_shard = _motion_shard(motion)
+    plan = prepare(opened, motion_shard, load_tokenizer(opened.folder, tokenizer), scoring)
+    files = [shard.fingerprint() for shard in (*opened.shards, *([motion_shard] if motion_shard else []))]
+    outline = [[[name, list(t.shape), str(t.dtype)] for name, t in part.tensors.items()] for part in plan.parts]
+    workspace = Workspace(Path(destination), [__version__, str(opened.folder.resolve()), files, outline])
+    total = sum(part.size for part in plan.parts)
+    with tqdm(
+        total=total, unit="B", unit_scale=True, delay=PROGRESS_DELAY_S, leave=False, disable=None, desc="converting"
+    ) as bar:
+        workspace.write_weights(plan.parts, bar.update)
+    _write_side_files(opened, plan, workspace.folder)
+    workspace.finish()
+    for reason, keys in plan.dropped.items():
+        logger.info("dropped %d tensors (%s), such as %s", len(keys), reason, keys[0])
+    return Path(destination)
+
+
+def prepare(
+    source: Source,
+    motion: Shard | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    scoring: str | None = None,
+) -> Conversion:
+    """Checks a source and works out what it becomes, without writing anything.
+
+    Args:
+        source (`Source`): the opened source.
+        motion (`Shard`, *optional*): weights of the motion encoder.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*): the decoder's.
+        scoring (`str`, *optional*): a key of `SCORING_CONVENTIONS`.
+
+    Raises:
+        ConversionUsageError, ConversionError: see `convert`.
+    """
+    headers = source.headers()
+    tensors = {key: tensor for shard in headers.values() for key, tensor in shard.items()}
+    layout = find_layout(source.config, tensors, source.name)
+    _check_options(layout, motion, scoring)
+    config = layout.config(source.config, tensors.keys())
+    config.dtype = _main_dtype(tensors.values())
+    with torch.device("meta"):
+        model = layout.model_class()(config)
+    expected = expected_shapes(model)
+    new: dict[str, torch.Tensor] = {}
+    if motion is not None:
+        own = [name for name in expected if name.startswith((MOTION_ENCODER, MOTION_PROJECTOR))]
+        new = {name: torch.empty(expected.pop(name), dtype=config.dtype, device="meta") for name in own}
+    rules = layout.rules(source.config)
+    made = check(rules, tensors, expected)
+    parts = [
+        Part({n: t for key in keys for n, t in made[key].items()}, _reader(shard, rules))
+        for shard, keys in zip(source.shards, headers.values(), strict=True)
+    ]
+    if motion is not None:
+        parts.append(_motion_part(motion, new, model))
+    processor = layout.processor(source.config, config, tokenizer)
+    if isinstance(config, VitalConfig):
+        _settle(config, processor, scoring or layout.scoring)
+    return Conversion(
+        layout, config, model, processor, [part for part in parts if part.tensors], dropped_keys(rules, tensors)
+    )
+
+
+def expected_shapes(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter and buffer that a checkpoint of this model holds, by name."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if getattr(model.config, "tie_word_embeddings", False):
+        for name in getattr(model, "_tied_weights_keys", None) or {}:
+            shapes.pop(name, None)
+    return shapes
+
+
+def dropped_keys(rules: Sequence[Rule], keys: Collection[str]) -> dict[str, list[str]]:
+    """The keys that the rules drop, by the reason they give; each key is known to one of them."""
+    dropped: dict[str, list[str]] = {}
+    for key in keys:
+        rule = next(rule for rule in rules if re.fullmatch(rule.pattern, key))
+        if not rule.targets:
+            dropped.setdefault(rule.reason, []).append(key)
+    return dropped
+
+
+def _check_options(layout: Layout, motion: Shard | None, scoring: str | None) -> None:
+    if layout.needs_motion_weights and motion is None:
+        raise ConversionUsageError(
+            f"The source ({layout.name}) has no motion encoder: give the file of SLOWFAST_8x8_R50 weights (--motion)."
+        )
+    if motion is not None and not layout.needs_motion_weights:
+        raise ConversionUsageError(f"The source ({layout.name}) takes no other motion encoder: leave --motion out.")
+    if scoring is not None and layout.scoring is None:
+        raise ConversionUsageError(f"The source ({layout.name}) does not score by levels: leave --scoring out.")
+    if scoring is not None and scoring not in SCORING_CONVENTIONS:
+        raise ConversionUsageError(f"--scoring is one of {', '.join(SCORING_CONVENTIONS)}, got {scoring!r}.")
+
+
+def _motion_shard(motion: str | Path | None) -> Shard | None:
+    if motion is None:
+        return None
+    if not Path(motion).is_file():
+        raise ConversionUsageError(f"There is no file {str(motion)!r} of motion weights.")
+    return Shard(Path(motion))
+
+
+def _main_dtype(tensors: Iterable[torch.Tensor]) -> torch.dtype:
+    """The floating-point type that most bytes are of."""
+    sizes: dict[torch.dtype, int] = {}
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.nbytes
+    if not sizes:
+        raise ConversionError("The source holds no floating-point weights.")
+    return max(sizes, key=sizes.get)
+
+
+def _reader(shard: Shard, rules: list[Rule]) -> Callable[[], Iterator[tuple[str, torch.Tensor]]]:
+    def read() -> Iterator[tuple[str, torch.Tensor]]:
+        for key, tensor in shard.tensors():
+            yield from (translate(rules, key, tensor) or {}).items()
+
+    return read
+
+
+def _motion_part(motion: Shard, new: Mapping[str, torch.Tensor], model: PreTrainedModel) -> Part:
+    """The shard of a starting point's motion side: SlowFast's fast pathway, and a new projector."""
+    encoder = {name: tuple(t.shape) for name, t in new.items() if name.startswith(MOTION_ENCODER)}
+    try:
+        made = check(PRETRAINED, motion.headers(), encoder)
+    except ConversionError as error:
+        raise ConversionError(f"{motion.path}: {error}") from error
+    pieces = {name: tensor for part in made.values() for name, tensor in part.items()}
+    dtype = model.config.dtype
+    cast = {
+        name: torch.empty_like(tensor, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
+        for name, tensor in pieces.items()
+    }
+
+    def read() -> Iterator[tuple[str, torch.Tensor]]:
+        for name, tensor in _reader(motion, PRETRAINED)():
+            yield name, tensor.to(cast[name].dtype)
+        for name, tensor in _new_projector(model).items():
+            yield MOTION_PROJECTOR + name, tensor.to(dtype)
+
+    return Part({**cast, **{name: t for name, t in new.items() if name.startswith(MOTION_PROJECTOR)}}, read)
+
+
+def _new_projector(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """An untrained motion projector, the same at every call.
+
+    Note:
+        The released code draws these weights from U(0, 0.01); here they are as every new weight of the model is.
+    """
+    config = model.config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        projector = VitalProjector(
+            config.motion_config.hidden_size, config.text_config.hidden_size, config.projector_hidden_act
+        )
+        for module in projector.modules():
+            model._init_weights(module)
+    return dict(projector.state_dict())
+
+
+def _settle(config: VitalConfig, processor: ProcessorMixin | None, scoring: str) -> None:
+    """Makes a configuration and its processor agree on tokens and on the scoring convention."""
+    config.level_values = list(scoring_convention(scoring).level_values)
+    if processor is None:
+        logger.warning(
+            "the source has no tokenizer: the result has no processor and cannot score; give one with --tokenizer"
+        )
+        return
+    processor.use_scoring(scoring)
+    tokenizer = processor.tokenizer
+    vocabulary = config.text_config.vocab_size
+    if len(tokenizer) > vocabulary:
+        raise ConversionError(f"The tokenizer has {len(tokenizer)} tokens, and the decoder embeds {vocabulary}.")
+    try:
+        level_token_ids(tokenizer, config.level_words)
+    except ValueError as error:
+        raise ConversionError(str(error)) from error
+    config.image_token_id = tokenizer.convert_tokens_to_ids(processor.image_token)
+    config.motion_token_id = tokenizer.convert_tokens_to_ids(processor.motion_token)
+    config.pad_token_id = tokenizer.pad_token_id
+
+
+def _write_side_files(source: Source, plan: Conversion, folder: Path) -> None:
+    """Everything but the weights; `config.json` last, because it is what makes a folder a checkpoint."""
+    if plan.processor is not None:
+        plan.processor.save_pretrained(folder)
+    if isinstance(plan.config, VitalConfig):
+        custom_object_save(plan.model, folder)
+        plan.config.auto_map = dict(AUTO_MAP)
+        _generation_config(source, plan).save_pretrained(folder)
+    for pattern in ("LICENSE*", "NOTICE*"):
+        for file in source.folder.glob(pattern):
+            shutil.copyfile(file, folder / file.name)
+    plan.config.architectures = [type(plan.model).__name__]
+    plan.config.save_pretrained(folder)
+
+
+def _generation_config(source: Source, plan: Conversion) -> GenerationConfig:
+    """The source's, ending where a turn ends."""
+    has_file = (source.folder / "generation_config.json").is_file()
+    config = GenerationConfig.from_pretrained(source.folder) if has_file else GenerationConfig()
+    if plan.processor is not None:
+        tokenizer = plan.processor.tokenizer
+        ends = [tokenizer.convert_tokens_to_ids(TURN_END), tokenizer.eos_token_id]
+        config.eos_token_id = sorted({token for token in ends if token not in (None, tokenizer.unk_token_id)}) or None
+        config.pad_token_id = tokenizer.pad_token_id
+        plan.config.eos_token_id = config.eos_token_id
+    return config

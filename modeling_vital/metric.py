@@ -1,0 +1,145 @@
+"""VITAL as an image metric: a tensor in, a score a picture out, with gradients to the pixels where they are wanted."""
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from . import zoo
+from .image_processing_vital import VitalImageProcessor, choose_grid
+from .levels_vital import expected_score
+from .modeling_vital import VitalForConditionalGeneration
+
+
+_INTERPOLATION = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers of the filters that torch has too
+
+
+class VitalMetric(nn.Module):
+    """Scores batches of picture tensors, in the shape of a metric of pyiqa.
+
+    The preprocessing is the checkpoint's own, done in torch: the same grid, the same filter. It does not round to
+    whole pixel values as Pillow does, twice a resize: pixels differ by up to 1.5 of 255, and scores from those of
+    `model.score` by less than 0.005 on the example photos at five sizes (both tested).
+
+    Args:
+        model (`str` or `VitalForConditionalGeneration`, *optional*, defaults to `"vital-tiny"`):
+            A name of the zoo, a checkpoint folder, a Hub id, or a model with its processor. Its parameters are frozen
+            (`requires_grad` is set to `False`, on a given model too).
+        as_loss (`bool`, *optional*, defaults to `False`):
+            Whether scores carry gradients to the pixels. They are higher for better pictures: maximise them, or
+            minimise `1 - metric(x)`.
+        device (`str` or `torch.device`, *optional*):
+            Where to run. Defaults to a CUDA device, if there is one, for a model that is loaded here, and to where it
+            is for a given one.
+
+    Attributes:
+        lower_better (`bool`): `False`.
+        score_range (`tuple[float, float]`): lowest and highest score there can be.
+        metric_mode (`str`): `"NR"`, no reference.
+
+    Raises:
+        ValueError: if the checkpoint resizes with a filter that torch does not have.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from modeling_vital.metric import VitalMetric
+
+    >>> metric = VitalMetric(as_loss=True)
+    >>> pictures = torch.rand(2, 3, 256, 256, requires_grad=True)
+    >>> (1 - metric(pictures)).mean().backward()
+    ```
+    """
+
+    lower_better = False
+    metric_mode = "NR"
+
+    def __init__(self, model: str | VitalForConditionalGeneration = "vital-tiny", as_loss: bool = False, device=None):
+        super().__init__()
+        if isinstance(model, str):
+            model = VitalForConditionalGeneration.from_pretrained(zoo.resolve(model))
+            device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.as_loss = as_loss
+        self.model = (model if device is None else model.to(device)).eval().requires_grad_(False)
+        values = model.config.level_values
+        self.score_range = (min(values), max(values))
+        if model.processor.image_processor.resample not in _INTERPOLATION:
+            raise ValueError(
+                f"The checkpoint resizes with Pillow's filter {model.processor.image_processor.resample}, which torch "
+                f"has not; VitalMetric knows {_INTERPOLATION}."
+            )
+
+    def train(self, mode: bool = True) -> "VitalMetric":
+        """The model stays in evaluation mode, also inside a network that is being trained."""
+        super().train(mode)
+        self.model.eval()
+        return self
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            pictures (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`): RGB, values in [0, 1].
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size,)`: scores within `score_range`, higher is better, in float32.
+
+        Raises:
+            ValueError: for another shape, another dtype, or values outside [0, 1] by more than rounding.
+        """
+        _check(pictures)
+        with torch.set_grad_enabled(self.as_loss and torch.is_grad_enabled()):
+            tiles = make_tiles(pictures.to(self.model.device, torch.float32), self.model.processor.image_processor)
+            # The prompt for any picture of this size. It also says whether the processor shows a lone tile twice.
+            height, width = pictures.shape[-2:]
+            inputs = self.model.processor.score_inputs([Image.new("RGB", (width, height))]).to(self.model.device)
+            tiles = tiles.repeat(1, len(inputs["pixel_values"]) // tiles.shape[1], 1, 1, 1)
+            inputs = {name: inputs[name].expand(len(tiles), -1) for name in ("input_ids", "attention_mask")}
+            logits = self.model.level_logits(**inputs, pixel_values=tiles.flatten(0, 1))
+            return expected_score(logits.softmax(-1), self.model.config.level_values)
+
+
+def make_tiles(pictures: torch.Tensor, processor: VitalImageProcessor) -> torch.Tensor:
+    """The tiles of `processor.preprocess` for pictures of one size, differentiable.
+
+    Args:
+        pictures (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`): values in [0, 1].
+        processor (`VitalImageProcessor`): whose grid, filter and normalisation to use.
+
+    Returns:
+        `torch.FloatTensor` of shape `(batch_size, num_tiles, 3, tile_size, tile_size)`: normalised, row by row, the
+        thumbnail last.
+    """
+    height, width = pictures.shape[-2:]
+    side = processor.tile_size
+    cols, rows = choose_grid(width, height, side, processor.min_tiles, processor.max_tiles, processor.tile_rule)
+    large = _resize(pictures, rows * side, cols * side, processor.resample)
+    tiles = large.unflatten(3, (cols, side)).unflatten(2, (rows, side))  # [B, 3, rows, S, cols, S]
+    tiles = tiles.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+    if processor.use_thumbnail and cols * rows > 1:
+        tiles = torch.cat([tiles, _resize(pictures, side, side, processor.resample)[:, None]], dim=1)
+    mean, std = (tiles.new_tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
+    return (tiles - mean) / std
+
+
+def _resize(pictures: torch.Tensor, height: int, width: int, resample: int) -> torch.Tensor:
+    if pictures.shape[-2:] == (height, width):
+        return pictures
+    # `antialias` gives Pillow's kernel. Pillow resizes rows, then columns, and cuts off what overshoots after each.
+    for size in ((pictures.shape[2], width), (height, width)):
+        pictures = F.interpolate(pictures, size, mode=_INTERPOLATION[resample], antialias=True).clamp(0, 1)
+    return pictures
+
+
+def _check(pictures: torch.Tensor) -> None:
+    if not isinstance(pictures, torch.Tensor) or not pictures.is_floating_point():
+        kind = getattr(pictures, "dtype", type(pictures).__name__)
+        raise ValueError(f"VitalMetric takes a float tensor with values in [0, 1], got {kind}.")
+    if pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape:
+        raise ValueError(f"VitalMetric takes pictures [B, 3, H, W], got {list(pictures.shape)}.")
+    low, high = pictures.detach().aminmax()
+    if not (low >= -1e-3 and high <= 1 + 1e-3):  # also where there is a NaN
+        raise ValueError(f"VitalMetric takes values in [0, 1], got {low:.6g} to {high:.6g}.")
+
+
+__all__ = ["VitalMetric", "make_tiles"]

@@ -1,0 +1,101 @@
+"""Precisions, attention implementations, device maps and quantisation, as far as a CPU can show them."""
+
+import pytest
+import torch
+from PIL import Image
+
+from modeling_vital import VitalForConditionalGeneration, zoo
+from tests.fixtures.tiny_models import tiny_model
+from tests.modeling_vital.test_modeling import SHAPES, clip, picture
+from tests.test_embedded_checkpoint import PHOTOS
+
+
+@pytest.fixture(scope="module", params=SHAPES, ids="-".join)
+def saved(request, tmp_path_factory):
+    """A folder, and what its model says in float32."""
+    model = tiny_model(*request.param)
+    folder = tmp_path_factory.mktemp("checkpoint")
+    model.save_pretrained(folder)
+    return folder, says(model)
+
+
+def says(model):
+    """Scores, option probabilities and greedy words: every path through the model."""
+    items = [picture(0), clip(1)]
+    scores = [r.score for r in model.score(items)]
+    chosen = [p for a in model.answer(items, "Sharp?", choices=["yes", "no"]) for p in a.choice_probs.values()]
+    return scores + chosen, model.describe(items, max_new_tokens=3)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_implementations_agree(saved, attention):
+    folder, (numbers, words) = saved
+    model = VitalForConditionalGeneration.from_pretrained(folder, attn_implementation=attention)
+    assert model.model.language_model.config._attn_implementation == attention
+    got, said = says(model)
+    assert got == pytest.approx(numbers, abs=1e-5)
+    assert said == words
+
+
+def test_flex_attention_is_taken_up(saved):
+    # Running it compiles for half a minute, and on a CPU not always to the end.
+    model = VitalForConditionalGeneration.from_pretrained(saved[0], attn_implementation="flex_attention")
+    assert model.model.language_model.config._attn_implementation == "flex_attention"
+
+
+def test_the_image_encoder_uses_the_attention_asked_for():
+    for attention in ("eager", "sdpa"):
+        model = tiny_model()
+        model.set_attn_implementation(attention)
+        assert model.model.vision_tower.config._attn_implementation == attention
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision(saved, dtype):
+    folder, (numbers, _) = saved
+    model = VitalForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+    assert {p.dtype for p in model.parameters()} == {getattr(torch, dtype)}
+    assert says(model)[0] == pytest.approx(numbers, abs=0.02)
+
+
+def test_dtype_auto_is_the_dtype_that_was_saved(tmp_path):
+    tiny_model().to(torch.bfloat16).save_pretrained(tmp_path)
+    assert VitalForConditionalGeneration.from_pretrained(tmp_path, dtype="auto").dtype == torch.bfloat16
+
+
+def test_device_map_auto_and_offload(saved, tmp_path):
+    pytest.importorskip("accelerate")
+    folder, (numbers, words) = saved
+    whole = VitalForConditionalGeneration.from_pretrained(folder, device_map="auto")
+    split = VitalForConditionalGeneration.from_pretrained(
+        folder, device_map="auto", max_memory={"cpu": "100KB"}, offload_folder=tmp_path
+    )
+    assert {"cpu", "disk"} <= set(split.hf_device_map.values())
+    for model in (whole, split):
+        got, said = says(model)
+        assert got == pytest.approx(numbers, abs=1e-5)
+        assert said == words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [8, 4])
+def test_bitsandbytes_on_a_cpu(bits, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("accelerate")
+    from transformers import BitsAndBytesConfig
+
+    source = zoo.resolve(zoo.DEFAULT_MODEL)
+    config = {
+        8: BitsAndBytesConfig(load_in_8bit=True),
+        4: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32),
+    }[bits]
+    full = VitalForConditionalGeneration.from_pretrained(source)
+    model = VitalForConditionalGeneration.from_pretrained(source, quantization_config=config)
+    model.save_pretrained(tmp_path)  # before its first use: on a CPU, 4-bit weights are rearranged then
+    assert model.get_memory_footprint() < 0.8 * full.get_memory_footprint()
+    assert model.lm_head.weight.is_floating_point()  # the level words are read off unquantised
+    scores = [r.score for r in model.score(PHOTOS)]
+    assert scores == pytest.approx([r.score for r in full.score(PHOTOS)], abs=0.05)
+    assert model.describe(Image.open(PHOTOS[0])).startswith("The distortion of the image is ")
+    again = VitalForConditionalGeneration.from_pretrained(tmp_path)
+    assert [r.score for r in again.score(PHOTOS)] == pytest.approx(scores, abs=1e-4)

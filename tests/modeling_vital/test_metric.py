@@ -1,0 +1,139 @@
+"""The metric scores tensors as `model.score` scores pictures, and its gradients make pictures better."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from modeling_vital.metric import VitalMetric, make_tiles
+from tests.fixtures.tiny_models import tiny_model
+from tests.modeling_vital.test_modeling import picture
+from tests.test_embedded_checkpoint import PHOTOS
+
+
+SIZES = [None, (300, 200), (97, 150), (640, 96), (33, 32)]
+
+
+def as_tensor(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return VitalMetric(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def metric():
+    return VitalMetric(tiny_model())
+
+
+@pytest.fixture(scope="module")
+def loss():
+    return VitalMetric(tiny_model(), as_loss=True)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_tensors_score_as_their_pictures_do(trained, size):
+    assert PHOTOS
+    for photo in PHOTOS:
+        image = Image.open(photo).convert("RGB")
+        image = image if size is None else image.resize(size)
+        processor = trained.model.processor.image_processor
+        tiles, expected = make_tiles(as_tensor(image), processor)[0], processor.preprocess([image])["pixel_values"]
+        assert tiles.shape == expected.shape
+        greys = (tiles - expected).abs() * torch.tensor(processor.image_std)[:, None, None] * 255
+        assert greys.max() < 1.5
+        assert trained(as_tensor(image)).item() == pytest.approx(trained.model.score(image)[0].score, abs=0.005)
+
+
+def test_a_batch_scores_as_its_pictures(metric):
+    batch = torch.cat([as_tensor(picture(seed)) for seed in range(3)])
+    scores = metric(batch)
+    assert scores.shape == (3,) and scores.dtype == torch.float32 and not scores.requires_grad
+    assert scores.tolist() == pytest.approx([metric(one[None]).item() for one in batch], abs=1e-5)
+    assert len({round(s, 5) for s in scores.tolist()}) == 3
+    assert metric(batch.double()).tolist() == pytest.approx(scores.tolist(), abs=1e-6)
+
+
+def test_looks_like_a_pyiqa_metric(metric):
+    assert metric.lower_better is False
+    assert metric.score_range == (0.1, 0.9)
+    assert metric.metric_mode == "NR"
+    low, high = metric.score_range
+    assert low <= metric(as_tensor(picture())).item() <= high
+
+
+def test_gradients_only_where_asked_for(metric, loss):
+    pixels = as_tensor(picture()).requires_grad_()
+    assert not metric(pixels).requires_grad
+    scores = loss(pixels)
+    assert scores.requires_grad
+    with torch.no_grad():
+        assert not loss(pixels).requires_grad
+    assert loss(as_tensor(picture())).requires_grad is False  # nothing here needs a gradient
+    scores.sum().backward()
+    assert pixels.grad.abs().sum() > 0
+    assert not any(p.requires_grad or p.grad is not None for p in loss.model.parameters())
+
+
+def test_gradients_agree_with_differences(loss):
+    torch.manual_seed(0)
+    pixels = 0.3 + 0.4 * as_tensor(picture(1, 64, 32))
+    pixels.requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(pixels).sum(), pixels)
+    direction = gradient / gradient.norm()
+    step = 0.02
+    with torch.no_grad():
+        slope = (loss(pixels + step * direction) - loss(pixels - step * direction)).item() / (2 * step)
+    assert slope == pytest.approx((gradient * direction).sum().item(), rel=0.03)
+
+
+def test_rows_of_a_batch_have_gradients_of_their_own(loss):
+    pixels = torch.cat([as_tensor(picture(seed)) for seed in range(2)]).requires_grad_()
+    loss(pixels)[0].backward()
+    assert pixels.grad[0].abs().sum() > 0
+    assert pixels.grad[1].abs().sum() == 0
+
+
+def test_gradient_steps_raise_the_score_of_a_blurred_picture():
+    metric = VitalMetric(as_loss=True, device="cpu")
+    sharp = Image.open(PHOTOS[0]).convert("RGB").resize((192, 160))
+    pixels = as_tensor(sharp.filter(ImageFilter.GaussianBlur(3))).requires_grad_()
+    start = metric(pixels).item()
+    for _ in range(8):
+        (gradient,) = torch.autograd.grad((1 - metric(pixels)).sum(), pixels)
+        pixels = (pixels - 0.01 * gradient / gradient.abs().max()).clamp(0, 1).detach().requires_grad_()
+    assert metric(pixels).item() > start + 0.01
+    changed = Image.fromarray((pixels[0].detach() * 255).round().byte().permute(1, 2, 0).numpy())
+    assert metric.model.score(changed)[0].score > start + 0.01  # also for the path that files take
+
+
+def test_stays_in_evaluation_mode_inside_a_training_network(loss):
+    network = torch.nn.ModuleList([loss]).train()
+    assert network.training and not loss.model.training
+    assert not any(module.training for module in loss.model.modules())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.zeros(3, 8, 8), r"\[3, 8, 8\]"),
+        (torch.zeros(1, 1, 8, 8), r"\[1, 1, 8, 8\]"),
+        (torch.zeros(0, 3, 8, 8), r"\[0, 3, 8, 8\]"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "uint8"),
+        (np.zeros((1, 3, 8, 8)), "float64"),
+        (torch.full((1, 3, 8, 8), 255.0), "255"),
+        (torch.full((1, 3, 8, 8), float("nan")), "nan"),
+    ],
+)
+def test_wrong_input_is_refused(metric, value, message):
+    with pytest.raises(ValueError, match=message):
+        metric(value)
+
+
+def test_a_filter_that_torch_does_not_have_is_refused():
+    model = tiny_model()
+    model.processor.image_processor.resample = Image.Resampling.LANCZOS.value
+    with pytest.raises(ValueError, match="filter 1"):
+        VitalMetric(model)

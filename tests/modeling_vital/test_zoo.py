@@ -1,0 +1,70 @@
+"""The presets have the sizes of the released models, and what they cost is counted right."""
+
+import pytest
+import torch
+from torch import nn
+
+from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital.configuration_vital import VitalConfig
+from modeling_vital.zoo import presets
+
+
+# Sums over the keys of the released state dicts: vision_model, mlp1 + motion_mlp, language_model. Of slowfast_model
+# the fast pathway, the only part that the output depends on.
+RELEASED = {
+    "vital-1b": (304_012_288, 4_482_816 + 1_034_496, 629_697_920),
+    "vital-2b": (304_012_288, 8_662_016 + 2_756_096, 1_776_283_136),
+    "vital-8b": (304_012_288, 27_540_480 + 13_770_240, 7_612_820_992),
+    "vital-14b": (304_012_288, 47_204_352 + 27_535_872, 14_766_040_064),
+}
+FAST_PATHWAY = 514_152
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_parameters_are_those_of_the_released_models(name):
+    entry = presets.entry(name)
+    vision, projectors, decoder = RELEASED[name]
+    parts = {"vision": vision, "motion": FAST_PATHWAY, "projectors": projectors, "decoder": decoder}
+    assert entry.parameters == {**parts, "total": sum(parts.values())}
+    assert entry.memory_bytes["bf16"] == 2 * sum(parts.values())
+    config = presets.config(name)
+    assert (config.image_token_id, config.text_config.vocab_size) == (151667, 151674)
+    assert not config.tie_word_embeddings and not config.text_config.tie_word_embeddings
+
+
+def test_every_name_has_a_configuration_that_survives_its_file(tmp_path):
+    assert set(zoo.NAMES) == {*zoo.EMBEDDED, *RELEASED}
+    for name in zoo.NAMES:
+        presets.config(name).save_pretrained(tmp_path / name)
+        assert VitalConfig.from_pretrained(tmp_path / name).text_config == presets.config(name).text_config
+    with pytest.raises(ValueError, match="vital-70b.*vital-tiny, .*vital-14b"):
+        presets.config("vital-70b")
+
+
+def test_the_embedded_checkpoint_is_counted_as_it_is():
+    name = zoo.DEFAULT_MODEL
+    model = VitalForConditionalGeneration.from_pretrained(zoo.resolve(name))
+    assert presets.entry(name).parameters["total"] == sum(p.numel() for p in model.parameters())
+
+
+def test_memory_by_precision():
+    sizes = presets.entry("vital-1b").memory_bytes
+    with torch.device("meta"):
+        model = VitalForConditionalGeneration(presets.config("vital-1b"))
+    int8 = nf4 = 0.0
+    for module_name, module in model.named_modules():
+        for parameter_name, p in module.named_parameters(recurse=False):
+            if isinstance(module, nn.Linear) and parameter_name == "weight" and module_name != "lm_head":
+                int8 += p.numel() + 4 * p.shape[0]
+                nf4 += p.numel() / 2 + 4 * p.numel() / 64
+            else:
+                int8 += 2 * p.numel()
+                nf4 += 2 * p.numel()
+    assert sizes["int8"] == int8
+    assert sizes["4bit"] == pytest.approx(nf4, abs=1)
+    assert sizes["4bit"] < sizes["int8"] < sizes["bf16"]
+
+
+def test_a_name_without_weights_says_where_to_get_them():
+    with pytest.raises(ValueError, match="vital-8b.*vital zoo"):
+        zoo.resolve("vital-8b")
