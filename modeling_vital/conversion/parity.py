@@ -11,6 +11,7 @@ use.
 import argparse
 import logging
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,10 +22,11 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from ..modeling_vital import VitalForConditionalGeneration
-from .convert import convert
+from .convert import carry_out, prepare
 from .errors import ConversionError, ConversionUsageError
-from .parity_case import Case, Constants, find_cases
+from .parity_case import Case, Constants, find_cases, read_scores
 from .parity_numbers import Tensors, compute_scores, find_tensor, run_case
+from .source import open_source
 
 
 LOGIT_TOLERANCE, SCORE_TOLERANCE = 1e-4, 1e-5
@@ -122,16 +124,19 @@ def check_folder(folder: Path, numbers: Path | None = None) -> Iterator[Differen
     for place in (folder, numbers):
         if not place.is_dir():
             raise ConversionUsageError(f"There is no folder {str(place)!r}.")
-    common = numbers.absolute().parent / "common"
+    common = Path(os.path.abspath(numbers)).parent / "common"
     constants = Constants.read(common)
     cases = find_cases(numbers, common)
     with tempfile.TemporaryDirectory(prefix="vital-parity-") as place:
-        converted = convert(str(folder), Path(place) / "converted")
+        # Without the tokenizer: the cases have ids.
+        converted = carry_out(prepare(open_source(str(folder))), Path(place) / "converted")
         model = VitalForConditionalGeneration.from_pretrained(converted, dtype=torch.float32).eval()
         if max(*constants.levels, constants.context_id) >= model.config.text_config.vocab_size:
             raise ConversionUsageError(f"{common} is of another vocabulary: its ids are beyond the decoder's.")
         for case in cases:
             yield from check_case(model, case, constants)
+    for name in sorted(set(read_scores(numbers)) - {case.name for case in cases}):
+        yield Difference(name, "scores without a case file", None, SCORE_TOLERANCE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -170,11 +170,17 @@ def test_broken_files_are_named(source, tmp_path):
     assert not (tmp_path / "ours").exists()
 
 
-def test_an_unknown_decoder_is_named(tmp_path):
-    config = json.loads(json.dumps(CONFIG))
-    config["llm_config"]["model_type"] = "mystery"
-    folder = write_checkpoint(tmp_path / "source", config, STATE, tokenizer=False)
-    with pytest.raises(ConversionError, match="'mystery'"):
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"llm_config": {}}, "no architecture 'nothing'"),
+        ({"vision_config": {"num_attention_heads": 3}}, "config.json does not describe a model.*divisible"),
+        ({"vision_config": {"hidden_size": "large"}}, "config.json does not describe a model"),
+    ],
+)
+def test_a_configuration_that_makes_no_model(change, message, tmp_path):
+    folder = write_checkpoint(tmp_path / "source", {**CONFIG, **change}, STATE, tokenizer=False)
+    with pytest.raises(ConversionError, match=message):
         convert(str(folder), tmp_path / "ours")
 
 
