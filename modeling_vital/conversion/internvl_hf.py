@@ -6,7 +6,7 @@ from typing import Any
 from transformers import AutoConfig, InternVLConfig, PreTrainedConfig, PreTrainedModel
 
 from ..configuration_vital import VitalConfig, VitalMotionConfig
-from ..modeling_vital import VitalForConditionalGeneration
+from ..modeling_vital import AUTO_MAP, VitalForConditionalGeneration
 from ..processing_vital import VitalProcessor
 from .errors import ConversionError
 from .layout import Layout, image_processor_of, tile_size_of, vital_processor
@@ -20,6 +20,7 @@ class InternVLHfLayout(Layout):
     name = "InternVL, transformers"
     needs_motion_weights = True
     scoring = "default"
+    auto_map = AUTO_MAP
 
     def recognises(self, config: dict[str, Any], keys: Collection[str]) -> bool:
         return config.get("model_type") == InternVLConfig.model_type

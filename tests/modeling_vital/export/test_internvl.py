@@ -23,10 +23,12 @@ from transformers.models.internvl.processing_internvl import InternVLProcessor
 from transformers.processing_utils import ProcessorMixin
 
 from modeling_vital import zoo
+from modeling_vital.conversion.convert import convert
 from modeling_vital.export.folders import ExportError
 from modeling_vital.export.internvl import export_internvl, native_image_processor, tiling_differences
 from modeling_vital.image_processing_vital import VitalImageProcessor, choose_grid
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from tests.fixtures.released import random_weights, released_config, released_shapes, write_checkpoint
 from tests.fixtures.tiny_models import TILE, tiny_model
 from tests.fixtures.tiny_probes import tiny_probe
 
@@ -134,6 +136,19 @@ def test_tied_embeddings_and_another_decoder(tmp_path):
     export_internvl(str(tmp_path / "source"), tmp_path / "export")
     assert Served(tmp_path / "export").score(PICTURES[0]) == pytest.approx(model.score(PICTURES[0])[0].score, abs=1e-5)
     assert AutoConfig.from_pretrained(tmp_path / "export").text_config.architectures == ["LlamaForCausalLM"]
+
+
+def test_a_converted_released_checkpoint(tmp_path, caplog):
+    config = released_config()
+    write_checkpoint(tmp_path / "released", config, random_weights(released_shapes(config)))
+    convert(str(tmp_path / "released"), tmp_path / "source")
+    export_internvl(str(tmp_path / "source"), tmp_path / "export")
+    assert "not 'area'" in caplog.text and "shown once, not 2 times" in caplog.text
+    model, served = VitalForConditionalGeneration.from_pretrained(tmp_path / "source"), Served(tmp_path / "export")
+    assert "InternVL" in served.tokenizer.chat_template  # the released system turn
+    for image in PICTURES:
+        score = served.score(image, tiles=model.processor.prepare(image).pixel_values)
+        assert score == pytest.approx(model.score(image)[0].score, abs=1e-5)
 
 
 def test_files_say_what_engines_look_for(source, tmp_path):
