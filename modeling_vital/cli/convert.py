@@ -19,7 +19,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="convert published weights",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Converts published weights to a folder that this package loads. SRC is one of\n"
-        "  - a released VITAL checkpoint (Base, Assistant, Warm-up),\n"
+        "  - a released VITAL checkpoint (Base, Assistant, Warm-up), or the released linear probe,\n"
         "  - an InternVL3 model, original or transformers' own layout (-hf): with --motion it becomes the\n"
         "    starting point of VITAL's pre-training,\n"
         "  - an image encoder alone: becomes an encoder that transformers' AutoModel loads.\n"

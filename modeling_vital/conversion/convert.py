@@ -16,7 +16,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from .. import __version__
 from ..configuration_vital import VitalConfig
 from ..levels_vital import level_token_ids
-from ..modeling_vital import AUTO_MAP, VitalProjector
+from ..modeling_vital import VitalProjector
 from ..scoring_vital import SCORING_CONVENTIONS, scoring_convention
 from .errors import ConversionError, ConversionUsageError
 from .layout import Layout
@@ -175,6 +175,8 @@ def _empty_model(layout: Layout, source: Source, tensors: Mapping[str, torch.Ten
     try:
         config = layout.config(source.config, tensors.keys())
         config.dtype = _main_dtype(tensors.values())
+        if layout.auto_map is not None:
+            config.auto_map = dict(layout.auto_map)
         with torch.device("meta"):
             return layout.model_class()(config)
     except (KeyError, TypeError, ValueError, AttributeError, StrictDataclassError) as error:
@@ -211,7 +213,7 @@ def _check_options(layout: Layout, motion: Shard | None, scoring: str | None) ->
     if motion is not None and not layout.needs_motion_weights:
         raise ConversionUsageError(f"The source ({layout.name}) takes no other motion encoder: leave --motion out.")
     if scoring is not None and layout.scoring is None:
-        raise ConversionUsageError(f"The source ({layout.name}) does not score by levels: leave --scoring out.")
+        raise ConversionUsageError(f"The source ({layout.name}) has no choice of scoring: leave --scoring out.")
     if scoring is not None and scoring not in SCORING_CONVENTIONS:
         raise ConversionUsageError(f"--scoring is one of {', '.join(SCORING_CONVENTIONS)}, got {scoring!r}.")
 
@@ -309,10 +311,9 @@ def _write_side_files(plan: Conversion, folder: Path) -> None:
     """Everything but the weights; `config.json` last, because it is what makes a folder a checkpoint."""
     if plan.processor is not None:
         plan.processor.save_pretrained(folder)
-    if plan.model._auto_class is not None:
+    if getattr(plan.config, "auto_map", None):  # a class of ours, which brings its code
         custom_object_save(plan.model, folder, config=plan.config)
     if isinstance(plan.config, VitalConfig):
-        plan.config.auto_map = dict(AUTO_MAP)
         _generation_config(plan).save_pretrained(folder)
     for pattern in ("LICENSE*", "NOTICE*"):
         for file in plan.source.folder.glob(pattern):
