@@ -229,6 +229,7 @@ class VitalAssessmentMixin(VitalScoringMixin):
             MediaError: for an item that cannot be read, with `errors="raise"`.
         """
         prompts = [""] if prompt is None else _as_list(prompt)
+        _check_request(prompts, "prompt", generate_kwargs)
 
         def work(media: list[PreparedMedia]) -> list:
             encoded = self.encode_media(media)
@@ -276,6 +277,7 @@ class VitalAssessmentMixin(VitalScoringMixin):
             ValueError: for choices that are not at least two different options.
         """
         questions = _as_list(question)
+        _check_request(questions, "question", generate_kwargs)
         options = None if choices is None else self._option_ids(choices, " " if prefix else "")
         if options is not None and generate_kwargs:
             raise TypeError(f"Nothing is generated where there are `choices`: {sorted(generate_kwargs)} have no use.")
@@ -355,6 +357,13 @@ class VitalAssessmentMixin(VitalScoringMixin):
                     if tuple(ids[:-1]) == stem:
                         likelihoods[i][option] = log_probs[range(len(ids)), ids].double().mean().item()
         return [_pick({option: likelihood[option] for option in options}) for likelihood in likelihoods]
+
+
+def _check_request(texts: list, name: str, generate_kwargs: dict) -> None:
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"`{name}` is a text or a list of at least one, got {texts!r}.")
+    if generate_kwargs.get("num_return_sequences", 1) != 1:
+        raise ValueError("One text a row is returned: for several, ask several times, or call `generate`.")
 
 
 def _pick(likelihood: dict[str, float]) -> Answer:

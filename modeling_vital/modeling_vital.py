@@ -6,7 +6,13 @@ people ask of a model, scores first of all, is in `assessment_vital`.
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForImageTextToText, GenerationMixin, PreTrainedModel
+from transformers import (
+    MODEL_MAPPING,
+    AutoModel,
+    AutoModelForImageTextToText,
+    GenerationMixin,
+    PreTrainedModel,
+)
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 
@@ -75,7 +81,7 @@ class VitalModel(VitalPreTrainedModel):
 
     def __init__(self, config: VitalConfig):
         super().__init__(config)
-        if not AutoModel._model_mapping[type(config.vision_config)]._supports_sdpa:
+        if not MODEL_MAPPING[type(config.vision_config)]._supports_sdpa:
             config.vision_config._attn_implementation = "eager"  # convolutions: whatever is asked for, there is none
         self.vision_tower = AutoModel.from_config(config.vision_config)
         if eps := getattr(config.vision_config, "qk_norm_eps", None):
@@ -246,7 +252,8 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
     def from_parts(cls, vision, decoder, tokenizer=None, **load_kwargs) -> "VitalForConditionalGeneration":
         """Assembles the encoders of one model with the decoder of another: the paper's Zero transfer.
 
-        Whether the two fit is checked on configurations and tokenizers, before any weights are read.
+        Whether the two fit is checked on configurations and tokenizers, before any weights are read; then both are
+        read whole.
 
         Args:
             vision (`str`, `Path` or `VitalForConditionalGeneration`):
