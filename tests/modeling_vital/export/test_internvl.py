@@ -334,14 +334,14 @@ def test_tiling_differences_are_found(model):
 
 # ------------------------------------------------------------------------------------------------------------ at scale
 EXPORT_AND_MEASURE = """
-    import re, sys
-    from modeling_vital.export.internvl import export_internvl
-    def peak():
-        return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024
-    export_internvl(sys.argv[1], sys.argv[2])  # loads every library that is loaded lazily
-    before = peak()
-    export_internvl(sys.argv[3], sys.argv[4])
-    print(peak() - before)
+import re, sys
+from modeling_vital.export.internvl import export_internvl
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024
+export_internvl(sys.argv[1], sys.argv[2])  # loads every library that is loaded lazily
+before = peak()
+export_internvl(sys.argv[3], sys.argv[4])
+print(peak() - before)
 """
 
 
