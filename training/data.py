@@ -1,6 +1,7 @@
 """The data of a run: tables of rows, and the index from which batches are drawn."""
 
 import io
+import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ class DataArguments:
     )
 
     def __post_init__(self):
+        if isinstance(self.mixture, str):
+            self.mixture = json.loads(self.mixture)
         if not isinstance(self.mixture, dict | None):
             raise ValueError(f"`mixture` maps configurations to ratios, got {self.mixture!r}.")
         for name in ("max_samples", "max_eval_samples", "bucket_batches"):
@@ -199,6 +202,20 @@ def _picture_size(source: bytes | str) -> tuple[int, int]:
     with PILImage.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
         turned = picture.getexif().get(_ORIENTATION) in _TURNED
         return picture.size if turned else picture.size[::-1]
+
+
+def held_out_texts(args: DataArguments, configs: Iterable[str], count: int, seed: int) -> Dataset | None:
+    """Held-out rows with a text, from the first of `configs` that the data set has; `None` if it has none of them."""
+    there = get_dataset_config_names(args.dataset)
+    for config in configs:
+        if config not in there:
+            continue
+        try:
+            table = _undecoded(_open(args.dataset, config, args.eval_split))
+        except ValueError:  # no such split: the next may have one
+            continue
+        return table.shuffle(seed=seed).select(range(min(count, len(table)))) if len(table) else None
+    return None
 
 
 def _open(dataset: str, config: str, split: str) -> Dataset:

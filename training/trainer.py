@@ -3,14 +3,12 @@
 import json
 import logging
 import math
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from scipy.stats import pearsonr, spearmanr
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction
@@ -18,6 +16,8 @@ from trl import SFTConfig, SFTTrainer
 
 from modeling_vital.levels_vital import expected_score
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from training.callbacks import GradientGuard
+from training.checkpoints import COMPLETE, last_complete_checkpoint, stopped_for, undone_on_failure
 from training.collators import MODEL_INPUTS, VitalCollator
 from training.data import DataArguments, TrainingData
 from training.freezing import STAGES, freeze, set_training_mode
@@ -26,14 +26,6 @@ from training.mixing import BucketBatchSampler, TaskMixture
 
 
 logger = logging.getLogger(__name__)
-
-COMPLETE = "mixture_state.json"
-"""Written last into a checkpoint: with it the checkpoint is complete. Holds the state of the mixture."""
-
-
-class TrainingStopped(RuntimeError):
-    """The run cannot go on; the message says why, and from which checkpoint it can be taken up again."""
-
 
 @dataclass
 class VitalTrainingConfig(SFTConfig):
@@ -75,6 +67,8 @@ class VitalTrainingConfig(SFTConfig):
             raise ValueError(f"`stage` is one of {', '.join(STAGES)}, got {self.stage!r}.")
         if self.bf16 is None:
             self.bf16 = not self.use_cpu and not self.fp16 and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        if hasattr(self, "activation_checkpointing") and self.activation_checkpointing is None:
+            self.activation_checkpointing = self.gradient_checkpointing  # its newer name; the older alone draws a warning
         # The index that the batches are drawn from has no columns that the model or TRL's preparation knows.
         self.remove_unused_columns = False
         self.dataset_kwargs = {**(self.dataset_kwargs or {}), "skip_prepare_dataset": True}
@@ -141,6 +135,7 @@ class VitalTrainer(SFTTrainer):
             compute_metrics=correlations,
             **kwargs,
         )
+        self.add_callback(GradientGuard())
 
     # ------------------------------------------------------------------------------------------------------- data
     def get_train_dataloader(self) -> DataLoader:
@@ -164,7 +159,7 @@ class VitalTrainer(SFTTrainer):
         loss, parts, level_logits = self._losses(model, inputs)
         if model.training:
             if not torch.isfinite(loss):
-                self._stop_for(f"the loss is {loss.item()}", inputs)
+                raise stopped_for(f"the loss is {loss.item()}", self.state.global_step, self.args.output_dir)
             self._parts = parts if self._parts is None else self._parts + parts
         return (loss, level_logits) if return_outputs else loss
 
@@ -222,23 +217,12 @@ class VitalTrainer(SFTTrainer):
     def _save_checkpoint(self, model, trial):
         step = self.state.global_step
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{step}"
-        with self._undone_on_failure(folder):
+        with undone_on_failure(folder, Path(self.args.output_dir)):
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 state = json.dumps(self.batch_sampler.state_dict(step))
                 (folder / COMPLETE).write_text(state, encoding="utf-8")
-
-    def _undone_on_failure(self, folder: Path):
-        return _UndoneOnFailure(folder, Path(self.args.output_dir))
-
-    def _stop_for(self, reason: str, inputs: dict[str, Any] | None = None) -> None:
-        last = last_complete_checkpoint(Path(self.args.output_dir))
-        kept = f"The last good checkpoint is {last}." if last else "There is no checkpoint yet."
-        raise TrainingStopped(
-            f"Stopped in step {self.state.global_step + 1}: {reason}. {kept} A lower learning_rate, a longer warm-up or "
-            "bf16 instead of fp16 are the usual remedies; the same command then goes on from there."
-        )
 
     # ---------------------------------------------------------------------------------------- switched-off habits
     def _send_telemetry(self):
@@ -246,35 +230,6 @@ class VitalTrainer(SFTTrainer):
 
     def create_model_card(self, *args, **kwargs):
         """Ours is drafted from the run at its end, see [`training.report`]."""
-
-
-class _UndoneOnFailure:
-    """Removes a checkpoint that could not be written whole, and says so."""
-
-    def __init__(self, folder: Path, output_dir: Path):
-        self.folder = folder
-        self.output_dir = output_dir
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if not isinstance(error, OSError | RuntimeError | SafetensorError) or isinstance(error, TrainingStopped):
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        last = last_complete_checkpoint(self.output_dir)
-        kept = f"{last} is untouched." if last else "There is no earlier one."
-        free = shutil.disk_usage(self.output_dir).free / 1e9
-        raise TrainingStopped(
-            f"Could not write the checkpoint {self.folder} ({error}); {free:.1f} GB are free. {kept} Make room, lower "
-            "save_total_limit or choose another output_dir; the same command then goes on."
-        ) from error
-
-
-def last_complete_checkpoint(output_dir: Path) -> Path | None:
-    """The newest checkpoint that was written whole, or `None`."""
-    found = [path.parent for path in output_dir.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def correlations(prediction: EvalPrediction) -> dict[str, float]:
