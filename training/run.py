@@ -1,0 +1,171 @@
+"""From a recipe to a trained checkpoint: what the scripts of all stages share."""
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import set_seed
+
+from modeling_vital.configuration_vital import VitalConfig
+from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from training.callbacks import CollapseMonitor
+from training.checkpoints import TrainingStopped
+from training.collators import RowError
+from training.data import DataArguments, TrainingData, held_out_texts, load_data
+from training.estimate import Estimate, estimate
+from training.recipe import Recipe, RecipeError
+from training.report import CURVES, draft_card, draw_curves
+from training.trainer import VitalTrainer, VitalTrainingConfig
+
+
+logger = logging.getLogger(__name__)
+
+SMOKE = "smoke"
+"""Name of the data set that is made on first use from the example pictures."""
+
+TEXT_CONFIGS = ("description", "distortion")
+"""Configurations whose held-out texts the collapse monitor is measured against, the richest first."""
+
+_BUILD = Path(__file__).resolve().parent.parent / "build"
+
+
+def main(stage: str, description: str, arguments: Sequence[str] | None = None) -> int:
+    """Runs a stage from the command line.
+
+    Args:
+        stage (`str`): a key of `training.freezing.STAGES`.
+        description (`str`): head of `--help`.
+        arguments (`Sequence[str]`, *optional*): the command line.
+
+    Returns:
+        `int`: the exit status: 0, 1 where the run could not go on, 2 for a recipe that cannot be used, 130 if it was
+        interrupted. What went wrong is on stderr.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        run(Recipe.parse(stage, arguments, description))
+    except RecipeError as error:
+        logger.error("%s", error)
+        return 2
+    except (TrainingStopped, RowError) as error:
+        logger.error("%s", error)
+        return 1
+    except KeyboardInterrupt:
+        logger.error("Interrupted; the same command goes on from the last checkpoint.")
+        return 130
+    return 0
+
+
+def run(recipe: Recipe) -> VitalTrainer | None:
+    """Trains by a recipe, and leaves a checkpoint, its card, a picture and the recipe in `output_dir`.
+
+    Returns:
+        `VitalTrainer`, after training; `None` if only an estimate was asked for, which goes to stdout.
+
+    Raises:
+        RecipeError: model or data cannot be used.
+        TrainingStopped: see [`VitalTrainer.train`].
+    """
+    if recipe.run.estimate:
+        sys.stdout.write(f"{estimate_recipe(recipe)}\n")
+        return None
+    data_args = recipe.data
+    if data_args.dataset == SMOKE:
+        data_args = dataclasses.replace(data_args, dataset=_smoke_data())
+    set_seed(recipe.training.seed)
+    model = load_model(recipe)
+    try:
+        data = load_data(data_args, model.processor, recipe.training.seed)
+        trainer = VitalTrainer(model, recipe.training, data, data_args, recipe.loss)
+    except (ValueError, FileNotFoundError) as error:
+        raise RecipeError(str(error)) from error
+    if trainer.is_world_process_zero():
+        logger.info("%s", estimate_recipe(recipe, model.config, data))
+        Path(recipe.training.output_dir).mkdir(parents=True, exist_ok=True)
+        recipe.save(Path(recipe.training.output_dir) / "recipe.yaml")
+    if (rows := _monitored(recipe.training, data_args)) is not None:
+        trainer.add_callback(CollapseMonitor(trainer, rows))
+    trainer.train()
+    finish(trainer, recipe)
+    return trainer
+
+
+def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
+    """The checkpoint a run starts from, in float32 but for a frozen decoder with a `decoder_dtype` of its own.
+
+    Raises:
+        RecipeError: it cannot be loaded, or the dtype is none or not for this stage.
+    """
+    try:
+        model = VitalForConditionalGeneration.from_pretrained(recipe.run.model, dtype=torch.float32)
+        model.processor  # noqa: B018  reads it now, so that a missing file is found before training
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"The model {recipe.run.model} cannot be loaded: {error}") from error
+    if name := recipe.run.decoder_dtype:
+        dtype = getattr(torch, name, None)
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise RecipeError(f"`decoder_dtype` is the name of a floating-point dtype of torch, got {name!r}.")
+        if recipe.training.stage != "pretrain":
+            raise RecipeError(f"`decoder_dtype` is for a frozen decoder; in stage {recipe.training.stage!r} it learns.")
+        model.model.language_model.to(dtype)
+        model.lm_head.to(dtype)
+    return model
+
+
+def estimate_recipe(
+    recipe: Recipe, config: VitalConfig | None = None, data: TrainingData | None = None
+) -> Estimate:
+    """What a recipe needs; without `data`, from the data set if it is at hand, else from the recipe's expectations."""
+    run, training = recipe.run, recipe.training
+    config = config or VitalConfig.from_pretrained(run.model)
+    tokens, rows = run.expected_visual_tokens, run.expected_rows
+    if data is not None:
+        tokens, rows = float(data.visual_tokens.mean()), len(data.train_index)
+    devices = run.num_devices or training.world_size
+    items = training.per_device_train_batch_size * devices * training.gradient_accumulation_steps
+    if training.max_steps <= 0 and rows is None:
+        raise RecipeError("An estimate needs `max_steps` or `expected_rows`.")
+    steps = training.max_steps if training.max_steps > 0 else -(-int(training.num_train_epochs * rows) // items)
+    return estimate(
+        config,
+        training.stage,
+        tokens,
+        training.per_device_train_batch_size,
+        devices * training.gradient_accumulation_steps,
+        steps,
+        devices,
+        run.device_tflops,
+        decoder_bytes=getattr(torch, run.decoder_dtype).itemsize if run.decoder_dtype else 4,
+        mixed_precision=bool(training.bf16 or training.fp16),
+        checkpointing=training.gradient_checkpointing,
+    )
+
+
+def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
+    """Writes the model, the picture of the curves and the draft of the card into `output_dir`."""
+    output_dir = Path(recipe.training.output_dir)
+    trainer.save_model(str(output_dir))
+    if trainer.is_world_process_zero():
+        draw_curves(trainer.state.log_history, output_dir / CURVES)
+        (output_dir / "README.md").write_text(draft_card(trainer, recipe.to_dict()), encoding="utf-8")
+        logger.info("Wrote %s", output_dir)
+
+
+def _smoke_data() -> str:
+    from training.smoke_data import make_smoke_data
+
+    with PartialState().local_main_process_first():
+        return str(make_smoke_data(_BUILD / "smoke-pairs"))
+
+
+def _monitored(training: VitalTrainingConfig, data_args: DataArguments) -> Dataset | None:
+    """Held-out items with a text for the collapse monitor, if it is wanted and the data has any."""
+    if not training.monitor_samples or training.eval_strategy == "no":
+        return None
+    return held_out_texts(data_args, TEXT_CONFIGS, training.monitor_samples, training.seed)
