@@ -145,6 +145,8 @@ class VitalCollator:
             if message["role"] != "assistant":
                 shown.append(self._human_turn(message, media.modality, scored))
                 continue
+            if not shown:
+                break  # said below
             prompt = self._render(shown, True)
             piece = prompt.removeprefix(done)
             placeholder = f"<{media.modality}>"

@@ -149,6 +149,8 @@ def make_data(
 def count_tokens(table: Dataset, processor: VitalProcessor, processes: int | None = None) -> np.ndarray:
     """Visual tokens of every row of a table, from the sizes in the files' heads; nothing is decoded for that.
 
+    Of a pair it is those of the longer one: it decides how much padding the row brings into a batch.
+
     Returns:
         `np.ndarray` of shape `(len(table),)`, int64.
     """
@@ -180,10 +182,10 @@ def _count_row(
     max_tiles_per_frame: int,
 ) -> dict[str, int]:
     try:
-        tokens = 0
+        lengths = []
         for picture in row["images"]:
             tiles = image_processor.get_number_of_tiles(*_picture_size(picture["bytes"] or picture["path"]))
-            tokens += tokens_per_tile * (tiles if tiles > 1 else single_tile_copies)
+            lengths.append(tokens_per_tile * (tiles if tiles > 1 else single_tile_copies))
         for video in row["videos"]:
             clip = load_media(video["bytes"] or video["path"])
             if not isinstance(clip, Clip):
@@ -191,10 +193,10 @@ def _count_row(
             choice = sample_frames(clip.num_frames, clip.fps, FrameSampling.from_dict(sampling))
             tiles = image_processor.get_number_of_tiles(clip.height, clip.width, max_tiles_per_frame)
             tiles -= 1 if image_processor.use_thumbnail and tiles > 1 else 0  # key frames have no thumbnail
-            tokens += len(choice.key_frames) * tiles * tokens_per_tile + choice.num_motion_frames
+            lengths.append(len(choice.key_frames) * tiles * tokens_per_tile + choice.num_motion_frames)
     except (MediaError, UnidentifiedImageError, OSError, ValueError) as error:
         raise RowError(f"row {row['id']!r}: {error}") from error
-    return {"visual_tokens": tokens}
+    return {"visual_tokens": max(lengths, default=0)}
 
 
 def _picture_size(source: bytes | str) -> tuple[int, int]:

@@ -126,7 +126,9 @@ def estimate_recipe(
     config = config or VitalConfig.from_pretrained(run.model)
     tokens, rows = run.expected_visual_tokens, run.expected_rows
     if data is not None:
-        tokens, rows = float(data.visual_tokens.mean()), len(data.train_index)
+        pairs = sum(ratio for name, ratio in data.ratios.items() if "preference" in data.tables[name].column_names)
+        tokens = float(data.visual_tokens.mean()) * (1 + pairs / sum(data.ratios.values()))
+        rows = len(data.train_index)
     devices = run.num_devices or training.world_size
     items = training.per_device_train_batch_size * devices * training.gradient_accumulation_steps
     if training.max_steps <= 0 and rows is None:
