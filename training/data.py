@@ -33,7 +33,18 @@ class DataArguments:
     """What a run learns from."""
 
     dataset: str | None = field(
-        default=None, metadata={"help": "Folder or hub id of a data set with the columns of `vital-pairs`."}
+        default=None,
+        metadata={
+            "help": "Folder or hub id of a data set with the columns of `vital-pairs`, or a CSV or Parquet file of your own "
+            "with the columns path, mos and perhaps std; see docs/training.md."
+        },
+    )
+    mos_range: list[float] | None = field(
+        default=None,
+        metadata={"help": "Worst and best rating in a file of your own, e.g. 1 5; by default recognised, and logged."},
+    )
+    held_out_share: float = field(
+        default=0.2, metadata={"help": "Share of a file of your own that is held out, where it has no column `split`."}
     )
     mixture: dict | str | None = field(
         default=None,
@@ -60,6 +71,10 @@ class DataArguments:
             self.mixture = json.loads(self.mixture)
         if not isinstance(self.mixture, dict | None):
             raise ValueError(f"`mixture` maps configurations to ratios, got {self.mixture!r}.")
+        if self.mos_range is not None and (len(self.mos_range) != 2 or self.mos_range[0] == self.mos_range[1]):
+            raise ValueError(f"`mos_range` is the worst and the best rating, got {self.mos_range}.")
+        if not 0 <= self.held_out_share < 1:
+            raise ValueError(f"`held_out_share` is at least 0 and below 1, got {self.held_out_share}.")
         for name in ("max_samples", "max_eval_samples", "bucket_batches"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
@@ -204,6 +219,18 @@ def _picture_size(source: bytes | str) -> tuple[int, int]:
     with PILImage.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
         turned = picture.getexif().get(_ORIENTATION) in _TURNED
         return picture.size if turned else picture.size[::-1]
+
+
+def scoring_rows(args: DataArguments, split: str, limit: int | None, seed: int) -> Dataset:
+    """The scoring rows of a split, media undecoded; `limit` of them, chosen by the seed, if there are more.
+
+    Raises:
+        ValueError: the data set has no such configuration or split.
+    """
+    if args.dataset is None:
+        raise ValueError("No data: give `dataset`.")
+    table = _undecoded(_open(args.dataset, "scoring", split))
+    return table if limit is None else table.shuffle(seed=seed).select(range(min(limit, len(table))))
 
 
 def held_out_texts(args: DataArguments, configs: Iterable[str], count: int, seed: int) -> Dataset | None:

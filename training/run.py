@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from training.checkpoints import TrainingStopped
 from training.collators import RowError
 from training.data import DataArguments, TrainingData, held_out_texts, load_data
 from training.estimate import Estimate, estimate
+from training.manifest import ManifestError, ManifestSettings, import_manifest, is_manifest
 from training.recipe import Recipe, RecipeError
 from training.report import CURVES, draft_card, draw_curves
 from training.trainer import VitalTrainer, VitalTrainingConfig
@@ -46,10 +47,15 @@ def main(stage: str, description: str, arguments: Sequence[str] | None = None) -
         `int`: the exit status: 0, 1 where the run could not go on, 2 for a recipe that cannot be used, 130 if it was
         interrupted. What went wrong is on stderr.
     """
+    return guarded(lambda: run(Recipe.parse(stage, arguments, description)))
+
+
+def guarded(work: Callable[[], object]) -> int:
+    """Runs `work` and says what went wrong; see [`main`]."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        run(Recipe.parse(stage, arguments, description))
+        work()
     except RecipeError as error:
         logger.error("%s", error)
         return 2
@@ -75,9 +81,7 @@ def run(recipe: Recipe) -> VitalTrainer | None:
     if recipe.run.estimate:
         sys.stdout.write(f"{estimate_recipe(recipe)}\n")
         return None
-    data_args = recipe.data
-    if data_args.dataset == SMOKE:
-        data_args = dataclasses.replace(data_args, dataset=_smoke_data())
+    data_args = data_at_hand(recipe.data, Path(recipe.training.output_dir), recipe.training.seed)
     set_seed(recipe.training.seed)
     model = load_model(recipe)
     try:
@@ -159,11 +163,32 @@ def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
         logger.info("Wrote %s", output_dir)
 
 
-def _smoke_data() -> str:
-    from training.smoke_data import make_smoke_data
+def data_at_hand(data_args: DataArguments, output_dir: Path, seed: int) -> DataArguments:
+    """The same with the data set made where that is to be done first: the smoke data, and files of one's own.
 
+    Raises:
+        RecipeError: rows of such a file cannot be used.
+    """
+    if data_args.dataset != SMOKE and not is_manifest(data_args.dataset):
+        return data_args
     with PartialState().local_main_process_first():
-        return str(make_smoke_data(_BUILD / "smoke-pairs"))
+        if data_args.dataset == SMOKE:
+            from training.smoke_data import make_smoke_data
+
+            return dataclasses.replace(data_args, dataset=str(make_smoke_data(_BUILD / "smoke-pairs")))
+        settings = ManifestSettings(
+            mos_range=tuple(data_args.mos_range) if data_args.mos_range else None,
+            held_out_share=data_args.held_out_share,
+            train_split=data_args.train_split,
+            eval_split=data_args.eval_split,
+            seed=seed,
+        )
+        try:
+            return dataclasses.replace(
+                data_args, dataset=str(import_manifest(Path(data_args.dataset), output_dir, settings))
+            )
+        except ManifestError as error:
+            raise RecipeError(str(error)) from error
 
 
 def _monitored(training: VitalTrainingConfig, data_args: DataArguments) -> Dataset | None:
