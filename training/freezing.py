@@ -23,6 +23,7 @@ STAGES = {
         "model.language_model",
         "lm_head",
     ),
+    "linear_probe": ("head",),
 }
 """Parts of the model that learn in each stage (arXiv 2511.17962); everything else is frozen."""
 
@@ -35,7 +36,7 @@ def freeze(model: nn.Module, stage: str) -> list[str]:
     learns, autograd keeps nothing of it.
 
     Args:
-        model (`VitalForConditionalGeneration`): changed in place.
+        model (`VitalForConditionalGeneration` or `VitalForQualityProbe`): changed in place.
         stage (`str`): a key of `STAGES`.
 
     Returns:

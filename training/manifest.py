@@ -4,9 +4,9 @@
     photos/a.jpg,3.8,0.6
     clips/b.mp4,2.1,0.9
 
-Paths are relative to the file. Instead of `path`, a Parquet file may hold the encoded media in `image` or `video`. `std`
-may be missing; `content_id` (what was made from one original) and `split` are used where they are there. Other columns
-are not read.
+Paths are relative to the file. Instead of `path`, a Parquet file may hold the encoded media in `image` or `video`.
+`std` may be missing; `content_id` (what was made from one original) and `split` are used where they are there. Other
+columns are not read.
 """
 
 import csv
@@ -158,7 +158,9 @@ def _read_csv(manifest: Path) -> list[dict[str, Any]]:
             for cells in reader:
                 if any(cell.strip() for cell in cells):
                     row = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
-                    row["cells"] = f"has {len(cells)} cells, not {len(columns)}" if len(cells) != len(columns) else None
+                    row["cells"] = (
+                        f"has {len(cells)} cells, not {len(columns)}" if len(cells) != len(columns) else None
+                    )
                     rows.append({**row, "place": f"line {reader.line_num + 1} ({row.get('path', '')})"})
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{manifest} is no CSV file in UTF-8: {error}") from error
@@ -181,8 +183,8 @@ def _check_columns(manifest: Path, columns: list[str]) -> None:
     wanted = MEDIA_COLUMNS if manifest.suffix.lower() == ".parquet" else MEDIA_COLUMNS[:1]
     if len(media) != 1 or media[0] not in wanted or "mos" not in columns:
         raise ManifestError(
-            f"{manifest} has the columns {', '.join(columns) or '(none)'}; it needs `mos` and one of {', '.join(wanted)}, "
-            "and may have std, content_id and split."
+            f"{manifest} has the columns {', '.join(columns) or '(none)'}; it needs `mos` and one of "
+            f"{', '.join(wanted)}, and may have std, content_id and split."
         )
     if unread := [name for name in columns if name not in (*MEDIA_COLUMNS, *_LABELS)]:
         logger.info("Columns of %s that are not read: %s.", manifest, ", ".join(unread))
@@ -231,12 +233,17 @@ def _range(labels: list[dict[str, Any]], settings: ManifestSettings, manifest: P
         if low <= min(ratings) and max(ratings) <= high:
             logger.warning(
                 "The ratings of %s lie in [%g, %g]; taken as ratings from %g (worst) to %g (best). If that is wrong, "
-                "give `mos_range`.", manifest, min(ratings), max(ratings), low, high,
+                "give `mos_range`.",
+                manifest,
+                min(ratings),
+                max(ratings),
+                low,
+                high,
             )
             return low, high
     raise ManifestError(
-        f"The ratings of {manifest} lie in [{min(ratings):g}, {max(ratings):g}], no usual scale: give `mos_range`, the "
-        "worst and the best rating there can be."
+        f"The ratings of {manifest} lie in [{min(ratings):g}, {max(ratings):g}], no usual scale: give `mos_range`, "
+        "the worst and the best rating there can be."
     )
 
 
@@ -247,8 +254,8 @@ def _assign_splits(labels: list[dict[str, Any]], settings: ManifestSettings) -> 
     if "split" in labels[0]:
         return
     contents = sorted({label["content_id"] for label in labels})
-    chosen = np.random.default_rng(settings.seed).permutation(len(contents))[: round(settings.held_out_share * len(contents))]
-    held_out = {contents[i] for i in chosen}
+    order = np.random.default_rng(settings.seed).permutation(len(contents))
+    held_out = {contents[i] for i in order[: round(settings.held_out_share * len(contents))]}
     for label in labels:
         label["split"] = settings.eval_split if label["content_id"] in held_out else settings.train_split
 
@@ -318,7 +325,9 @@ def _modality(source: dict[str, Any]) -> str | MediaError:
         return error
 
 
-def _row(label: dict[str, Any], source: dict[str, Any], modality: str, mos_range: tuple[float, float]) -> dict[str, Any]:
+def _row(
+    label: dict[str, Any], source: dict[str, Any], modality: str, mos_range: tuple[float, float]
+) -> dict[str, Any]:
     """A scoring row: human MOS and std, brought to [0, 1], as a distribution over the levels."""
     low, high = mos_range
     mos = (label["mos"] - low) / (high - low)

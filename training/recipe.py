@@ -14,7 +14,13 @@ from training.losses import LossConfig
 from training.trainer import VitalTrainingConfig
 
 
-_FOLLOWS = ("accelerator_config", "dataset_kwargs", "do_eval", "activation_checkpointing", "gradient_checkpointing_kwargs")
+_FOLLOWS = (
+    "accelerator_config",
+    "dataset_kwargs",
+    "do_eval",
+    "activation_checkpointing",
+    "gradient_checkpointing_kwargs",
+)
 """Settings that the training configuration derives from others."""
 
 
@@ -29,7 +35,9 @@ class RunArguments:
     model: str | None = field(default=None, metadata={"help": "Checkpoint to start from: a folder or a hub id."})
     decoder_dtype: str | None = field(
         default=None,
-        metadata={"help": "Dtype a frozen decoder is kept in, e.g. bfloat16: half the memory. What learns is float32."},
+        metadata={
+            "help": "Dtype a frozen decoder is kept in, e.g. bfloat16: half the memory. What learns is float32."
+        },
     )
     estimate: bool = field(default=False, metadata={"help": "Print the memory and time the run needs, and stop."})
     num_devices: int | None = field(
@@ -44,6 +52,33 @@ class RunArguments:
     expected_visual_tokens: int = field(
         default=1280, metadata={"help": "Visual tokens of an item that the estimate assumes then."}
     )
+
+
+def parse_recipe(
+    topics: Sequence[type], arguments: Sequence[str] | None, description: str | None, **defaults: Any
+) -> tuple[Any, ...]:
+    """Reads `--config RECIPE.yaml` and what the command line overrides, into dataclasses.
+
+    Args:
+        topics (`Sequence[type]`): dataclasses whose fields are the settings.
+        arguments (`Sequence[str]` or `None`): the command line; `None`: of this process.
+        description (`str` or `None`): head of `--help`.
+        defaults: of single settings, before those of the dataclasses.
+
+    Raises:
+        RecipeError: for an unknown key, a value out of range, or a file that is no recipe.
+    """
+    parser = TrlParser(
+        topics,
+        description=description,
+        epilog="--config RECIPE.yaml is read first; every option above can stand in it, without the dashes.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(**defaults)
+    try:
+        return parser.parse_args_and_config(arguments)
+    except (OSError, ValueError, TypeError, IndexError, yaml.YAMLError) as error:
+        raise RecipeError(f"The recipe cannot be used: {error}") from error
 
 
 @dataclass
@@ -72,17 +107,8 @@ class Recipe:
         Raises:
             RecipeError: for an unknown key, a value out of range, or a file that is no recipe.
         """
-        parser = TrlParser(
-            (RunArguments, DataArguments, LossConfig, VitalTrainingConfig),
-            description=description,
-            epilog="--config RECIPE.yaml is read first; every option above can stand in it, without the dashes.",
-            allow_abbrev=False,
-        )
-        parser.set_defaults(stage=stage)
-        try:
-            recipe = cls(*parser.parse_args_and_config(arguments))
-        except (OSError, ValueError, TypeError, IndexError, yaml.YAMLError) as error:
-            raise RecipeError(f"The recipe cannot be used: {error}") from error
+        topics = (RunArguments, DataArguments, LossConfig, VitalTrainingConfig)
+        recipe = cls(*parse_recipe(topics, arguments, description, stage=stage))
         if recipe.training.stage != stage:
             raise RecipeError(f"This is a recipe for {recipe.training.stage!r}, the script is for {stage!r}.")
         if recipe.run.model is None:
