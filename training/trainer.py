@@ -35,9 +35,8 @@ class VitalTrainingConfig(SFTConfig):
     resume: bool = field(
         default=True, metadata={"help": "Go on from the newest complete checkpoint in output_dir, if there is one."}
     )
-    update_motion_norm: bool = field(
-        default=False,
-        metadata={"help": "Let the motion encoder's batch norms use and update the statistics of each batch."},
+    update_batch_norm: bool = field(
+        default=False, metadata={"help": "Let batch norms that learn use and update the statistics of each batch."}
     )
     monitor_samples: int = field(
         default=16, metadata={"help": "Held-out items described at each evaluation to see a collapse; 0: none."}
@@ -155,7 +154,7 @@ class VitalTrainer(SFTTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The mixed loss of a batch; see [`training.losses.multi_task_loss`]."""
         if model.training:
-            set_training_mode(model, self.args.update_motion_norm)
+            set_training_mode(model, self.args.update_batch_norm)
         loss, parts, level_logits = self._losses(model, inputs)
         if model.training:
             if not torch.isfinite(loss):

@@ -175,7 +175,7 @@ def test_released_form_gives_the_released_numbers_and_gradients(case):
 GRADIENTS = {
     "mlp1.1.weight": "model.multi_modal_projector.linear_1.weight",
     "language_model.model.layers.0.mlp.down_proj.weight": "model.language_model.layers.0.mlp.down_proj.weight",
-    "language_model.model.layers.1.self_attn.o_proj.weight": "model.language_model.layers.1.self_attn.o_proj.weight",
+    "language_model.model.layers.0.self_attn.o_proj.weight": "model.language_model.layers.0.self_attn.o_proj.weight",
     "vision_model.encoder.layers.0.mlp.fc1.weight": "model.vision_tower.encoder.layer.0.mlp.fc1.weight",
     "vision_model.encoder.layers.0.attn.proj.weight": (
         "model.vision_tower.encoder.layer.0.attention.projection_layer.weight"
