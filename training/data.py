@@ -37,12 +37,15 @@ class DataArguments:
     )
     mixture: dict | str | None = field(
         default=None,
-        metadata={"help": "Ratios at which items of each configuration are drawn, e.g. '{\"scoring\": 2, \"distortion\": 1}'."},
+        metadata={
+            "help": 'Ratios at which items of each configuration are drawn, e.g. \'{"scoring": 2, "distortion": 1}\'.'
+        },
     )
     train_split: str = field(default="train", metadata={"help": "Split that is learned from."})
     eval_split: str = field(default="validation", metadata={"help": "Split whose scoring rows are held out."})
     max_samples: int | None = field(
-        default=None, metadata={"help": "Learn from this many rows at most, chosen by the seed at the mixture's ratios."}
+        default=None,
+        metadata={"help": "Learn from this many rows at most, chosen by the seed at the mixture's ratios."},
     )
     max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on this many rows at most."})
     prompt_decoupling: bool = field(

@@ -14,7 +14,13 @@ from training.losses import LossConfig
 from training.trainer import VitalTrainingConfig
 
 
-_FOLLOWS = ("accelerator_config", "dataset_kwargs", "do_eval", "activation_checkpointing", "gradient_checkpointing_kwargs")
+_FOLLOWS = (
+    "accelerator_config",
+    "dataset_kwargs",
+    "do_eval",
+    "activation_checkpointing",
+    "gradient_checkpointing_kwargs",
+)
 """Settings that the training configuration derives from others."""
 
 
@@ -29,7 +35,9 @@ class RunArguments:
     model: str | None = field(default=None, metadata={"help": "Checkpoint to start from: a folder or a hub id."})
     decoder_dtype: str | None = field(
         default=None,
-        metadata={"help": "Dtype a frozen decoder is kept in, e.g. bfloat16: half the memory. What learns is float32."},
+        metadata={
+            "help": "Dtype a frozen decoder is kept in, e.g. bfloat16: half the memory. What learns is float32."
+        },
     )
     estimate: bool = field(default=False, metadata={"help": "Print the memory and time the run needs, and stop."})
     num_devices: int | None = field(

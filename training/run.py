@@ -112,15 +112,15 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise RecipeError(f"`decoder_dtype` is the name of a floating-point dtype of torch, got {name!r}.")
         if recipe.training.stage != "pretrain":
-            raise RecipeError(f"`decoder_dtype` is for a frozen decoder; in stage {recipe.training.stage!r} it learns.")
+            raise RecipeError(
+                f"`decoder_dtype` is for a frozen decoder; in stage {recipe.training.stage!r} it learns."
+            )
         model.model.language_model.to(dtype)
         model.lm_head.to(dtype)
     return model
 
 
-def estimate_recipe(
-    recipe: Recipe, config: VitalConfig | None = None, data: TrainingData | None = None
-) -> Estimate:
+def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: TrainingData | None = None) -> Estimate:
     """What a recipe needs; without `data`, from the data set if it is at hand, else from the recipe's expectations."""
     run, training = recipe.run, recipe.training
     config = config or VitalConfig.from_pretrained(run.model)

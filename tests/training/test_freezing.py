@@ -49,7 +49,9 @@ def test_what_learns_in_each_stage(stage, learning, frozen):
     names = freeze(model, stage)
     every = [name for name, _ in model.named_parameters()]
     assert names == [name for name in every if name.startswith(tuple(learning))]
-    assert {name for name in every if name not in names} == {n for n in every if frozen and n.startswith(tuple(frozen))}
+    assert {name for name in every if name not in names} == {
+        n for n in every if frozen and n.startswith(tuple(frozen))
+    }
     for prefix in learning:
         assert any(name.startswith(prefix) for name in names), prefix
 

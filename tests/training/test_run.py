@@ -129,7 +129,16 @@ def test_mistakes_end_with_a_message_and_a_status(recipe_file, tmp_path, caplog,
 
 
 def test_a_run_leaves_a_model_a_card_a_picture_and_its_recipe(recipe_file, tmp_path):
-    arguments = ["--config", str(recipe_file), "--eval_strategy", "steps", "--eval_steps", "2", "--monitor_samples", "3"]
+    arguments = [
+        "--config",
+        str(recipe_file),
+        "--eval_strategy",
+        "steps",
+        "--eval_steps",
+        "2",
+        "--monitor_samples",
+        "3",
+    ]
     arguments += ["--load_best_model_at_end", "True", "--metric_for_best_model", "srcc"]
     trainer = run(Recipe.parse("warm_up", arguments))
     out = tmp_path / "out put"

@@ -5,6 +5,7 @@ import errno
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -101,9 +102,7 @@ def test_it_learns(data, data_args, tmp_path):
 
 def test_accumulating_is_the_same_as_a_larger_batch(data, data_args, tmp_path):
     whole = make_trainer(data, data_args, tmp_path / "a", per_device_train_batch_size=8)
-    parts = make_trainer(
-        data, data_args, tmp_path / "b", per_device_train_batch_size=2, gradient_accumulation_steps=4
-    )
+    parts = make_trainer(data, data_args, tmp_path / "b", per_device_train_batch_size=2, gradient_accumulation_steps=4)
     whole.train()
     parts.train()
     assert losses(parts) == pytest.approx(losses(whole), rel=1e-4)
@@ -195,28 +194,28 @@ def test_evaluation_gives_the_correlations_of_model_score(data, data_args, tmp_p
     metrics = trainer.evaluate()
     rows = data.tables[EVALUATION]
     media = [(row["images"] or row["videos"])[0]["bytes"] for row in rows]
-    import numpy as np
-
     scores = np.array([result.score for result in trainer.model.score(media)])
     by_hand = correlations(
         trainer_module.EvalPrediction(
-            scores, np.stack([rows["mos"], [m == "video" for m in rows["modality"]]], axis=1)
+            np.stack([scores, scores], axis=1),
+            np.stack([rows["mos"], [m == "video" for m in rows["modality"]]], axis=1),
         )
     )
+    assert 0 < metrics["eval_loss"] < 10
+    assert by_hand.pop("loss") == pytest.approx(scores.mean())
     for name, value in by_hand.items():
-        assert metrics[f"eval_{name}"] == pytest.approx(value, abs=1e-6)
+        assert metrics[f"eval_{name}"] == pytest.approx(value, abs=1e-4)
     assert set(by_hand) == {"srcc", "plcc", "srcc_image", "plcc_image", "srcc_video", "plcc_video"}
 
 
 def test_correlations_by_hand():
-    import numpy as np
-
     labels = np.array([[0.9, 0], [0.5, 0], [0.1, 0], [0.3, 1]])
-    metrics = correlations(trainer_module.EvalPrediction(np.array([0.8, 0.6, 0.7, 0.2]), labels))
+    metrics = correlations(trainer_module.EvalPrediction(np.array([[0.8, 1], [0.6, 2], [0.7, 3], [0.2, 4]]), labels))
     assert metrics["srcc_image"] == pytest.approx(0.5)  # ranks 3 1 2 against 3 2 1
     assert metrics["srcc"] == pytest.approx(0.4)  # 4 2 3 1 against 4 3 1 2: 1 - 6 (0 + 1 + 4 + 1) / 60
+    assert metrics["loss"] == 2.5
     assert "srcc_video" not in metrics
-    constant = correlations(trainer_module.EvalPrediction(np.full(4, 0.5), labels))
+    constant = correlations(trainer_module.EvalPrediction(np.full((4, 2), 0.5), labels))
     assert constant["srcc"] == constant["plcc"] == 0
 
 
