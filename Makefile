@@ -17,7 +17,7 @@ RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(P
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format wheel tiny clean
+.PHONY: help demo test slow lint format wheel tiny pairs clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -48,7 +48,10 @@ wheel: $(VENV)/.test  ## build and check the packages in dist/
 tiny: $(VENV)/.data  ## fetch the data, train and measure vital-tiny (CPU, under build/)
 	$(PY) -m training.tiny --recipe training/recipes/vital_tiny.yaml $(ARGS)
 
-clean:  ## remove .venv, packages and caches; what `make tiny` made stays
+pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)
+	$(PY) -m dataset_scripts build --config dataset_scripts/recipes/demo.yaml --output build/pairs $(ARGS)
+
+clean:  ## remove .venv, packages and caches; what `make tiny` and `make pairs` made stays
 	rm -rf $(VENV) build/lib build/bdist.* dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 

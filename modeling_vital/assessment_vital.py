@@ -10,7 +10,8 @@ from torch.nn.utils.rnn import pad_sequence
 from .levels_vital import expected_score, level_of, level_token_ids, preference_probability, score_std
 from .media_vital import MediaError
 from .outputs_vital import Answer, Comparison, QualityScore
-from .processing_vital import PreparedMedia
+from .pipeline_vital import CUSTOM_PIPELINES
+from .preparation_vital import PreparedMedia
 
 
 @dataclass
@@ -31,53 +32,57 @@ class EncodedMedia:
     motion_hidden_states: torch.Tensor
 
 
-class VitalAssessmentMixin:
-    """`score`, `compare`, `describe` and `answer` of [`VitalForConditionalGeneration`].
+class VitalScoringMixin:
+    """`processor`, `score` and `compare`, for any model with `level_logits`; a base before `PreTrainedModel`.
 
     A media item is a path, bytes, PIL image, array or tensor, list of frames: anything `media_vital.load_media` takes.
     A `list` or `tuple` is always several items, so wrap a clip given as a list of frames in a list.
+
+    Attributes:
+        _processor_class (`type`): class of its processor.
+        _auto_map (`dict[str, str]`): where the code files beside a checkpoint have the classes that transformers' auto
+            classes look for.
+        _processor: the processor, `None` until it is known.
     """
 
-    def level_logits(self, **inputs) -> torch.Tensor:
-        """Logits of the five level words as the next token.
+    _processor_class: type
+    _auto_map: dict[str, str]
+    _processor = None
 
-        Only the answer position goes through the head, whatever the padding side. Differentiable.
+    @property
+    def processor(self):
+        """The checkpoint's processor, loaded from beside the weights on first use; assign one to replace it."""
+        if self._processor is None:
+            source = self.config._name_or_path
+            if not source:
+                raise ValueError(
+                    "This model was not loaded from a checkpoint: assign `model.processor` before scoring."
+                )
+            revision = getattr(self.config, "_commit_hash", None)
+            self._processor = self._processor_class.from_pretrained(
+                source, **({"revision": revision} if revision else {})
+            )
+        return self._processor
 
-        Args:
-            inputs: what `processor.score_inputs` returns, on the model's device.
+    @processor.setter
+    def processor(self, processor):
+        self._processor = processor
 
-        Returns:
-            `torch.FloatTensor` of shape `(batch_size, 5)`, float32, best level first.
+    @classmethod
+    def name_code(cls, config) -> None:
+        """Writes into a configuration where transformers finds the classes in the code files beside a checkpoint."""
+        config.auto_map = dict(cls._auto_map)
+        config.custom_pipelines = CUSTOM_PIPELINES
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Writes weights, configuration, the code files and, when it is known, the processor: a folder that scores.
+
+        See `PreTrainedModel.save_pretrained` for the arguments.
         """
-        attention_mask = inputs["attention_mask"]
-        position_ids = (attention_mask.long().cumsum(-1) - 1).clamp_min(0)
-        hidden_states = self.model(**inputs, position_ids=position_ids, use_cache=False).last_hidden_state
-        rows = torch.arange(attention_mask.shape[0], device=hidden_states.device)
-        last = (position_ids * attention_mask).argmax(-1).to(hidden_states.device)
-        ids = level_token_ids(self.processor.tokenizer, self.config.level_words)
-        return self.lm_head(hidden_states[rows, last])[:, ids].float()
-
-    def encode_media(self, media: list[PreparedMedia]) -> list[EncodedMedia]:
-        """Runs the encoders and projectors over prepared items, all of them in one batch.
-
-        Args:
-            media (`list[PreparedMedia]`): what `processor.prepare` returns.
-
-        Returns:
-            `list[EncodedMedia]`, in the order of `media`.
-        """
-        tiles = torch.cat([m.pixel_values for m in media]).to(self.device)
-        images = self.model.get_image_features(tiles).split([sum(m.num_tiles) for m in media])
-        motions = [images[0].new_zeros(0, images[0].shape[-1])] * len(media)
-        if lengths := [n for m in media for n in m.motion_lengths]:
-            frames = torch.cat([m.motion_values for m in media if m.motion_lengths]).to(self.device)
-            features = self.model.get_motion_features(frames, torch.tensor(lengths))
-            motions = features.split([sum(m.motion_lengths) for m in media])
-        texts = [self.processor.media_text(m) for m in media]
-        return [
-            EncodedMedia(m.modality, text, image, motion)
-            for m, text, image, motion in zip(media, texts, images, motions, strict=True)
-        ]
+        self.name_code(self.config)
+        super().save_pretrained(save_directory, **kwargs)
+        if self._processor is not None or self.config._name_or_path:
+            self.processor.save_pretrained(save_directory)
 
     def score(self, items, batch_size: int = 8, errors: str = "raise") -> list:
         """Scores pictures and clips, mixed as they come.
@@ -128,6 +133,92 @@ class VitalAssessmentMixin:
         results = [_compare_scores(x, y, tie_margin) for x, y in pairs]
         return results if isinstance(a, (list, tuple)) or isinstance(b, (list, tuple)) else results[0]
 
+    @torch.no_grad()
+    def _in_batches(self, items: list, work: Callable[[list], list], batch_size: int, errors: str) -> list:
+        """`work` over the prepared items of each batch; what cannot be read is raised or returned in its place."""
+        if errors not in ("raise", "return"):
+            raise ValueError(f"`errors` is 'raise' or 'return', got {errors!r}.")
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        if self.training:
+            raise RuntimeError("The model is in training mode: call `model.eval()` first.")
+        results = []
+        for start in range(0, len(items), batch_size):
+            batch = [self._prepare(item, errors) for item in items[start : start + batch_size]]
+            media = [m for m in batch if not isinstance(m, MediaError)]
+            done = iter(work(media) if media else ())
+            results += [m if isinstance(m, MediaError) else next(done) for m in batch]
+        return results
+
+    def _prepare(self, item, errors: str) -> PreparedMedia | MediaError:
+        try:
+            return self.processor.prepare(item)
+        except MediaError as error:
+            if errors == "raise":
+                raise
+            return error
+
+    def _score_batch(self, media: list[PreparedMedia]) -> list[QualityScore]:
+        inputs = self.processor.score_inputs(media).to(self.device)
+        level_probs = F.softmax(self.level_logits(**inputs).cpu().double(), dim=-1)
+        return [self._quality_score(probs, m.modality) for probs, m in zip(level_probs, media, strict=True)]
+
+    def _quality_score(self, level_probs: torch.Tensor, modality: str) -> QualityScore:
+        words, values = self.config.level_words, self.config.level_values
+        score = expected_score(level_probs, values).item()
+        return QualityScore(
+            score=score,
+            std=score_std(level_probs, values).item(),
+            level=level_of(score, words, values),
+            level_probs=dict(zip(words, level_probs.tolist(), strict=True)),
+            modality=modality,
+        )
+
+
+class VitalAssessmentMixin(VitalScoringMixin):
+    """`describe` and `answer` besides, for a model that reads and writes: [`VitalForConditionalGeneration`]."""
+
+    def level_logits(self, **inputs) -> torch.Tensor:
+        """Logits of the five level words as the next token.
+
+        Only the answer position goes through the head, whatever the padding side. Differentiable.
+
+        Args:
+            inputs: what `processor.score_inputs` returns, on the model's device.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, 5)`, float32, best level first.
+        """
+        attention_mask = inputs["attention_mask"]
+        position_ids = (attention_mask.long().cumsum(-1) - 1).clamp_min(0)
+        hidden_states = self.model(**inputs, position_ids=position_ids, use_cache=False).last_hidden_state
+        rows = torch.arange(attention_mask.shape[0], device=hidden_states.device)
+        last = (position_ids * attention_mask).argmax(-1).to(hidden_states.device)
+        ids = level_token_ids(self.processor.tokenizer, self.config.level_words)
+        return self.lm_head(hidden_states[rows, last])[:, ids].float()
+
+    def encode_media(self, media: list[PreparedMedia]) -> list[EncodedMedia]:
+        """Runs the encoders and projectors over prepared items, all of them in one batch.
+
+        Args:
+            media (`list[PreparedMedia]`): what `processor.prepare` returns.
+
+        Returns:
+            `list[EncodedMedia]`, in the order of `media`.
+        """
+        tiles = torch.cat([m.pixel_values for m in media]).to(self.device)
+        images = self.model.get_image_features(tiles).split([sum(m.num_tiles) for m in media])
+        motions = [images[0].new_zeros(0, images[0].shape[-1])] * len(media)
+        if lengths := [n for m in media for n in m.motion_lengths]:
+            frames = torch.cat([m.motion_values for m in media if m.motion_lengths]).to(self.device)
+            features = self.model.get_motion_features(frames, torch.tensor(lengths))
+            motions = features.split([sum(m.motion_lengths) for m in media])
+        texts = [self.processor.media_text(m) for m in media]
+        return [
+            EncodedMedia(m.modality, text, image, motion)
+            for m, text, image, motion in zip(media, texts, images, motions, strict=True)
+        ]
+
     def describe(
         self,
         items,
@@ -158,6 +249,7 @@ class VitalAssessmentMixin:
             MediaError: for an item that cannot be read, with `errors="raise"`.
         """
         prompts = [""] if prompt is None else _as_list(prompt)
+        _check_request(prompts, "prompt", generate_kwargs)
 
         def work(media: list[PreparedMedia]) -> list:
             encoded = self.encode_media(media)
@@ -205,6 +297,7 @@ class VitalAssessmentMixin:
             ValueError: for choices that are not at least two different options.
         """
         questions = _as_list(question)
+        _check_request(questions, "question", generate_kwargs)
         options = None if choices is None else self._option_ids(choices, " " if prefix else "")
         if options is not None and generate_kwargs:
             raise TypeError(f"Nothing is generated where there are `choices`: {sorted(generate_kwargs)} have no use.")
@@ -221,47 +314,6 @@ class VitalAssessmentMixin:
         return _as_given(items, self._in_batches(_as_list(items), work, batch_size, errors))
 
     # --------------------------------------------------------------------------------------------------- the parts
-    @torch.no_grad()
-    def _in_batches(self, items: list, work: Callable[[list], list], batch_size: int, errors: str) -> list:
-        """`work` over the prepared items of each batch; what cannot be read is raised or returned in its place."""
-        if errors not in ("raise", "return"):
-            raise ValueError(f"`errors` is 'raise' or 'return', got {errors!r}.")
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
-        if self.training:
-            raise RuntimeError("The model is in training mode: call `model.eval()` first.")
-        results = []
-        for start in range(0, len(items), batch_size):
-            batch = [self._prepare(item, errors) for item in items[start : start + batch_size]]
-            media = [m for m in batch if not isinstance(m, MediaError)]
-            done = iter(work(media) if media else ())
-            results += [m if isinstance(m, MediaError) else next(done) for m in batch]
-        return results
-
-    def _prepare(self, item, errors: str) -> PreparedMedia | MediaError:
-        try:
-            return self.processor.prepare(item)
-        except MediaError as error:
-            if errors == "raise":
-                raise
-            return error
-
-    def _score_batch(self, media: list[PreparedMedia]) -> list[QualityScore]:
-        inputs = self.processor.score_inputs(media).to(self.device)
-        level_probs = F.softmax(self.level_logits(**inputs).cpu().double(), dim=-1)
-        return [self._quality_score(probs, m.modality) for probs, m in zip(level_probs, media, strict=True)]
-
-    def _quality_score(self, level_probs: torch.Tensor, modality: str) -> QualityScore:
-        words, values = self.config.level_words, self.config.level_values
-        score = expected_score(level_probs, values).item()
-        return QualityScore(
-            score=score,
-            std=score_std(level_probs, values).item(),
-            level=level_of(score, words, values),
-            level_probs=dict(zip(words, level_probs.tolist(), strict=True)),
-            modality=modality,
-        )
-
     def _prompt(self, media: EncodedMedia, question: str, prefix: str) -> str:
         prompt = self.processor.question_prompt(media.modality, question, prefix)
         return prompt.replace(f"<{media.modality}>", media.text, 1)
@@ -327,6 +379,13 @@ class VitalAssessmentMixin:
         return [_pick({option: likelihood[option] for option in options}) for likelihood in likelihoods]
 
 
+def _check_request(texts: list, name: str, generate_kwargs: dict) -> None:
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"`{name}` is a text or a list of at least one, got {texts!r}.")
+    if generate_kwargs.get("num_return_sequences", 1) != 1:
+        raise ValueError("One text a row is returned: for several, ask several times, or call `generate`.")
+
+
 def _pick(likelihood: dict[str, float]) -> Answer:
     probs = F.softmax(torch.tensor(list(likelihood.values()), dtype=torch.float64), dim=-1).tolist()
     choice_probs = dict(zip(likelihood, probs, strict=True))
@@ -363,4 +422,4 @@ def _as_given(items, results: list):
     return results if isinstance(items, (list, tuple)) else results[0]
 
 
-__all__ = ["EncodedMedia", "VitalAssessmentMixin"]
+__all__ = ["EncodedMedia", "VitalAssessmentMixin", "VitalScoringMixin"]

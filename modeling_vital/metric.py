@@ -57,8 +57,8 @@ class VitalMetric(nn.Module):
 
     def __init__(self, model: str | VitalForConditionalGeneration = "vital-tiny", as_loss: bool = False, device=None):
         super().__init__()
-        if isinstance(model, str):
-            model = VitalForConditionalGeneration.from_pretrained(zoo.resolve(model))
+        if not isinstance(model, nn.Module):
+            model = VitalForConditionalGeneration.from_pretrained(zoo.resolve(str(model)))
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.as_loss = as_loss
         self.model = (model if device is None else model.to(device)).eval().requires_grad_(False)

@@ -6,7 +6,13 @@ people ask of a model, scores first of all, is in `assessment_vital`.
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForImageTextToText, GenerationMixin, PreTrainedModel
+from transformers import (
+    MODEL_MAPPING,
+    AutoModel,
+    AutoModelForImageTextToText,
+    GenerationMixin,
+    PreTrainedModel,
+)
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 
@@ -15,17 +21,9 @@ from .assessment_vital import VitalAssessmentMixin
 from .configuration_vital import VitalConfig
 from .motion_vital import VitalMotionModel
 from .outputs_vital import VitalCausalLMOutputWithPast, VitalOutputWithPast
-from .pipeline_vital import CUSTOM_PIPELINES
 from .processing_vital import VitalProcessor
 from .scoring_vital import scoring_convention
 
-
-AUTO_MAP = {
-    "AutoConfig": "configuration_vital.VitalConfig",
-    "AutoModel": "modeling_vital.VitalForConditionalGeneration",
-    "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
-}
-"""Where the code files beside a checkpoint have the classes that transformers' auto classes look for."""
 
 _MEDIA_INPUTS = ("pixel_values", "motion_values", "motion_lengths", "image_hidden_states", "motion_hidden_states")
 
@@ -75,7 +73,7 @@ class VitalModel(VitalPreTrainedModel):
 
     def __init__(self, config: VitalConfig):
         super().__init__(config)
-        if not AutoModel._model_mapping[type(config.vision_config)]._supports_sdpa:
+        if not MODEL_MAPPING[type(config.vision_config)]._supports_sdpa:
             config.vision_config._attn_implementation = "eager"  # convolutions: whatever is asked for, there is none
         self.vision_tower = AutoModel.from_config(config.vision_config)
         if eps := getattr(config.vision_config, "qk_norm_eps", None):
@@ -219,7 +217,7 @@ class VitalModel(VitalPreTrainedModel):
         )
 
 
-class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, GenerationMixin):
+class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, GenerationMixin):
     """VITAL with its language-model head: generates text, and scores pictures and clips.
 
     Example:
@@ -235,19 +233,24 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
     _processor_class = VitalProcessor
+    _auto_map = {
+        "AutoConfig": "configuration_vital.VitalConfig",
+        "AutoModel": "modeling_vital.VitalForConditionalGeneration",
+        "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
+    }
 
     def __init__(self, config: VitalConfig):
         super().__init__(config)
         self.model = VitalModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
-        self._processor = None
         self.post_init()
 
     @classmethod
     def from_parts(cls, vision, decoder, tokenizer=None, **load_kwargs) -> "VitalForConditionalGeneration":
         """Assembles the encoders of one model with the decoder of another: the paper's Zero transfer.
 
-        Whether the two fit is checked on configurations and tokenizers, before any weights are read.
+        Whether the two fit is checked on configurations and tokenizers, before any weights are read; then both are
+        read whole.
 
         Args:
             vision (`str`, `Path` or `VitalForConditionalGeneration`):
@@ -285,25 +288,6 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
     def set_output_embeddings(self, value: nn.Module):
         """Replaces the language-model head."""
         self.lm_head = value
-
-    @property
-    def processor(self) -> VitalProcessor:
-        """The checkpoint's processor, loaded from beside the weights on first use; assign one to replace it."""
-        if self._processor is None:
-            source = self.config._name_or_path
-            if not source:
-                raise ValueError(
-                    "This model was not loaded from a checkpoint: assign `model.processor` before scoring."
-                )
-            revision = getattr(self.config, "_commit_hash", None)
-            self._processor = self._processor_class.from_pretrained(
-                source, **({"revision": revision} if revision else {})
-            )
-        return self._processor
-
-    @processor.setter
-    def processor(self, processor: VitalProcessor):
-        self._processor = processor
 
     def use_scoring(self, name: str) -> None:
         """Scores from here on by one of the scoring conventions; `save_pretrained` keeps the choice.
@@ -403,17 +387,6 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
                 parts = values.split(sizes[name].tolist())
                 media[name] = torch.cat([part for part in parts for _ in range(expand_size)])
         return input_ids, {**kwargs, **media}
-
-    def save_pretrained(self, save_directory, **kwargs):
-        """Writes weights, configuration, the code files and, when it is known, the processor: a folder that scores.
-
-        See `PreTrainedModel.save_pretrained` for the arguments.
-        """
-        self.config.auto_map = dict(AUTO_MAP)
-        self.config.custom_pipelines = CUSTOM_PIPELINES
-        super().save_pretrained(save_directory, **kwargs)
-        if self._processor is not None or self.config._name_or_path:
-            self.processor.save_pretrained(save_directory)
 
 
 def feature_map(features: torch.Tensor) -> torch.Tensor:

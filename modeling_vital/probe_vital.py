@@ -12,19 +12,14 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoProcessor, BatchFeature, PreTrainedConfig, ProcessorMixin
 from transformers.utils import ModelOutput
 
+from .assessment_vital import VitalScoringMixin
 from .configuration_vital import VitalMotionConfig, _as_config
 from .levels_vital import LEVEL_VALUES, LEVEL_WORDS
-from .modeling_vital import VitalForConditionalGeneration, VitalPreTrainedModel, feature_map, pixel_unshuffle
+from .modeling_vital import VitalPreTrainedModel, feature_map, pixel_unshuffle
 from .motion_vital import VitalMotionModel
-from .processing_vital import VitalProcessor, _flatten
+from .preparation_vital import MediaPreparationMixin
+from .processing_vital import _flatten
 from .video_processing_vital import FrameSampling
-
-
-AUTO_MAP = {
-    "AutoConfig": "probe_vital.VitalProbeConfig",
-    "AutoModel": "probe_vital.VitalForQualityProbe",
-}
-"""Where the code files beside a checkpoint have the classes that transformers' auto classes look for."""
 
 
 class VitalProbeConfig(PreTrainedConfig):
@@ -87,7 +82,7 @@ class VitalProbeConfig(PreTrainedConfig):
         return sum(self._layer_widths[i] for i in self.feature_layers) * round(1 / self.downsample_ratio) ** 2
 
 
-class VitalProbeProcessor(ProcessorMixin):
+class VitalProbeProcessor(MediaPreparationMixin, ProcessorMixin):
     """Prepares pictures and clips for [`VitalForQualityProbe`], exactly as `VitalProcessor` does, without any text.
 
     Args:
@@ -103,10 +98,6 @@ class VitalProbeProcessor(ProcessorMixin):
         self.sampling = FrameSampling.from_dict(frame_sampling or {})
         self.frame_sampling = self.sampling.to_dict()
         super().__init__(image_processor)
-
-    # Taken over one by one, because everything else a VitalProcessor does is about text.
-    prepare = VitalProcessor.prepare
-    _prepare_clip = VitalProcessor._prepare_clip
 
     def __call__(self, images=None, videos=None, return_tensors="pt") -> BatchFeature:
         """Makes model inputs of pictures, then clips: [`score_inputs`] of both together."""
@@ -170,7 +161,7 @@ class VitalProbeHead(nn.Module):
         return self.linear_2(self.linear_1(features))
 
 
-class VitalForQualityProbe(VitalPreTrainedModel):
+class VitalForQualityProbe(VitalScoringMixin, VitalPreTrainedModel):
     """Image encoder, motion encoder and a linear head on the five levels: scores pictures and clips.
 
     A picture has no motion: its motion feature is zero, so that its score comes from the image encoder alone. (The
@@ -192,6 +183,7 @@ class VitalForQualityProbe(VitalPreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image", "video")
     _processor_class = VitalProbeProcessor
+    _auto_map = {"AutoConfig": "probe_vital.VitalProbeConfig", "AutoModel": "probe_vital.VitalForQualityProbe"}
 
     def __init__(self, config: VitalProbeConfig):
         super().__init__(config)
@@ -202,14 +194,7 @@ class VitalForQualityProbe(VitalPreTrainedModel):
             config.head_hidden_size,
             len(config.level_words),
         )
-        self._processor = None
         self.post_init()
-
-    # The same scoring as the whole model's: all it needs is a processor and `level_logits`.
-    processor = VitalForConditionalGeneration.processor
-    score = VitalForConditionalGeneration.score
-    _score_batch = VitalForConditionalGeneration._score_batch
-    _quality_score = VitalForConditionalGeneration._quality_score
 
     def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Tiles to pooled features.
@@ -276,16 +261,6 @@ class VitalForQualityProbe(VitalPreTrainedModel):
             `torch.FloatTensor` of shape `(batch_size, 5)`, float32, best level first.
         """
         return self(**inputs).logits.float()
-
-    def save_pretrained(self, save_directory, **kwargs):
-        """Writes weights, configuration, the code files and, when it is known, the processor: a folder that scores.
-
-        See `PreTrainedModel.save_pretrained` for the arguments.
-        """
-        self.config.auto_map = dict(AUTO_MAP)
-        super().save_pretrained(save_directory, **kwargs)
-        if self._processor is not None or self.config._name_or_path:
-            self.processor.save_pretrained(save_directory)
 
 
 def segment_index(counts: torch.Tensor, total: int, name: str) -> torch.Tensor:

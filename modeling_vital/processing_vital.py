@@ -1,16 +1,14 @@
 """The processor: media and text in, model inputs out. It owns every placeholder."""
 
-from dataclasses import dataclass
-
 import torch
-from PIL import Image
 from transformers import AutoImageProcessor, AutoProcessor, BatchFeature, ProcessorMixin
 
 from .configuration_vital import VitalConfig
 from .image_processing_vital import VitalImageProcessor
-from .media_vital import Clip, MediaError, load_media
+from .media_vital import MediaError
+from .preparation_vital import MediaPreparationMixin, PreparedMedia
 from .scoring_vital import DEFAULT_ANSWER_PREFIXES, VIDEO_PROMPTS, scoring_convention
-from .video_processing_vital import FrameSampling, sample_frames
+from .video_processing_vital import FrameSampling
 
 
 CHAT_TEMPLATE = """\
@@ -32,31 +30,11 @@ CHAT_TEMPLATE = """\
 """ChatML as in InternVL: every picture or clip of a turn is a placeholder and a newline."""
 
 
-@dataclass
-class PreparedMedia:
-    """One picture or clip, ready for the encoders.
-
-    Attributes:
-        modality (`str`): `"image"` or `"video"`.
-        pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): tiles of the picture, or of
-            all key frames in order.
-        num_tiles (`list[int]`): tiles of the picture (one entry), or of each key frame.
-        motion_values (`torch.FloatTensor` of shape `(num_frames, 3, motion_size, motion_size)`): empty for pictures.
-        motion_lengths (`list[int]`): frames of each motion window; empty for pictures.
-    """
-
-    modality: str
-    pixel_values: torch.Tensor
-    num_tiles: list[int]
-    motion_values: torch.Tensor
-    motion_lengths: list[int]
-
-
 DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}
 """What stands before a description that nobody prompted: the distortion tag of the training data."""
 
 
-class VitalProcessor(ProcessorMixin):
+class VitalProcessor(MediaPreparationMixin, ProcessorMixin):
     """Prepares pictures, clips and text for VITAL.
 
     Args:
@@ -138,47 +116,6 @@ class VitalProcessor(ProcessorMixin):
         self.sampling = convention.frame_sampling
         self.frame_sampling = self.sampling.to_dict()
         self.video_prompt = convention.video_prompt
-
-    def prepare(self, item) -> PreparedMedia:
-        """Reads one item and makes its tiles and motion frames.
-
-        Args:
-            item: anything `load_media` takes, or a `PreparedMedia`, which is returned as it is.
-
-        Raises:
-            MediaError: if the item cannot be read.
-        """
-        if isinstance(item, PreparedMedia):
-            return item
-        media = load_media(item)
-        if isinstance(media, Image.Image):
-            tiles = self.image_processor.preprocess([media])["pixel_values"]
-            if len(tiles) == 1:
-                tiles = tiles.repeat(self.single_tile_copies, 1, 1, 1)
-            no_motion = torch.zeros(0, 3, self.motion_size, self.motion_size)
-            return PreparedMedia("image", tiles, [len(tiles)], no_motion, [])
-        return self._prepare_clip(media)
-
-    def _prepare_clip(self, clip: Clip) -> PreparedMedia:
-        try:
-            choice = sample_frames(clip.num_frames, clip.fps, self.sampling)
-        except ValueError as error:
-            raise MediaError(f"{clip.name}: {error}") from error
-        wanted = sorted({*choice.key_frames.tolist(), *choice.motion_frames.tolist()})
-        frames = dict(zip(wanted, clip.get_frames(wanted), strict=True))  # every frame is decoded once
-        tiles = self.image_processor.preprocess_frames(
-            [frames[i] for i in choice.key_frames], max_tiles=self.max_tiles_per_frame
-        )
-        motion_values = self.image_processor.resize_frames(
-            [frames[i] for i in choice.motion_frames], size=self.motion_size
-        )
-        return PreparedMedia(
-            "video",
-            tiles["pixel_values"],
-            tiles["num_tiles"].tolist(),
-            motion_values,
-            [len(window) for window in choice.motion_windows],
-        )
 
     def media_text(self, media: PreparedMedia) -> str:
         """The text that stands for a picture or clip in the prompt, placeholders expanded."""
@@ -289,4 +226,4 @@ VitalProcessor.register_for_auto_class()
 AutoProcessor.register(VitalConfig, VitalProcessor, exist_ok=True)
 AutoImageProcessor.register(VitalConfig, slow_image_processor_class=VitalImageProcessor, exist_ok=True)
 
-__all__ = ["PreparedMedia", "VitalProcessor"]
+__all__ = ["VitalProcessor"]

@@ -1,15 +1,10 @@
 """The folder of a linear probe must work where `modeling_vital` is not installed, as a whole model's does."""
 
-import json
-import os
-import subprocess
-import sys
-import textwrap
-
 import pytest
 from PIL import Image
 
 from tests.fixtures.tiny_probes import tiny_probe
+from tests.test_remote_code_closure import run_without_the_package
 
 
 SCRIPT = """
@@ -38,14 +33,7 @@ def test_probe_scores_without_the_package(tmp_path):
     folder, picture = tmp_path / "a checkpoint", tmp_path / "a picture.png"
     probe.save_pretrained(folder)
     Image.radial_gradient("L").convert("RGB").save(picture)
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT))
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PYTHON", "TRANSFORMERS"))}
-    environment |= {"HF_HOME": str(tmp_path / "empty cache"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-I", str(script), str(folder), str(picture)]  # -I: no current folder, no PYTHONPATH
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
-    assert run.returncode == 0, run.stderr
-    result = json.loads(run.stdout.strip().splitlines()[-1])
+    result = run_without_the_package(SCRIPT, folder, picture, tmp_path)
     assert result["config"] == "vital_probe"
     assert result["score"] == pytest.approx(probe.score([picture])[0].score, abs=1e-6)
     assert len(result["logits"]) == 5

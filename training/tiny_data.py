@@ -6,7 +6,6 @@ can be resumed at any step and two workers never see the same group.
 """
 
 import csv
-import hashlib
 import logging
 import random
 from dataclasses import dataclass, field
@@ -22,8 +21,10 @@ from tqdm import tqdm
 from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
 from dataset_scripts.distortions import DISTORTIONS, distort_clip, distort_image, tag
 from dataset_scripts.pmod import pmod
+from dataset_scripts.splits import is_test
 from modeling_vital.media_vital import MediaError, load_media
-from modeling_vital.processing_vital import PreparedMedia, VitalProcessor
+from modeling_vital.preparation_vital import PreparedMedia
+from modeling_vital.processing_vital import VitalProcessor
 
 
 logger = logging.getLogger(__name__)
@@ -105,11 +106,6 @@ class Originals:
 
     photos: dict[str, np.ndarray]
     clips: dict[str, np.ndarray]
-
-
-def is_test(content_id: str, test_share: float) -> bool:
-    """Whether an original belongs to the test split: by hash, so that it never depends on what else is there."""
-    return int(hashlib.sha256(content_id.encode()).hexdigest()[:8], 16) / 2**32 < test_share
 
 
 def load_originals(folder: Path, config: DataConfig, split: str, max_frames: int = 96) -> Originals:

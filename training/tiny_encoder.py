@@ -23,7 +23,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, tag
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
-from modeling_vital.processing_vital import PreparedMedia
+from modeling_vital.preparation_vital import PreparedMedia
 from training.checkpoints import load_state, save_state
 from training.losses import fidelity_loss, pmod_kl_loss
 from training.tiny_data import TinyGroups, Variant, seed_worker

@@ -85,6 +85,26 @@ def build_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
     return fast
 
 
+@torch.no_grad()
+def watch_changes(stem: torch.nn.Conv3d) -> None:
+    """Makes half of a motion encoder's first filters differences of neighbouring frames, both ways, slightly blurred.
+
+    From random filters, which see mostly what stands still, 6,400 clips taught it nothing about stutter.
+
+    Args:
+        stem (`torch.nn.Conv3d`): weights `(channels, 3, time, height, width)`, changed in place.
+    """
+    channels, colors, time, height, width = stem.weight.shape
+    rows, cols = (torch.hann_window(size + 2, periodic=False)[1:-1] for size in (height, width))
+    blur = torch.outer(rows, cols) / (rows.sum() * cols.sum() * colors)
+    scale = stem.weight.std() * (colors * height * width) ** 0.5 / blur.norm()
+    for i in range(channels // 2):
+        change = torch.zeros(time)
+        later = time // 2 + i // 2 % 2
+        change[later - 1], change[later] = (-1.0, 1.0) if i % 2 else (1.0, -1.0)
+        stem.weight[i] = scale * change[:, None, None] * blur
+
+
 def build_model(config: ModelConfig, seed: int) -> VitalForConditionalGeneration:
     """A model with random weights, its processor attached."""
     torch.manual_seed(seed)
@@ -114,6 +134,7 @@ def build_model(config: ModelConfig, seed: int) -> VitalForConditionalGeneration
     )
     model = VitalForConditionalGeneration(vital)
     model.processor = processor
+    watch_changes(model.model.motion_encoder.stem_conv)
     for projector in (model.model.multi_modal_projector, model.model.motion_projector):
         for linear in (projector.linear_1, projector.linear_2):
             torch.nn.init.normal_(linear.weight, std=linear.in_features**-0.5)

@@ -12,13 +12,14 @@ To add one: write a file with a subclass of [`Annotator`], add a line to the tab
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 from dataset_scripts.annotators.base import Annotator, MissingPackageError
 
 
-__all__ = ["ANNOTATORS", "Annotator", "AnnotatorTable", "MissingPackageError", "get_annotator"]
+__all__ = ["ANNOTATORS", "Annotator", "AnnotatorTable", "MissingPackageError", "get_annotator", "shared_annotator"]
 
 _CLASSES = {
     "ssim": "ssim:SSIM",
@@ -30,13 +31,25 @@ _CLASSES = {
     "blockiness": "blockiness:Blockiness",
     "sharpness_noise": "sharpness_noise:SharpnessNoise",
     "brisque": "brisque:Brisque",
+    "piqe": "piqe:PIQE",
+    "tone": "tone:Tone",
+    "topiq_nr": "pyiqa_models:TOPIQ",
+    "liqe": "pyiqa_models:LIQE",
+    "qualiclip": "pyiqa_models:QualiCLIP",
+    "qalign": "pyiqa_models:QAlign",
     "frame_ssim": "temporal:FrameSSIM",
     "frame_gmsd": "temporal:FrameGMSD",
     "frame_mdsi": "temporal:FrameMDSI",
     "frame_haarpsi": "temporal:FrameHaarPSI",
+    "frame_naturalness": "temporal:FrameNaturalness",
+    "frame_sharpness_noise": "temporal:FrameSharpnessNoise",
+    "frame_piqe": "temporal:FramePIQE",
     "temporal_gradient": "temporal:TemporalGradient",
     "jerkiness": "temporal:Jerkiness",
     "flicker": "temporal:Flicker",
+    "frame_qalign": "pyiqa_models:FrameQAlign",
+    "fast_vqa": "fast_vqa:FastVQA",
+    "dover": "dover:DOVER",
 }
 
 
@@ -84,3 +97,9 @@ def get_annotator(name: str, **options: Any) -> Annotator:
     if name not in ANNOTATORS:
         raise ValueError(f"unknown annotator {name!r}; known are {', '.join(sorted(ANNOTATORS))}")
     return ANNOTATORS[name](**options)
+
+
+@cache
+def shared_annotator(name: str) -> Annotator:
+    """The annotator of this name with its default options: made once a process, for large models take long to load."""
+    return get_annotator(name)

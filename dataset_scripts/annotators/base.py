@@ -32,6 +32,7 @@ class Annotator(ABC):
         needs_reference (`bool`): the undistorted original must be given.
         modality (`str`): `"image"` (uint8 `[H, W, 3]`) or `"video"` (uint8 `[T, H, W, 3]`), RGB.
         reference (`str`): the publication.
+        device (`str`): where it computes.
         errors (`dict[int, str]`): of the last [`score_batch`]: index of each item that failed, and why.
     """
 
@@ -45,6 +46,7 @@ class Annotator(ABC):
     reference: ClassVar[str] = ""
 
     def __init__(self) -> None:
+        self.device = "cpu"
         self.errors: dict[int, str] = {}
 
     @property

@@ -1,6 +1,12 @@
 """BRISQUE, as OpenCV's contrib module `quality` computes it.
 
 Mittal, Moorthy, Bovik: No-reference image quality assessment in the spatial domain, IEEE TIP 2012.
+
+OpenCV's wheels lack the two model files. They are part of its contrib sources (`modules/quality/samples`) and of
+Debian's and Ubuntu's package `opencv-doc`, from which they can be had without root:
+
+    apt-get download opencv-doc && dpkg -x opencv-doc_*.deb opencv-doc
+    export VITAL_BRISQUE_DIR=$PWD/opencv-doc/usr/share/doc/opencv-doc/examples/quality
 """
 
 import os
@@ -47,8 +53,8 @@ class Brisque(Annotator):
         directory = directory or os.environ.get(MODEL_VARIABLE)
         if directory is None:
             raise MissingPackageError(
-                f"annotator 'brisque' needs {' and '.join(MODEL_FILES)} (they come with OpenCV's documentation and "
-                f"contrib sources): give directory= or set {MODEL_VARIABLE}"
+                f"annotator 'brisque' needs {' and '.join(MODEL_FILES)}, which come with OpenCV's contrib sources and "
+                f"the package opencv-doc of Debian and Ubuntu: give their folder as directory= or set {MODEL_VARIABLE}"
             )
         paths = [Path(directory) / file for file in MODEL_FILES]
         missing = [path.name for path in paths if not path.is_file()]
@@ -57,4 +63,6 @@ class Brisque(Annotator):
         self._model = cv2.quality.QualityBRISQUE_create(*(str(path) for path in paths))
 
     def _score(self, item: np.ndarray, reference: np.ndarray | None) -> float:
+        if (item == item[0, 0]).all():
+            raise ArithmeticError("BRISQUE has no value for a picture of one colour (OpenCV would call it flawless)")
         return float(self._model.compute(cv2.cvtColor(item, cv2.COLOR_RGB2BGR))[0])

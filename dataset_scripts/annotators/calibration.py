@@ -13,17 +13,20 @@ Example:
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from dataset_scripts.annotators import ANNOTATORS, Annotator, get_annotator
+from dataset_scripts.annotators import ANNOTATORS, shared_annotator
 
 
 DEFAULT_CALIBRATION = Path(__file__).parent / "data" / "calibration.json"
 FORMAT = 1
+
+VERSION = "2"
+"""Of the curves as a whole, stored with them; goes up with every refit. 2: fitted on training originals only."""
 
 
 class CalibrationError(ValueError):
@@ -102,7 +105,11 @@ def load_calibrations(path: str | Path = DEFAULT_CALIBRATION) -> dict[str, Calib
 
 def save_calibrations(calibrations: dict[str, Calibration], path: str | Path = DEFAULT_CALIBRATION) -> None:
     """Writes a calibration file, names in order, so that two fits can be compared line by line."""
-    content = {"format": FORMAT, "annotators": {name: asdict(calibrations[name]) for name in sorted(calibrations)}}
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "annotators": {name: asdict(calibrations[name]) for name in sorted(calibrations)},
+    }
     Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -146,11 +153,6 @@ def calibrate(name: str, raw: np.ndarray | float, calibrations: dict[str, Calibr
     return get_calibration(name, calibrations)(raw)
 
 
-@cache
-def _cached_annotator(name: str) -> Annotator:
-    return get_annotator(name)
-
-
 def _annotate(
     modality: str,
     item: np.ndarray,
@@ -161,7 +163,7 @@ def _annotate(
 ) -> dict[str, float]:
     scores = {}
     for name in names:
-        annotator = _cached_annotator(name)
+        annotator = shared_annotator(name)
         if annotator.modality != modality:
             raise ValueError(f"annotator {name!r} scores a {annotator.modality}, this is a {modality}")
         calibration = get_calibration(name, calibrations)

@@ -2,13 +2,17 @@
 
     python -m dataset_scripts.annotators.fit_calibration --photos DIR --output FILE
 
-Photos are distorted by `dataset_scripts.distortions` (25 types x 5 severities). Each distorted photo has the mean
-human score of its (type, severity) cell in KADID-10k as its target, each undistorted one `PRISTINE_MOS`; the
-calibration is the monotone curve from the raw score to the target of least squared error, in effect the human score
-to expect at that raw score. All annotators so come to one scale, and one that says little stays near the middle. The
-held-out types are scored and reported but not fitted. An identical picture is held at `PRISTINE_MOS` for annotators
-with a reference, though some of them cannot see colour. Annotators of frames take the curve of their image annotator;
-those that watch time have no human table, and take the curves set by hand in `temporal.py`.
+Photos of the training split are distorted by `dataset_scripts.distortions` (25 types x 5 severities). Each distorted
+photo has the mean human score of its (type, severity) cell in KADID-10k as its target, each undistorted one
+`PRISTINE_MOS`; the calibration is the monotone curve from the raw score to the target of least squared error, in
+effect the human score to expect at that raw score. All annotators so come to one scale, and one that says little
+stays near the middle. The held-out types are scored and reported but not fitted. An identical picture is held at
+`PRISTINE_MOS` for annotators with a reference, though some of them cannot see colour. Annotators of frames take the
+curve of their image annotator; those that watch time have no human table, and take the curves set by hand in
+`temporal.py`. Annotators of the extra `annotators` that were never fitted take their published range as a straight
+line.
+
+Curves already in the file stay where their annotator is not fitted again.
 """
 
 import argparse
@@ -24,9 +28,14 @@ from scipy.optimize import nnls
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from dataset_scripts.annotators import ANNOTATORS, get_annotator
+from dataset_scripts.annotators import ANNOTATORS, shared_annotator
 from dataset_scripts.annotators.base import MissingPackageError
-from dataset_scripts.annotators.calibration import DEFAULT_CALIBRATION, Calibration, save_calibrations
+from dataset_scripts.annotators.calibration import (
+    DEFAULT_CALIBRATION,
+    Calibration,
+    load_calibrations,
+    save_calibrations,
+)
 from dataset_scripts.annotators.kadid import HELD_OUT_TYPES, PRISTINE_MOS, human_mos
 from dataset_scripts.annotators.photos import choose_photos
 from dataset_scripts.annotators.temporal import temporal_calibrations
@@ -38,6 +47,16 @@ logger = logging.getLogger(__name__)
 KNOTS = 12
 SEVERITIES = (1, 2, 3, 4, 5)
 CELLS = tuple((name, severity) for name in IMAGE_DISTORTIONS for severity in SEVERITIES)
+PUBLISHED_RANGES = {
+    "topiq_nr": (0.0, 1.0),
+    "liqe": (1.0, 5.0),
+    "qualiclip": (0.0, 1.0),
+    "qalign": (1.0, 5.0),
+    "fast_vqa": (0.0, 1.0),
+    "dover": (0.0, 1.0),
+}
+"""Worst and best raw score by the authors' word, for annotators that may never have run where the file was fitted."""
+
 _PRISTINE_WEIGHT = 5.0
 _IDENTITY_WEIGHT = 1e4
 
@@ -56,7 +75,7 @@ def score_photo(photo: np.ndarray, names: Sequence[str], seed: int) -> np.ndarra
     rng = np.random.default_rng(seed)
     versions = [distort_image(photo, name, severity, rng) for name, severity in CELLS] + [photo]
     references = [photo] * len(versions)
-    return np.stack([get_annotator(name).score_batch(versions, references) for name in names], axis=1)
+    return np.stack([shared_annotator(name).score_batch(versions, references) for name in names], axis=1)
 
 
 def _score_job(job: tuple[str, np.ndarray, Sequence[str]]) -> np.ndarray:
@@ -143,6 +162,21 @@ def fit_annotator(name: str, raw: np.ndarray, fitted_on: str) -> Calibration:
     return Calibration(annotator.version, "piecewise_linear", params, direction, fitted_on, int(scored.sum()))
 
 
+def published_calibrations() -> dict[str, Calibration]:
+    """Straight lines over `PUBLISHED_RANGES`: annotator name -> [`Calibration`] with n = 0."""
+    return {
+        name: Calibration(
+            ANNOTATORS[name].version,
+            "piecewise_linear",
+            {"raw": [low, high], "score": [0.0, 1.0]},
+            1,
+            "published range, not fitted; where the package runs, fit it with fit_calibration",
+            0,
+        )
+        for name, (low, high) in PUBLISHED_RANGES.items()
+    }
+
+
 def cell_srcc(scores: np.ndarray) -> tuple[float, float]:
     """Agreement with human cell means.
 
@@ -158,12 +192,14 @@ def cell_srcc(scores: np.ndarray) -> tuple[float, float]:
 
 
 def available_image_annotators() -> list[str]:
-    """Image annotators whose packages and files are there."""
+    """Image annotators whose packages and files are there, but for those of the extra `annotators`: name these."""
     names = []
-    for name in ANNOTATORS:
+    for name, annotator in ANNOTATORS.items():
+        if annotator.modality != "image" or name in PUBLISHED_RANGES:
+            continue
         try:
-            if get_annotator(name).modality == "image":
-                names.append(name)
+            shared_annotator(name)
+            names.append(name)
         except MissingPackageError as error:
             logger.warning("left out: %s", error)
     return names
@@ -175,27 +211,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--photos", required=True, help="folder with undistorted photos")
     parser.add_argument("--output", default=str(DEFAULT_CALIBRATION), help="calibration file to write")
     parser.add_argument("--count", type=int, default=30, help="photos to use")
-    parser.add_argument("--annotators", nargs="+", help="names; by default all that are available")
+    parser.add_argument("--annotators", nargs="+", help="names; by default all that run here but those of the extra")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--scores", help="also save the raw scores as .npz")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 
     names = arguments.annotators or available_image_annotators()
-    photos = choose_photos(arguments.photos, arguments.count)
+    photos = choose_photos(arguments.photos, arguments.count, split="train")
     raw = score_photos(photos, names, arguments.workers)
     if arguments.scores:
         np.savez_compressed(arguments.scores, raw=raw, names=names, photos=[name for name, _ in photos])
-    fitted_on = f"{len(photos)} photos of 512 x 384 x 22 KADID-10k types x 5 levels against mean human scores"
-    calibrations = {}
+    fitted_on = f"{len(photos)} training photos of 512 x 384 x 22 KADID-10k types x 5 levels against mean human scores"
+    output = Path(arguments.output)
+    calibrations = {**published_calibrations(), **(load_calibrations(output) if output.is_file() else {})}
+    calibrations.update(temporal_calibrations())
     for index, name in enumerate(names):
         calibrations[name] = fit_annotator(name, raw[..., index], fitted_on)
         fitted, held_out = cell_srcc(calibrations[name](raw[..., index]))
         logger.info("%-16s SRCC with human cell means %.3f, held-out types %.3f", name, fitted, held_out)
-    calibrations.update({f"frame_{name}": calibrations[name] for name in names if f"frame_{name}" in ANNOTATORS})
-    calibrations.update(temporal_calibrations())
-    save_calibrations(calibrations, Path(arguments.output))
-    logger.info("wrote %s", arguments.output)
+    calibrations.update({f"frame_{n}": c for n, c in calibrations.items() if f"frame_{n}" in ANNOTATORS})
+    save_calibrations(calibrations, output)
+    logger.info("wrote %s", output)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python -m dataset_scripts.annotators.fit_naturalness --photos DIR --output FILE
 
-The first photos of the folder are left to `fit_calibration`, so that the two fits share none.
+Only photos of the training split are used, and the first of them are left to `fit_calibration`, so that the two fits
+share none.
 """
 
 import argparse
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 
-    photos = choose_photos(arguments.photos, arguments.count, skip=arguments.skip)
+    photos = choose_photos(arguments.photos, arguments.count, skip=arguments.skip, split="train")
     if len(photos) < 20:
         raise SystemExit(f"{len(photos)} usable photos; 20 or more are needed")
     mean, covariance = fit_pristine(photo for _, photo in photos)

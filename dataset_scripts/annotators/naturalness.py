@@ -154,7 +154,7 @@ class Naturalness(Annotator):
     """
 
     name = "naturalness"
-    version = "1"
+    version = "2"
     license = "published formula, own code and model"
     higher_is_better = False
     raw_range = (0.0, np.inf)

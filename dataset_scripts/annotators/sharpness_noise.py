@@ -15,6 +15,13 @@ from dataset_scripts.annotators.blockiness import block_features
 _BLUR_WIDTH = 9
 _NOISE_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 _SMOOTH_SHARE = 50
+_SHARP_BLUR = 0.35
+
+FEATURES = ("blur", "noise", "blocks")
+"""Names of the columns of [`sharpness_features`]."""
+
+WEIGHTS = np.array([0.99, 0.06, 0.18])
+"""Of each feature in the score; least squares on the KADID-10k cell means, by `fit_composites`."""
 
 
 def blur_effect(plane: np.ndarray) -> float:
@@ -58,18 +65,29 @@ def block_excess(plane: np.ndarray) -> float:
     return float(np.log((across[0] + down[0] + 0.5) / (across[1] + down[1] + 0.5)))
 
 
+def sharpness_features(image: np.ndarray) -> np.ndarray:
+    """What the composite is made of.
+
+    Args:
+        image (`np.ndarray` of shape `[H, W, 3]`, uint8): RGB.
+
+    Returns:
+        `np.ndarray` of shape `[3]`, float64, none negative: blur effect beyond the .35 of sharp natural texture,
+        `ln(1 + sigma)` of the noise, log excess of the steps across block borders.
+    """
+    plane = luma(image)
+    blur, noise, blocks = blur_effect(plane), noise_sigma(plane), block_excess(plane)
+    return np.array([max(blur - _SHARP_BLUR, 0.0), np.log1p(noise), max(blocks, 0.0)])
+
+
 class SharpnessNoise(Annotator):
-    """`1.0 max(blur - .35, 0) + .06 ln(1 + sigma) + .19 max(blocks, 0)`; 0 best, about .8 for the worst.
+    """Weighted sum of the three [`sharpness_features`]; 0 best, about .8 for the worst.
 
     Any one of the three alone is misled (noise looks sharp, blur looks clean); together they are not.
-
-    Note:
-        The weights are a least-squares fit of the KADID-10k cell means on 24 distorted photos (held-out types left
-        out), rounded. Sharp natural texture is worth about .35 of the blur effect.
     """
 
     name = "sharpness_noise"
-    version = "1"
+    version = "2"
     license = "published formulas, own code"
     higher_is_better = False
     raw_range = (0.0, np.inf)
@@ -77,6 +95,4 @@ class SharpnessNoise(Annotator):
     reference = "Crete et al., SPIE 2007; Immerkaer, CVIU 1996"
 
     def _score(self, item: np.ndarray, reference: np.ndarray | None) -> float:
-        plane = luma(item)
-        blur, noise, blocks = blur_effect(plane), noise_sigma(plane), block_excess(plane)
-        return float(1.0 * max(blur - 0.35, 0.0) + 0.06 * np.log1p(noise) + 0.19 * max(blocks, 0.0))
+        return float(sharpness_features(item) @ WEIGHTS)

@@ -14,6 +14,9 @@ from dataset_scripts.annotators.calibration import Calibration
 from dataset_scripts.annotators.gmsd import GMSD
 from dataset_scripts.annotators.haarpsi import HaarPSI
 from dataset_scripts.annotators.mdsi import MDSI
+from dataset_scripts.annotators.naturalness import Naturalness
+from dataset_scripts.annotators.piqe import PIQE
+from dataset_scripts.annotators.sharpness_noise import SharpnessNoise
 from dataset_scripts.annotators.ssim import SSIM
 
 
@@ -43,7 +46,7 @@ def _check_length(clip: np.ndarray, least: int, name: str) -> None:
 
 
 class FrameMean(Annotator):
-    """Mean of a full-reference image annotator over evenly chosen frames, frame t against frame t of the original.
+    """Mean of an image annotator over evenly chosen frames; with a reference, frame t against frame t of the original.
 
     A subclass names the image annotator. The raw score, range and direction are those of the image annotator.
 
@@ -52,8 +55,6 @@ class FrameMean(Annotator):
     """
 
     image_annotator: Callable[[], Annotator]
-    license = "published formula, own code"
-    needs_reference = True
     modality = "video"
 
     def __init__(self, max_frames: int = 8) -> None:
@@ -62,19 +63,26 @@ class FrameMean(Annotator):
             raise ValueError(f"max_frames must be at least 1, got {max_frames}")
         self.max_frames = max_frames
         self._image = self.image_annotator()
+        self.device = self._image.device
 
-    def _score(self, item: np.ndarray, reference: np.ndarray) -> float:
-        frames = even_indices(len(item), self.max_frames)
-        return float(np.mean([self._image.score(item[index], reference[index]) for index in frames]))
+    def _score(self, item: np.ndarray, reference: np.ndarray | None) -> float:
+        indices = even_indices(len(item), self.max_frames)
+        references = [None if reference is None else reference[index] for index in indices]
+        return float(
+            np.mean([self._image.score(item[index], r) for index, r in zip(indices, references, strict=True)])
+        )
 
 
-def _frame_mean(image_annotator: type[Annotator]) -> type[FrameMean]:
+def frame_mean(image_annotator: type[Annotator]) -> type[FrameMean]:
+    """Makes the clip annotator `frame_NAME` of an image annotator, with its scale, direction and licence."""
     attributes = {
         "__doc__": f"{image_annotator.__name__} over frames. {FrameMean.__doc__}",
         "__module__": __name__,
         "image_annotator": image_annotator,
         "name": f"frame_{image_annotator.name}",
         "version": image_annotator.version,
+        "license": image_annotator.license,
+        "needs_reference": image_annotator.needs_reference,
         "higher_is_better": image_annotator.higher_is_better,
         "raw_range": image_annotator.raw_range,
         "reference": image_annotator.reference,
@@ -82,10 +90,13 @@ def _frame_mean(image_annotator: type[Annotator]) -> type[FrameMean]:
     return type(f"Frame{image_annotator.__name__}", (FrameMean,), attributes)
 
 
-FrameSSIM = _frame_mean(SSIM)
-FrameGMSD = _frame_mean(GMSD)
-FrameMDSI = _frame_mean(MDSI)
-FrameHaarPSI = _frame_mean(HaarPSI)
+FrameSSIM = frame_mean(SSIM)
+FrameGMSD = frame_mean(GMSD)
+FrameMDSI = frame_mean(MDSI)
+FrameHaarPSI = frame_mean(HaarPSI)
+FrameNaturalness = frame_mean(Naturalness)
+FrameSharpnessNoise = frame_mean(SharpnessNoise)
+FramePIQE = frame_mean(PIQE)
 
 
 class TemporalGradient(Annotator):

@@ -19,7 +19,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="convert published weights",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Converts published weights to a folder that this package loads. SRC is one of\n"
-        "  - a released VITAL checkpoint (Base, Assistant, Warm-up),\n"
+        "  - a released VITAL checkpoint (Base, Assistant, Warm-up), or the released linear probe,\n"
         "  - an InternVL3 model, original or transformers' own layout (-hf): with --motion it becomes the\n"
         "    starting point of VITAL's pre-training,\n"
         "  - an image encoder alone: becomes an encoder that transformers' AutoModel loads.\n"
@@ -59,13 +59,15 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: for a source, destination or option that cannot be.
     """
-    from transformers.utils import logging as transformers_logging
-
-    from ..conversion.convert import convert
     from ..conversion.errors import ConversionError, ConversionUsageError
 
-    transformers_logging.set_verbosity_error()
     try:
+        from transformers.utils import logging as transformers_logging
+
+        from ..conversion.convert import convert
+
+        transformers_logging.set_verbosity_error()
+        logging.getLogger("modeling_vital").setLevel(logging.INFO)  # which tensors have no use
         done = convert(
             args.source,
             args.destination,
@@ -82,5 +84,5 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         logger.error("interrupted; the same command goes on from here")
         return EXIT_INTERRUPTED
-    logger.warning("%s is complete", done)
+    logger.info("%s is complete", done)
     return 0

@@ -5,10 +5,12 @@ import contextlib
 import logging
 import sys
 
+from ..export.folders import ExportError
 from .errors import UsageError
 from .score import resolve_model
 
 
+EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130  # as in `main`
 
 logger = logging.getLogger(__name__)
@@ -22,8 +24,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Writes a checkpoint for other programs. internvl: the image side of a model as transformers' own "
         "InternVL, for AutoModelForImageTextToText without remote code and for serving engines. onnx: a linear probe "
         "as ONNX graphs. docs/serving.md shows how to score with either.",
-        epilog="Exit code: 0 written, 2 wrong use or an unfit checkpoint, 130 stopped by Ctrl-C. Whatever goes wrong, "
-        "no half-written folder is left.",
+        epilog="Exit code: 0 written, 1 it could not be written, 2 wrong use or an unfit checkpoint, 130 stopped by "
+        "Ctrl-C. Whatever goes wrong, no half-written folder is left.",
     )
     parser.add_argument("source", metavar="SRC", help="a name of the zoo, a folder, or a Hub id")
     parser.add_argument("destination", metavar="DST", help="the folder to make; it must not exist")
@@ -38,19 +40,17 @@ def run(args: argparse.Namespace) -> int:
         args (`argparse.Namespace`): `source`, `destination` and `layout`, see `vital export --help`.
 
     Returns:
-        `int`: 0, or 130 after Ctrl-C.
+        `int`: 0, 1 if the folder could not be written, or 130 after Ctrl-C.
 
     Raises:
         UsageError: if the checkpoint cannot be exported so, or the destination exists.
     """
     source = resolve_model(args.source)
-    from transformers.utils import logging as transformers_logging
-
-    from ..export.folders import ExportError
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     try:
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
         with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the result alone
             if args.layout == "internvl":
                 from ..export.internvl import export_internvl as export
@@ -59,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
             export(source, args.destination)
     except ExportError as error:
         raise UsageError(str(error)) from error
+    except OSError as error:  # a full disk, for instance
+        logger.error("%s was not written: %s", args.destination, error)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         logger.error("interrupted; %s was not written", args.destination)
         return EXIT_INTERRUPTED

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save
 
 from .. import __version__
+from ..assessment_vital import VitalScoringMixin
 from ..configuration_vital import VitalConfig
 from ..levels_vital import level_token_ids
-from ..modeling_vital import AUTO_MAP, VitalProjector
+from ..modeling_vital import VitalProjector
 from ..scoring_vital import SCORING_CONVENTIONS, scoring_convention
 from .errors import ConversionError, ConversionUsageError
 from .layout import Layout
@@ -39,7 +41,8 @@ class Conversion:
     """A conversion that has passed every check and only has to be carried out.
 
     Attributes:
-        layout (`Layout`): of the source.
+        source (`Source`): what is converted.
+        shards (`list[Shard]`): every file that is read.
         config (`PreTrainedConfig`): of the result.
         model (`PreTrainedModel`): the result without its data (device `"meta"`).
         processor: what prepares its inputs, or `None`.
@@ -47,7 +50,8 @@ class Conversion:
         dropped (`dict[str, list[str]]`): keys of the source that have no use, by the reason.
     """
 
-    layout: Layout
+    source: Source
+    shards: list[Shard]
     config: PreTrainedConfig
     model: PreTrainedModel
     processor: object
@@ -90,19 +94,37 @@ def convert(
     opened = open_source(source, revision)
     motion_shard = _motion_shard(motion)
     plan = prepare(opened, motion_shard, load_tokenizer(opened.folder, tokenizer), scoring)
-    files = [shard.fingerprint() for shard in (*opened.shards, *([motion_shard] if motion_shard else []))]
+    for reason, keys in plan.dropped.items():
+        logger.info("%d tensors have no use (%s), such as %s", len(keys), reason, keys[0])
+    return carry_out(plan, Path(destination))
+
+
+def carry_out(plan: Conversion, destination: Path) -> Path:
+    """Writes what `prepare` has worked out.
+
+    Args:
+        plan (`Conversion`): the conversion.
+        destination (`Path`): folder to be made.
+
+    Returns:
+        `Path`: the destination.
+
+    Raises:
+        ConversionUsageError: if there is something at the destination.
+        ConversionError: if there is too little room on the disk.
+    """
+    check_destination(destination)
+    files = [shard.fingerprint() for shard in plan.shards]
     outline = [[[name, list(t.shape), str(t.dtype)] for name, t in part.tensors.items()] for part in plan.parts]
-    workspace = Workspace(Path(destination), [__version__, str(opened.folder.resolve()), files, outline])
+    workspace = Workspace(destination, [__version__, files, outline])
     total = sum(part.size for part in plan.parts)
     with tqdm(
         total=total, unit="B", unit_scale=True, delay=PROGRESS_DELAY_S, leave=False, disable=None, desc="converting"
     ) as bar:
         workspace.write_weights(plan.parts, bar.update)
-    _write_side_files(opened, plan, workspace.folder)
+    _write_side_files(plan, workspace.folder)
     workspace.finish()
-    for reason, keys in plan.dropped.items():
-        logger.info("dropped %d tensors (%s), such as %s", len(keys), reason, keys[0])
-    return Path(destination)
+    return destination
 
 
 def prepare(
@@ -126,16 +148,15 @@ def prepare(
     tensors = {key: tensor for shard in headers.values() for key, tensor in shard.items()}
     layout = find_layout(source.config, tensors, source.name)
     _check_options(layout, motion, scoring)
-    config = layout.config(source.config, tensors.keys())
-    config.dtype = _main_dtype(tensors.values())
-    with torch.device("meta"):
-        model = layout.model_class()(config)
+    model = _empty_model(layout, source, tensors)
+    config = model.config
     expected = expected_shapes(model)
     new: dict[str, torch.Tensor] = {}
     if motion is not None:
         own = [name for name in expected if name.startswith((MOTION_ENCODER, MOTION_PROJECTOR))]
         new = {name: torch.empty(expected.pop(name), dtype=config.dtype, device="meta") for name in own}
     rules = layout.rules(source.config)
+    shards = [*source.shards, *([motion] if motion else [])]
     made = check(rules, tensors, expected)
     parts = [
         Part({n: t for key in keys for n, t in made[key].items()}, _reader(shard, rules))
@@ -146,9 +167,22 @@ def prepare(
     processor = layout.processor(source.config, config, tokenizer)
     if isinstance(config, VitalConfig):
         _settle(config, processor, scoring or layout.scoring)
-    return Conversion(
-        layout, config, model, processor, [part for part in parts if part.tensors], dropped_keys(rules, tensors)
-    )
+    parts = [part for part in parts if part.tensors]
+    return Conversion(source, shards, config, model, processor, parts, dropped_keys(rules, tensors))
+
+
+def _empty_model(layout: Layout, source: Source, tensors: Mapping[str, torch.Tensor]) -> PreTrainedModel:
+    """The model that the source's configuration describes, on the device `"meta"`."""
+    try:
+        config = layout.config(source.config, tensors.keys())
+        config.dtype = _main_dtype(tensors.values())
+        with torch.device("meta"):
+            return layout.model_class()(config)
+    except (KeyError, TypeError, ValueError, AttributeError, StrictDataclassError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConversionError(
+            f"{source.name}: config.json does not describe a model ({layout.name}): {type(error).__name__}: {first}"
+        ) from error
 
 
 def expected_shapes(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
@@ -178,7 +212,7 @@ def _check_options(layout: Layout, motion: Shard | None, scoring: str | None) ->
     if motion is not None and not layout.needs_motion_weights:
         raise ConversionUsageError(f"The source ({layout.name}) takes no other motion encoder: leave --motion out.")
     if scoring is not None and layout.scoring is None:
-        raise ConversionUsageError(f"The source ({layout.name}) does not score by levels: leave --scoring out.")
+        raise ConversionUsageError(f"The source ({layout.name}) has no choice of scoring: leave --scoring out.")
     if scoring is not None and scoring not in SCORING_CONVENTIONS:
         raise ConversionUsageError(f"--scoring is one of {', '.join(SCORING_CONVENTIONS)}, got {scoring!r}.")
 
@@ -272,25 +306,32 @@ def _settle(config: VitalConfig, processor: ProcessorMixin | None, scoring: str)
     config.pad_token_id = tokenizer.pad_token_id
 
 
-def _write_side_files(source: Source, plan: Conversion, folder: Path) -> None:
+def _write_side_files(plan: Conversion, folder: Path) -> None:
     """Everything but the weights; `config.json` last, because it is what makes a folder a checkpoint."""
     if plan.processor is not None:
         plan.processor.save_pretrained(folder)
+    if isinstance(plan.model, VitalScoringMixin):  # a class of ours, which brings its code
+        plan.model.name_code(plan.config)
+        custom_object_save(plan.model, folder, config=plan.config)
     if isinstance(plan.config, VitalConfig):
-        custom_object_save(plan.model, folder)
-        plan.config.auto_map = dict(AUTO_MAP)
-        _generation_config(source, plan).save_pretrained(folder)
+        _generation_config(plan).save_pretrained(folder)
     for pattern in ("LICENSE*", "NOTICE*"):
-        for file in source.folder.glob(pattern):
+        for file in plan.source.folder.glob(pattern):
             shutil.copyfile(file, folder / file.name)
     plan.config.architectures = [type(plan.model).__name__]
     plan.config.save_pretrained(folder)
 
 
-def _generation_config(source: Source, plan: Conversion) -> GenerationConfig:
+def _generation_config(plan: Conversion) -> GenerationConfig:
     """The source's, ending where a turn ends."""
-    has_file = (source.folder / "generation_config.json").is_file()
-    config = GenerationConfig.from_pretrained(source.folder) if has_file else GenerationConfig()
+    folder = plan.source.folder
+    has_file = (folder / "generation_config.json").is_file()
+    config = GenerationConfig.from_pretrained(folder) if has_file else GenerationConfig()
+    try:
+        config.validate(strict=True)
+    except ValueError as error:
+        logger.warning("generation_config.json contradicts itself and is left out: %s", error)
+        config = GenerationConfig()
     if plan.processor is not None:
         tokenizer = plan.processor.tokenizer
         ends = [tokenizer.convert_tokens_to_ids(TURN_END), tokenizer.eos_token_id]

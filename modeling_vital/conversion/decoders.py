@@ -16,6 +16,14 @@ INTERNLM2 = "internlm2"
 # Names that a configuration class reads although it does not write them: transformers 4's way to give RoPE.
 _ROPE_KEYS = {"rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor"}
 
+# What some decoders do to their logits after the head, with the values that do nothing. Our head is the bare matrix.
+_AFTER_THE_HEAD = {
+    "final_logit_softcapping": (None,),
+    "logit_scale": (None, 1),
+    "logits_scaling": (None, 1),
+    "lm_head_multiplier": (None, 1),
+}
+
 
 def architecture(config: dict[str, Any]) -> str:
     """The `model_type` of a decoder's configuration, found by `architectures` where it is not written.
@@ -47,7 +55,7 @@ def text_config(config: dict[str, Any], keep_rope_scaling: bool = True) -> PreTr
         that the source was written with. InternLM2 becomes Llama, which computes the same.
 
     Raises:
-        ConversionError: if transformers has no such decoder.
+        ConversionError: if transformers has no such decoder, or it does more after its head than VITAL does.
     """
     model_type = architecture(config)
     if model_type == INTERNLM2:
@@ -61,7 +69,18 @@ def text_config(config: dict[str, Any], keep_rope_scaling: bool = True) -> PreTr
     known = CONFIG_MAPPING[model_type]
     names = (set(known().to_dict()) | set(known.attribute_map) | _ROPE_KEYS) - set(PreTrainedConfig().to_dict())
     names -= {"use_cache"} | (set() if keep_rope_scaling else {"rope_scaling"})
-    return known(**{name: value for name, value in config.items() if name in names})
+    result = known(**{name: value for name, value in config.items() if name in names})
+    refuse_changed_logits(result)
+    return result
+
+
+def refuse_changed_logits(config: PreTrainedConfig) -> None:
+    """Raises `ConversionError` if a decoder does more after its head than VITAL does: it would come out wrong."""
+    for name, neutral in _AFTER_THE_HEAD.items():
+        if getattr(config, name, None) not in neutral:
+            raise ConversionError(
+                f"The decoder ({config.model_type}) changes its logits by {name}; VITAL's head does not."
+            )
 
 
 def decoder_rules(config: dict[str, Any]) -> list[Rule]:

@@ -8,6 +8,7 @@ from transformers import AutoConfig, InternVLConfig, PreTrainedConfig, PreTraine
 from ..configuration_vital import VitalConfig, VitalMotionConfig
 from ..modeling_vital import VitalForConditionalGeneration
 from ..processing_vital import VitalProcessor
+from .decoders import refuse_changed_logits
 from .errors import ConversionError
 from .layout import Layout, image_processor_of, tile_size_of, vital_processor
 from .rules import Rule
@@ -29,6 +30,7 @@ class InternVLHfLayout(Layout):
 
     def config(self, source: dict[str, Any], keys: Collection[str]) -> PreTrainedConfig:
         native = self._native(source)
+        refuse_changed_logits(native.text_config)
         if source.get("vision_feature_select_strategy", "default") != "default":
             raise ConversionError("This model keeps [CLS] among its image tokens; VITAL has no place for it.")
         vision = native.vision_config

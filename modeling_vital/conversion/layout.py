@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from ..configuration_vital import VitalConfig
 from ..image_processing_vital import VitalImageProcessor
@@ -32,7 +32,7 @@ class Layout:
     Attributes:
         name (`str`): what people call it.
         needs_motion_weights (`bool`): whether the motion encoder comes from another file, its projector being new.
-        scoring (`str`, *optional*): the scoring convention of its checkpoints; `None`: it does not score by levels.
+        scoring (`str`, *optional*): the scoring convention of its checkpoints; `None`: there is no choice.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Layout:
 
     def processor(
         self, source: dict[str, Any], config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase | None
-    ) -> VitalProcessor | VitalImageProcessor | None:
+    ) -> ProcessorMixin | VitalImageProcessor | None:
         """The processor to be saved beside the weights; `None` where it would need a tokenizer and there is none."""
         raise NotImplementedError
 

@@ -11,6 +11,7 @@ use.
 import argparse
 import logging
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,10 +22,11 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from ..modeling_vital import VitalForConditionalGeneration
-from .convert import convert
+from .convert import carry_out, prepare
 from .errors import ConversionError, ConversionUsageError
-from .parity_case import Case, Constants, find_cases
+from .parity_case import Case, Constants, find_cases, read_scores
 from .parity_numbers import Tensors, compute_scores, find_tensor, run_case
+from .source import open_source
 
 
 LOGIT_TOLERANCE, SCORE_TOLERANCE = 1e-4, 1e-5
@@ -63,8 +65,8 @@ def compare_tensors(
 ) -> Iterator[Difference]:
     """Compares every output in a case's file.
 
-    Logits may differ by `LOGIT_TOLERANCE`. A feature may differ by that part of its largest value, if this is above 1:
-    single precision has no more digits.
+    Logits and features may differ by `LOGIT_TOLERANCE`; features with values beyond 10 in proportion, because single
+    precision has no more digits.
 
     Yields:
         `Difference`: one a tensor.
@@ -73,7 +75,7 @@ def compare_tensors(
         if name in case.INPUTS:
             continue
         ours = find_tensor(name, theirs, seen, model, constants.levels)
-        scale = 1.0 if name.startswith("logits") else max(1.0, theirs.abs().max().item())
+        scale = 1.0 if name.startswith("logits") else max(1.0, theirs.abs().max().item() / 10)
         largest = None if ours is None else largest_difference(ours, theirs)
         yield Difference(case.name, name, largest, LOGIT_TOLERANCE * scale)
 
@@ -87,10 +89,9 @@ def compare_scores(case: Case, ours: dict[str, dict]) -> Iterator[Difference]:
     for position, numbers in case.scores.items():
         for name, theirs in numbers.items():
             tolerance = LOGIT_TOLERANCE if "logits" in name else SCORE_TOLERANCE
-            scale = 5.0 if "4p5" in name else 1.0  # a score on a scale of 5 has fewer digits after the point
             mine = ours.get(position, {}).get(name)
             largest = None if mine is None else largest_difference(mine, torch.as_tensor(theirs))
-            yield Difference(case.name, f"{position}/{name}", largest, tolerance * scale)
+            yield Difference(case.name, f"{position}/{name}", largest, tolerance)
 
 
 def check_case(model: VitalForConditionalGeneration, case: Case, constants: Constants) -> Iterator[Difference]:
@@ -122,16 +123,19 @@ def check_folder(folder: Path, numbers: Path | None = None) -> Iterator[Differen
     for place in (folder, numbers):
         if not place.is_dir():
             raise ConversionUsageError(f"There is no folder {str(place)!r}.")
-    common = numbers.absolute().parent / "common"
+    common = Path(os.path.abspath(numbers)).parent / "common"
     constants = Constants.read(common)
     cases = find_cases(numbers, common)
     with tempfile.TemporaryDirectory(prefix="vital-parity-") as place:
-        converted = convert(str(folder), Path(place) / "converted")
+        # Without the tokenizer: the cases have ids.
+        converted = carry_out(prepare(open_source(str(folder))), Path(place) / "converted")
         model = VitalForConditionalGeneration.from_pretrained(converted, dtype=torch.float32).eval()
         if max(*constants.levels, constants.context_id) >= model.config.text_config.vocab_size:
             raise ConversionUsageError(f"{common} is of another vocabulary: its ids are beyond the decoder's.")
         for case in cases:
             yield from check_case(model, case, constants)
+    for name in sorted(set(read_scores(numbers)) - {case.name for case in cases}):
+        yield Difference(name, "scores without a case file", None, SCORE_TOLERANCE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -95,7 +95,7 @@ def find_cases(folder: Path, common: Path) -> list[Case]:
     Raises:
         ConversionUsageError: if there is no case, or one without its pixels, or a file cannot be read.
     """
-    scores = _scores(folder / "scores.json")
+    scores = read_scores(folder)
     cases = []
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -113,13 +113,16 @@ def find_cases(folder: Path, common: Path) -> list[Case]:
             f"{folder} has no case: no safetensors file with input_ids, image_flags and modality. Name the folder "
             "that has them with --numbers."
         )
-    unclaimed = sorted(set(scores) - {case.name for case in cases})
-    if unclaimed:
-        raise ConversionUsageError(f"{folder / 'scores.json'} has cases without a file: {', '.join(unclaimed)}.")
     return cases
 
 
-def _scores(path: Path) -> dict:
+def read_scores(folder: Path) -> dict[str, dict]:
+    """What `scores.json` says, by case; nothing where there is no such file.
+
+    Raises:
+        ConversionUsageError: if it cannot be read.
+    """
+    path = folder / "scores.json"
     if not path.is_file():
         return {}
     try:

@@ -7,11 +7,14 @@ from .errors import ConversionError
 from .internvl import InternVLLayout
 from .internvl_hf import InternVLHfLayout
 from .layout import Layout
+from .probe import ProbeLayout
 from .released import ReleasedLayout
 from .vision_encoder import VisionEncoderLayout
 
 
-LAYOUTS: tuple[Layout, ...] = (ReleasedLayout(), InternVLLayout(), InternVLHfLayout(), VisionEncoderLayout())
+LAYOUTS: tuple[Layout, ...] = (
+    *(ReleasedLayout(), ProbeLayout(), InternVLLayout(), InternVLHfLayout(), VisionEncoderLayout()),
+)
 """Every layout, one a file. At most one recognises a source."""
 
 

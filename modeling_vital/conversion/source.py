@@ -79,7 +79,7 @@ class Shard:
     def fingerprint(self) -> list:
         """What tells this file from another, or from a later one of its name, without reading it."""
         status = self.path.resolve().stat()
-        return [self.path.name, status.st_size, status.st_mtime_ns]
+        return [str(self.path.resolve()), status.st_size, status.st_mtime_ns]
 
     def _unpickled(self, device: str) -> Mapping[str, torch.Tensor]:
         options = {"map_location": device, "weights_only": True}

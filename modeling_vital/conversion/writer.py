@@ -144,6 +144,9 @@ def _write_shard(path: Path, part: Part, advance: Callable[[int], None]) -> None
         file.write(header)
         for name, tensor in part.read():
             waiting.remove(name)
+            planned = part.tensors[name]
+            if (tensor.shape, tensor.dtype) != (planned.shape, planned.dtype):
+                raise ConversionError(f"{name} changed in the source during the conversion.")
             file.seek(offsets[name])
             file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
             advance(tensor.nbytes)

@@ -11,9 +11,9 @@ from ..modeling_vital import VitalForConditionalGeneration
 from . import EMBEDDED, NAMES, resolve
 
 
-BF16_BYTES = 2
-INT8_BYTES, INT8_BYTES_PER_ROW = 1, 4
-NF4_BYTES, NF4_BYTES_PER_BLOCK, NF4_BLOCK = 0.5, 4, 64
+_BF16_BYTES = 2
+_INT8_BYTES, _INT8_BYTES_PER_ROW = 1, 4
+_NF4_BYTES, _NF4_BYTES_PER_BLOCK, _NF4_BLOCK = 0.5, 4, 64
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,11 @@ def entry(name: str) -> ZooEntry:
     parameters["total"] = sum(parameters.values())
     linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m is not model.lm_head]
     weights, rows = sum(w.numel() for w in linear), sum(w.shape[0] for w in linear)
-    rest = BF16_BYTES * (parameters["total"] - weights)
+    rest = _BF16_BYTES * (parameters["total"] - weights)
     memory_bytes = {
-        "bf16": BF16_BYTES * parameters["total"],
-        "int8": rest + INT8_BYTES * weights + INT8_BYTES_PER_ROW * rows,
-        "4bit": rest + round(NF4_BYTES * weights + NF4_BYTES_PER_BLOCK * weights / NF4_BLOCK),
+        "bf16": _BF16_BYTES * parameters["total"],
+        "int8": rest + _INT8_BYTES * weights + _INT8_BYTES_PER_ROW * rows,
+        "4bit": rest + round(_NF4_BYTES * weights + _NF4_BYTES_PER_BLOCK * weights / _NF4_BLOCK),
     }
     source = "inside the package" if name in EMBEDDED else _DECODERS[name].weights
     return ZooEntry(name, parameters, memory_bytes, source)

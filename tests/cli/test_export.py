@@ -46,12 +46,16 @@ def test_the_layout_must_be_named(arguments, capfd):
     assert "--layout" in capfd.readouterr().err
 
 
-def test_interrupted_leaves_nothing(source, tmp_path, monkeypatch, capfd):
-    def interrupted(*args):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [(KeyboardInterrupt(), 130, "interrupted"), (OSError(28, "No space left on device"), 1, "No space left")],
+)
+def test_stopped_half_way_leaves_nothing(error, code, message, source, tmp_path, monkeypatch, capfd):
+    def stop(*args):
+        raise error
 
-    monkeypatch.setattr("modeling_vital.export.internvl._check_shapes", interrupted)
-    assert main(["export", str(source), str(tmp_path / "new"), "--layout", "internvl"]) == 130
+    monkeypatch.setattr("modeling_vital.export.internvl._check_shapes", stop)
+    assert main(["export", str(source), str(tmp_path / "new"), "--layout", "internvl"]) == code
     out, err = capfd.readouterr()
-    assert out == "" and "interrupted" in err and "was not written" in err
+    assert out == "" and message in err and "was not written" in err
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """Distortions of pictures: the table, the promises of `distort_image`, numbers worked out by hand, the sheet."""
 
 import colorsys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -326,3 +327,22 @@ def test_contact_sheet_enlarges_small_pictures_and_names_unreadable_ones(tmp_pat
     with pytest.raises(SystemExit):
         sheet.main([str(tmp_path / "none.png"), "--output", str(tmp_path / "sheet.png")])
     assert "cannot read the picture" in capsys.readouterr().err
+
+
+def test_contact_sheet_of_a_clip_shows_time(tmp_path):
+    clip = np.stack([np.full((32, 32, 3), 8 * t, np.uint8) for t in range(16)])
+    shown = sheet.show_clip(clip)
+    assert shown.shape == (48, 32, 3) and (shown[:32] == 64).all()
+    assert shown[32:, 0, 0].tolist() == [8 * t for t in range(16)]
+    examples = Path(__file__).parents[2] / "spaces_demo" / "examples"
+    target = tmp_path / "clip sheet.png"
+    options = ["--size", "32", "--frames", "12", "--names", "frame_drop_rate", "jpeg"]
+    sheet.main([str(next(examples.glob("*.mp4"))), "--output", str(target), *options])
+    assert Image.open(target).size == (6 * 36 + 4, 2 * (48 + 18 + 4) + 4)
+
+
+def test_contact_sheet_refuses_a_video_distortion_for_a_photo(tmp_path, photos, capsys):
+    Image.fromarray(photos[0]).save(tmp_path / "photo.png")
+    with pytest.raises(SystemExit):
+        sheet.main([str(tmp_path / "photo.png"), "--output", str(tmp_path / "s.png"), "--names", "stutter"])
+    assert "needs a clip" in capsys.readouterr().err

@@ -124,3 +124,16 @@ def test_bitrate_switch_alternates_good_and_bad_segments(clip):
     psnr = [peak_signal_noise_ratio(before, after) for before, after in zip(clip, result, strict=True)]
     halves = sorted((np.mean(psnr[:6]), np.mean(psnr[6:])))
     assert halves[1] > halves[0] + 8
+
+
+@pytest.mark.parametrize("name", ["h264_compression", "h265_compression", "bitrate_switch"])
+def test_coding_gives_the_same_from_call_to_call(name):
+    photo = data.astronaut()
+    frames = np.stack([photo[2 * i : 2 * i + 320, 3 * i : 3 * i + 240] for i in range(12)])
+    found = set()
+    for call in range(6):
+        distort_clip(
+            frames[:, : 160 + 8 * call], "h264_compression", 1, np.random.default_rng(0)
+        )  # leaves memory behind
+        found.add(distort_clip(frames, name, 3, np.random.default_rng(0), fps=12).tobytes())
+    assert len(found) == 1

@@ -133,6 +133,18 @@ def test_a_native_internvl_keeps_its_projector(encoders, tokenizer, caplog):
         assert torch.allclose(model.model.get_image_features(pixels), expected, atol=1e-5)
 
 
+def test_the_scoring_convention_comes_with_the_encoders():
+    released = tiny_model(seed=1)
+    released.use_scoring("released")
+    released.processor.single_tile_copies = 2
+    model = VitalForConditionalGeneration.from_parts(released, tiny_model(seed=2))
+    assert model.config.level_values == [1.0, 0.8, 0.6, 0.4, 0.2]
+    theirs, ours = released.processor.to_dict(), model.processor.to_dict()
+    for name in ("answer_prefixes", "frame_sampling", "video_prompt", "single_tile_copies"):
+        assert ours[name] == theirs[name]
+    assert model.processor.sampling == released.processor.sampling
+
+
 def test_the_decoder_decides_the_dtype_and_given_models_stay_as_they_are(encoders):
     decoder = tiny_model(seed=2).to(torch.bfloat16)
     model = VitalForConditionalGeneration.from_parts(encoders, decoder)

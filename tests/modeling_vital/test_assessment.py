@@ -247,6 +247,15 @@ def test_bad_choices_are_refused_before_any_work(model, choices, encodings):
     assert encodings == []
 
 
+def test_bad_requests_are_refused(model):
+    for call in (lambda text: model.describe(picture(), text), lambda text: model.answer(picture(), text)):
+        for text in ([], [None], 3):
+            with pytest.raises(ValueError, match="a text or a list of at least one"):
+                call(text)
+    with pytest.raises(ValueError, match="several times"):
+        model.describe(picture(), do_sample=True, num_return_sequences=2)
+
+
 def test_generation_arguments_with_choices_are_refused(model):
     with pytest.raises(TypeError, match="max_new_tokens"):
         model.answer(picture(), "Sharp?", choices=["yes", "no"], max_new_tokens=3)

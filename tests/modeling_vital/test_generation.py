@@ -86,10 +86,10 @@ def test_an_address_in_a_message_is_not_fetched_by_itself(model):
 
 
 @pytest.mark.parametrize("reuse", [False, True], ids=["pixels", "encoded"])
-def test_beams_and_samples_see_the_media_of_their_row(model, reuse):
+def test_beams_and_samples_see_the_media_of_their_row(model, reuse, monkeypatch):
     items = [picture(0, 200, 40), clip(1), picture(2, 20, 20)]
     wanted = {"max_new_tokens": 4, "do_sample": False, "num_beams": 3, "num_return_sequences": 2, "pad_token_id": 0}
-    model.processor.tokenizer.padding_side = "left"
+    monkeypatch.setattr(model.processor.tokenizer, "padding_side", "left")
     inputs = dict(model.processor.score_inputs(items))
     if reuse:
         motion = (inputs.pop("motion_values"), inputs.pop("motion_lengths"))
@@ -102,9 +102,9 @@ def test_beams_and_samples_see_the_media_of_their_row(model, reuse):
     assert len(np.unique(together.numpy(), axis=0)) > 2
 
 
-def test_a_saved_processor_keeps_its_prefixes(model, tmp_path):
+def test_a_saved_processor_keeps_its_prefixes(tmp_path):
+    model = tiny_model()
     model.processor.description_prefixes = {"image": "I see", "video": "I see in motion"}
-    model.processor.save_pretrained(tmp_path)
     model.save_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path)
     assert loaded.description_prefixes == model.processor.description_prefixes

@@ -47,6 +47,18 @@ def test_tensors_score_as_their_pictures_do(trained, size):
         assert trained(as_tensor(image)).item() == pytest.approx(trained.model.score(image)[0].score, abs=0.005)
 
 
+def test_released_checkpoints_score_as_their_pictures_do():
+    model = tiny_model()
+    model.use_scoring("released")
+    model.processor.image_processor.tile_rule = "area"
+    model.processor.single_tile_copies = 2
+    metric = VitalMetric(model)
+    assert metric.score_range == (0.2, 1.0)
+    for size in ((30, 36), (64, 120)):  # one tile, shown twice, and several
+        image = Image.open(PHOTOS[0]).convert("RGB").resize(size)
+        assert metric(as_tensor(image)).item() == pytest.approx(model.score(image)[0].score, abs=0.005)
+
+
 def test_a_batch_scores_as_its_pictures(metric):
     batch = torch.cat([as_tensor(picture(seed)) for seed in range(3)])
     scores = metric(batch)

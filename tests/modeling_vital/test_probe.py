@@ -63,6 +63,14 @@ def test_score_is_the_expectation_over_the_levels():
     )
 
 
+def test_compares_as_the_whole_model_does():
+    probe = tiny_probe()
+    a, b = np.stack(clip()), picture()
+    comparison = probe.compare(a, b)
+    assert (comparison.a, comparison.b) == tuple(probe.score([a, b]))
+    assert comparison.probability == pytest.approx(1 - probe.compare(b, a).probability)
+
+
 def test_motion_counts_for_clips_and_is_zero_for_pictures():
     probe = tiny_probe()
     before = probe.score([picture(), clip()])

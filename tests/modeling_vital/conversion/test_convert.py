@@ -95,6 +95,15 @@ def test_scoring_conventions_by_name(source, converted, name, tmp_path):
         switched.use_scoring("relaesed")
 
 
+def test_a_generation_configuration_that_contradicts_itself_is_left_out(source, tmp_path, caplog):
+    folder = tmp_path / "source"
+    shutil.copytree(source, folder)
+    (folder / "generation_config.json").write_text('{"do_sample": false, "temperature": 0.3, "top_k": 3}')
+    generation = json.loads((convert(str(folder), tmp_path / "ours") / "generation_config.json").read_text())
+    assert "temperature" not in generation
+    assert "contradicts itself" in caplog.text
+
+
 def test_weights_in_a_pickle(source, converted, tmp_path):
     folder = tmp_path / "pickled"
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors*"))
@@ -170,11 +179,17 @@ def test_broken_files_are_named(source, tmp_path):
     assert not (tmp_path / "ours").exists()
 
 
-def test_an_unknown_decoder_is_named(tmp_path):
-    config = json.loads(json.dumps(CONFIG))
-    config["llm_config"]["model_type"] = "mystery"
-    folder = write_checkpoint(tmp_path / "source", config, STATE, tokenizer=False)
-    with pytest.raises(ConversionError, match="'mystery'"):
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"llm_config": {}}, "no architecture 'nothing'"),
+        ({"vision_config": {"num_attention_heads": 3}}, "config.json does not describe a model.*divisible"),
+        ({"vision_config": {"hidden_size": "large"}}, "config.json does not describe a model"),
+    ],
+)
+def test_a_configuration_that_makes_no_model(change, message, tmp_path):
+    folder = write_checkpoint(tmp_path / "source", {**CONFIG, **change}, STATE, tokenizer=False)
+    with pytest.raises(ConversionError, match=message):
         convert(str(folder), tmp_path / "ours")
 
 
@@ -291,7 +306,9 @@ def test_memory_stays_within_one_shard(source, tmp_path):
 # -------------------------------------------------------------------------------------------------- the command line
 def test_command_line(source, tmp_path, capfd, monkeypatch):
     assert main(["convert", str(source), str(tmp_path / "a folder"), "--scoring", "released_less_token"]) == 0
-    assert "complete" in capfd.readouterr().err
+    messages = capfd.readouterr().err
+    assert "a folder is complete" in messages
+    assert "tensors have no use (fusion leads from fast to slow only" in messages
     assert main(["convert", str(source), str(tmp_path / "a folder")]) == 2
     assert "exists already" in capfd.readouterr().err
     assert main(["convert", "org/name", str(tmp_path / "other")]) == 2  # no network here

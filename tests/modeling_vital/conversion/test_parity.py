@@ -136,7 +136,10 @@ def test_not_a_number_and_another_shape_are_beyond(folder, tmp_path):
     case["mlp1_out"] = case["mlp1_out"] * torch.nan
     case["vit_last_hidden_state"] = case["vit_last_hidden_state"][:1].contiguous()
     save_file(case, numbers / "still_train.safetensors")
-    beyond = {difference.tensor for difference in check_folder(folder, numbers) if difference.beyond}
+    (numbers / "scores.json").write_text('{"another": {"position_minus3": {}}}')
+    differences = list(check_folder(folder, numbers))
+    assert (differences[-1].case, differences[-1].largest) == ("another", None)
+    beyond = {difference.tensor for difference in differences if difference.beyond}
     assert beyond == {"mlp1_out", "vit_last_hidden_state"}
 
 

@@ -23,10 +23,12 @@ from transformers.models.internvl.processing_internvl import InternVLProcessor
 from transformers.processing_utils import ProcessorMixin
 
 from modeling_vital import zoo
+from modeling_vital.conversion.convert import convert
 from modeling_vital.export.folders import ExportError
 from modeling_vital.export.internvl import export_internvl, native_image_processor, tiling_differences
 from modeling_vital.image_processing_vital import VitalImageProcessor, choose_grid
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from tests.fixtures.released import random_weights, released_config, released_shapes, write_checkpoint
 from tests.fixtures.tiny_models import TILE, tiny_model
 from tests.fixtures.tiny_probes import tiny_probe
 
@@ -79,17 +81,20 @@ class Served:
         )
 
     @torch.no_grad()
-    def next_logits(self, messages, images=None, pixel_values=None):
+    def next_logits(self, messages, images=None, tiles=None):
+        """Logits after the messages; `tiles` are shown in place of those that InternVL's processor would cut."""
         text = self.processor.apply_chat_template(messages, continue_final_message=True, tokenize=False)
-        inputs = self.processor(images=images, text=text, return_tensors="pt")
-        if pixel_values is not None:
-            inputs["pixel_values"] = pixel_values
+        if tiles is None:
+            inputs = self.processor(images=images, text=text, return_tensors="pt")
+        else:
+            run = self.processor.image_token * (self.processor.image_seq_length * len(tiles))
+            text = text.replace(self.processor.image_token, f"<img>{run}</img>")
+            inputs = {**self.tokenizer(text, return_tensors="pt", return_token_type_ids=False), "pixel_values": tiles}
         return self.model(**inputs, logits_to_keep=1).logits[0, -1].double()
 
-    def score(self, image, pixel_values=None):
-        content = [{"type": "image"}]
+    def score(self, image, tiles=None):
         answer = {"role": "assistant", "content": self.settings["answer_prefix"]}
-        logits = self.next_logits([{"role": "user", "content": content}, answer], [image], pixel_values)
+        logits = self.next_logits([{"role": "user", "content": [{"type": "image"}]}, answer], [image], tiles)
         probs = logits[self.settings["level_token_ids"]].softmax(-1)
         return (probs @ torch.tensor(self.settings["level_values"], dtype=torch.float64)).item()
 
@@ -119,18 +124,8 @@ def test_with_the_checkpoints_own_tiles_under_other_rules(tile_rule, model, sour
     model.processor.save_pretrained(source)
     export_internvl(str(source), tmp_path / "export")
     served = Served(tmp_path / "export")
-    answer = {"role": "assistant", "content": served.settings["answer_prefix"]}
     for image in PICTURES:
-        tiles = model.processor.prepare(image).pixel_values
-        # A stand-in of as many tiles makes as many placeholders; then the tiles are the checkpoint's.
-        messages = [{"role": "user", "content": [{"type": "image"}]}, answer]
-        text = served.processor.apply_chat_template(messages, continue_final_message=True, tokenize=False)
-        text = text.replace("<IMG_CONTEXT>", "<img>" + "<IMG_CONTEXT>" * 4 * len(tiles) + "</img>")
-        ids = served.tokenizer(text, return_tensors="pt")["input_ids"]
-        with torch.no_grad():
-            logits = served.model(input_ids=ids, pixel_values=tiles).logits[0, -1].double()
-        probs = logits[served.settings["level_token_ids"]].softmax(-1)
-        score = (probs @ torch.tensor(served.settings["level_values"], dtype=torch.float64)).item()
+        score = served.score(image, tiles=model.processor.prepare(image).pixel_values)
         assert score == pytest.approx(model.score(image)[0].score, abs=1e-5)
 
 
@@ -141,6 +136,19 @@ def test_tied_embeddings_and_another_decoder(tmp_path):
     export_internvl(str(tmp_path / "source"), tmp_path / "export")
     assert Served(tmp_path / "export").score(PICTURES[0]) == pytest.approx(model.score(PICTURES[0])[0].score, abs=1e-5)
     assert AutoConfig.from_pretrained(tmp_path / "export").text_config.architectures == ["LlamaForCausalLM"]
+
+
+def test_a_converted_released_checkpoint(tmp_path, caplog):
+    config = released_config()
+    write_checkpoint(tmp_path / "released", config, random_weights(released_shapes(config)))
+    convert(str(tmp_path / "released"), tmp_path / "source")
+    export_internvl(str(tmp_path / "source"), tmp_path / "export")
+    assert "not 'area'" in caplog.text and "shown once, not 2 times" in caplog.text
+    model, served = VitalForConditionalGeneration.from_pretrained(tmp_path / "source"), Served(tmp_path / "export")
+    assert "InternVL" in served.tokenizer.chat_template  # the released system turn
+    for image in PICTURES:
+        score = served.score(image, tiles=model.processor.prepare(image).pixel_values)
+        assert score == pytest.approx(model.score(image)[0].score, abs=1e-5)
 
 
 def test_files_say_what_engines_look_for(source, tmp_path):

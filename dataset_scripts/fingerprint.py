@@ -1,0 +1,82 @@
+"""Perceptual hashes of pictures and clips, and an index that finds copies among millions.
+
+Example:
+
+    >>> import numpy as np
+    >>> from dataset_scripts.fingerprint import CopyIndex, image_hash
+    >>> index = CopyIndex(distance=3)
+    >>> picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    >>> index.add("first", [image_hash(picture)])
+    >>> next(index.find([image_hash(picture)]))
+    'first'
+"""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+
+_THUMBNAIL = 32
+_LOW = 8
+_BITS = 64
+CLIP_FRAMES = (0.25, 0.5, 0.75)
+"""Where in a clip the frames are that it is known by, as shares of its length."""
+
+
+def image_hash(image: np.ndarray) -> int:
+    """pHash: the signs, against their median, of the low frequencies of a 32 x 32 grey thumbnail.
+
+    Args:
+        image (`np.ndarray` of shape `[H, W, 3]`): RGB uint8.
+
+    Returns:
+        `int`: 64 bits. Shrinking, mild compression and small changes of colour turn over few of them.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return _hash_of(cv2.dct(cv2.resize(grey, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)))
+
+
+def _hash_of(spectrum: np.ndarray) -> int:
+    low = spectrum[:_LOW, :_LOW].ravel()
+    bits = low > np.median(low[1:])  # without the mean brightness, which says nothing of the content
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+class CopyIndex:
+    """Finds the items whose hashes all lie within a distance of the given ones.
+
+    An item is known by a sequence of hashes: one for a picture, one a frame for a clip. Only sequences of one length
+    are compared.
+
+    Args:
+        distance (`int`): differing bits out of 64 that still make a copy, for each hash.
+
+    Note:
+        Hashes are cut into `distance + 1` bands. Two hashes that differ in at most `distance` bits agree in one band
+        at least, so that only items that share a band are looked at and none is missed.
+    """
+
+    def __init__(self, distance: int) -> None:
+        self.distance = distance
+        edges = np.linspace(0, _BITS, distance + 2).astype(int)
+        self._bands = [(int(low), (1 << int(high - low)) - 1) for low, high in zip(edges, edges[1:], strict=False)]
+        self._items: list[tuple[str, tuple[int, ...]]] = []
+        self._places: dict[tuple[int, int, int], list[int]] = {}
+
+    def _keys(self, hashes: Sequence[int]) -> list[tuple[int, int, int]]:
+        first = hashes[0]
+        return [(len(hashes), low, first >> low & mask) for low, mask in self._bands]
+
+    def add(self, name: str, hashes: Sequence[int]) -> None:
+        """Enters an item."""
+        for key in self._keys(hashes):
+            self._places.setdefault(key, []).append(len(self._items))
+        self._items.append((name, tuple(hashes)))
+
+    def find(self, hashes: Sequence[int]) -> Iterator[str]:
+        """Names of the items entered that these hashes are a copy of, the first entered first."""
+        for place in sorted({place for key in self._keys(hashes) for place in self._places.get(key, ())}):
+            name, known = self._items[place]
+            if all((a ^ b).bit_count() <= self.distance for a, b in zip(hashes, known, strict=True)):
+                yield name

@@ -1,0 +1,146 @@
+"""Where a build keeps what it has made so far: finished shards, each with a marker, and nothing half written.
+
+A shard is written beside its place and renamed; its marker follows, with the numbers for the report. A build that was
+killed therefore finds every shard either finished or absent, and makes the absent ones.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataset_scripts.build_config import BuildConfig, SettingsError
+
+
+logger = logging.getLogger(__name__)
+
+CONFIG_FILE = "build_config.json"
+
+
+@dataclass(frozen=True)
+class Drop:
+    """An item that was left out.
+
+    Attributes:
+        name (`str`): item, or version of one.
+        reason (`str`): short and the same for alike cases: what the report counts.
+        detail (`str`): what exactly was wrong.
+    """
+
+    name: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Staging:
+    """The folder of a build that is under way.
+
+    Args:
+        root (`Path`): the folder.
+    """
+
+    root: Path
+
+    def prepare(self, config: BuildConfig) -> None:
+        """Makes the folder, or checks that the build in it is the same.
+
+        Raises:
+            SettingsError: it holds a build with other settings; names those that differ.
+        """
+        file, wanted = self.root / CONFIG_FILE, config.to_dict()
+        if not file.is_file():
+            write_atomically(file, json.dumps(wanted, indent=1, sort_keys=True).encode())
+            return
+        found = json.loads(file.read_text(encoding="utf-8"))
+        differing = sorted(differences(found, json.loads(json.dumps(wanted))))
+        if differing:
+            raise SettingsError(
+                f"{self.root} holds an unfinished build with other settings ({', '.join(differing)}); give the same "
+                "settings to go on with it, another --output, or --restart to throw it away"
+            )
+
+    # ------------------------------------------------------------------------------------------------- shards
+    def path(self, stage: str, shard: int) -> Path:
+        """The shard of a stage: a Parquet file."""
+        return self.root / stage / f"{shard:05d}.parquet"
+
+    def marker(self, stage: str, shard: int) -> Path:
+        """The file that says a shard is finished."""
+        return self.root / "finished" / stage / f"{shard:05d}.json"
+
+    def is_finished(self, stage: str, shard: int) -> bool:
+        """Whether a shard is there, whole."""
+        return self.marker(stage, shard).is_file()
+
+    def finish(
+        self,
+        stage: str,
+        shard: int,
+        schema: pa.Schema,
+        rows: list[dict[str, Any]],
+        drops: Iterable[Drop],
+        stats: Mapping[str, Any],
+    ) -> None:
+        """Writes a shard, what was dropped on the way, and the marker, in this order."""
+        drops = list(drops)
+        buffer = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
+        write_atomically(self.path(stage, shard), buffer.getvalue().to_pybytes())
+        lines = [json.dumps({"stage": stage, **vars(drop)}, ensure_ascii=False, sort_keys=True) for drop in drops]
+        write_atomically(
+            self.root / "dropped" / stage / f"{shard:05d}.jsonl", "".join(f"{x}\n" for x in lines).encode()
+        )
+        content = {**stats, "rows_out": len(rows), "dropped": dict(Counter(drop.reason for drop in drops))}
+        write_atomically(self.marker(stage, shard), json.dumps(content, sort_keys=True).encode())
+
+    def read(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """The rows of a finished shard, all columns by default."""
+        return pq.read_table(self.path(stage, shard), columns=columns).to_pylist()
+
+    def finished(self, stage: str) -> list[dict[str, Any]]:
+        """The content of the markers of a stage, in order, without gaps."""
+        found = []
+        while self.is_finished(stage, len(found)):
+            found.append(json.loads(self.marker(stage, len(found)).read_text(encoding="utf-8")))
+        return found
+
+    def drops(self) -> Iterator[dict[str, str]]:
+        """All drops that were written down, by stage and shard."""
+        for file in sorted((self.root / "dropped").glob("*/*.jsonl")):
+            yield from map(json.loads, file.read_text(encoding="utf-8").splitlines())
+
+    def clear(self) -> None:
+        """Deletes the folder."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def differences(a: Any, b: Any, where: str = "") -> Iterator[str]:
+    """Dotted names of the settings in which two nested mappings differ."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in {*a, *b}:
+            yield from differences(a.get(key), b.get(key), f"{where}.{key}" if where else key)
+    elif a != b:
+        yield where
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file so that nobody ever sees half of it, also after a power cut.
+
+    The temporary name holds the process id: an orphan of a killed build may write the same shard.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -1,0 +1,172 @@
+"""The `datasets` builder: finished stages -> one Parquet configuration.
+
+Imported as a library (loading scripts are refused by `datasets`); what it writes loads without it:
+
+    >>> from dataset_scripts.vital_pairs import VitalPairs
+    >>> builder = VitalPairs(config_name="scoring", staging="pairs/.staging", cache_dir="cache")  # doctest: +SKIP
+    >>> builder.download_and_prepare("pairs/data/scoring", file_format="parquet")  # doctest: +SKIP
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from dataset_scripts.build_config import SPLITS, BuildConfig
+from dataset_scripts.schema import CONFIGS, row_features
+from dataset_scripts.stages import VARIANT_SCHEMA, variant_id
+from dataset_scripts.staging import CONFIG_FILE, Staging
+from modeling_vital.levels_vital import level_of
+from modeling_vital.processing_vital import DEFAULT_ANSWER_PREFIXES
+
+
+VERSION = datasets.Version("1.0.0")
+"""Of the row contract."""
+
+
+@dataclass
+class VitalPairsConfig(datasets.BuilderConfig):
+    """Configuration of [`VitalPairs`].
+
+    Args:
+        staging (`str`): folder of a build whose stages are finished, see `dataset_scripts.pipeline.run_stages`.
+    """
+
+    staging: str = ""
+
+
+class VitalPairs(datasets.GeneratorBasedBuilder):
+    """Rows of one configuration, in the order of the originals and of their versions. Only splits with rows exist.
+
+    Raises:
+        ValueError: `staging` holds no build.
+    """
+
+    BUILDER_CONFIG_CLASS = VitalPairsConfig
+    BUILDER_CONFIGS = [VitalPairsConfig(name=name, version=VERSION) for name in CONFIGS]
+    DEFAULT_WRITER_BATCH_SIZE = 50  # rows a row group: they hold whole pictures and clips
+
+    def _info(self) -> datasets.DatasetInfo:
+        self._staging = Staging(Path(self.config.staging))
+        recipe = self._staging.root / CONFIG_FILE
+        if not self.config.staging or not recipe.is_file():
+            raise ValueError(f"no build in staging={self.config.staging!r}; make one with pipeline.run_stages")
+        build = BuildConfig.from_dict(json.loads(recipe.read_text(encoding="utf-8")))
+        return datasets.DatasetInfo(features=row_features(self.config.name, build.annotate.names))
+
+    def filled_shards(self) -> dict[str, list[int]]:
+        """Split -> the shards of the build that hold rows of it; without empty splits."""
+        filled: dict[str, list[int]] = {split: [] for split in SPLITS}
+        for shard in range(len(self._staging.finished("pair"))):
+            for split in {row["split"] for row in shard_rows(self.config.name, self._staging, shard, media=False)}:
+                filled[split].append(shard)
+        return {split: shards for split, shards in filled.items() if shards}
+
+    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
+        return [
+            datasets.SplitGenerator(name=split, gen_kwargs={"shards": shards, "split": split})
+            for split, shards in self.filled_shards().items()
+        ]
+
+    def _generate_examples(self, shards: list[int], split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        for shard in shards:
+            for row in shard_rows(self.config.name, self._staging, shard):
+                if row["split"] == split:
+                    yield row["id"], row
+
+
+def shard_rows(config: str, staging: Staging, shard: int, media: bool = True) -> Iterator[dict[str, Any]]:
+    """Rows of one configuration from one shard of a build, of all splits.
+
+    Args:
+        config (`str`): one of `CONFIGS`.
+        staging (`Staging`): a build whose stages are finished.
+        shard (`int`): number.
+        media (`bool`, *optional*, defaults to `True`): `False` leaves the bytes out, to look at rows quickly.
+
+    Yields:
+        `dict`: with the columns of [`dataset_scripts.schema.row_features`], media as `{"bytes", "path"}`.
+    """
+    columns = [name for name in VARIANT_SCHEMA.names if media or name != "data"]
+    versions = staging.read("distort", shard, columns)
+    opinions = staging.read("annotate", shard)
+    if config == "pairwise":
+        known = {(v["item_id"], v["variant"]): (v, o) for v, o in zip(versions, opinions, strict=True)}
+        for pair in staging.read("pair", shard):
+            yield _pair_row(pair, known[pair["item_id"], pair["first"]], known[pair["item_id"], pair["second"]])
+        return
+    for version, opinion, text in zip(versions, opinions, staging.read("interpret", shard), strict=True):
+        if config == "scoring" and opinion["mos"] is not None:
+            yield _common([version], variant_id(version), [score_text(version, opinion)]) | _opinion(version, opinion)
+        elif config == "distortion" and text["tag"] is not None:
+            yield _common([version], variant_id(version), [text["tag"]]) | {"distortion": _distortion(version)}
+        elif config == "description":
+            for number, words in enumerate(text["descriptions"]):
+                yield _common([version], f"{variant_id(version)}-d{number}", [words])
+
+
+def score_text(version: dict[str, Any], opinion: dict[str, Any]) -> str:
+    """The answer of a scoring row: the training prefix and the word of the level."""
+    return f"{DEFAULT_ANSWER_PREFIXES[version['modality']]} {level_of(opinion['mos'])}"
+
+
+def _common(versions: list[dict[str, Any]], row_id: str, answers: list[str]) -> dict[str, Any]:
+    """The columns that every configuration has."""
+    first = versions[0]
+    media = [{"bytes": version.get("data"), "path": version["file"]} for version in versions]
+    is_image = first["modality"] == "image"
+    messages = []
+    for answer in answers:
+        # Prompt decoupling (arXiv 2511.17962): the user says nothing, the item alone evokes the answer.
+        messages.append({"role": "user", "content": [{"type": first["modality"], "text": None}]})
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    return {
+        "id": row_id,
+        "modality": first["modality"],
+        "images": media if is_image else [],
+        "videos": [] if is_image else media,
+        "messages": messages,
+        "source": first["source"],
+        "license": first["license"],
+        "content_id": first["content_id"],
+        "split": first["split"],
+        "provenance": {
+            "name": first["name"],
+            "sha256": first["sha256"],
+            "details": first["details"],
+            "steps": [version["steps"] for version in versions],
+        },
+    }
+
+
+def _distortion(version: dict[str, Any]) -> dict[str, Any]:
+    """The one thing done to a version; `None` throughout for the original and for a chain (see `provenance`)."""
+    if len(version["steps"]) == 1:
+        return version["steps"][0]
+    return {"type": None, "family": None, "severity": None}
+
+
+def _opinion(version: dict[str, Any], opinion: dict[str, Any]) -> dict[str, Any]:
+    errors = json.loads(opinion["errors"])
+    return {
+        "annotators": json.loads(opinion["scores"]),
+        "annotator_errors": [{"annotator": name, "error": errors[name]} for name in sorted(errors)],
+        **{name: opinion[name] for name in ("n_opinions", "mos", "std", "level_probs")},
+        "distortion": _distortion(version),
+    }
+
+
+def _pair_row(pair: dict[str, Any], *sides: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    versions = [version for version, _ in sides]
+    opinions = [_opinion(version, opinion) for version, opinion in sides]
+    row_id = f"{pair['item_id']}-v{pair['first']}-v{pair['second']}"
+    answers = [score_text(version, opinion) for version, opinion in sides]
+    return {
+        **_common(versions, row_id, answers),
+        **{name: [opinion[name] for opinion in opinions] for name in opinions[0]},
+        "preference": pair["preference"],
+        "preference_prob": pair["preference_prob"],
+    }

@@ -1,0 +1,175 @@
+"""Every kind of source: what it yields, in which order, and what it says about wrong input."""
+
+import io
+import json
+import tarfile
+
+import datasets
+import pytest
+from PIL import Image
+
+from dataset_scripts.encoding import encode_clip
+from dataset_scripts.sources import SOURCES, SourceError, get_source, registry
+from dataset_scripts.sources.base import from_position
+from tests.fixtures.tiny_media import frames, photo, write_folder
+
+
+def png(seed):
+    buffer = io.BytesIO()
+    Image.fromarray(photo(seed)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_folder_yields_media_of_all_folders_in_order(tmp_path):
+    write_folder(tmp_path / "in", photos=3, clips=1)
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    (tmp_path / "in" / ".hidden.png").write_bytes(png(9))
+    source = get_source("folder", path=str(tmp_path / "in"), license="CC0-1.0")
+    items = list(source)
+    assert [item.name for item in items] == ["clip0.mp4", "more of them/photo 1.png", "photo 0.png", "photo 2.png"]
+    assert {item.license for item in items} == {"CC0-1.0"}
+    assert items == list(source)  # again from the start
+    assert [(p, item.name) for p, item in from_position(source, 1, 3)] == [
+        (1, "more of them/photo 1.png"),
+        (2, "photo 0.png"),
+    ]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_manifest_reads_three_forms_alike(tmp_path, form):
+    write_folder(tmp_path, photos=2, clips=0)
+    rows = [
+        {"path": "photo 0.png", "content_id": "a", "license": "MIT", "split": "test", "camera": "x100"},
+        {"path": "missing.png", "content_id": "", "license": "", "split": "", "camera": ""},
+    ]
+    table = tmp_path / f"list.{form}"
+    if form == "csv":
+        lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+        table.write_text("\n".join(lines), encoding="utf-8-sig")
+    elif form == "jsonl":
+        table.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    else:
+        datasets.Dataset.from_list(rows).to_parquet(table)
+    first, second = get_source("manifest", path=str(table), license="CC0-1.0")
+    assert (first.media, first.content_id, first.license, first.split) == (
+        tmp_path / "photo 0.png",
+        "a",
+        "MIT",
+        "test",
+    )
+    assert first.details == {"camera": "x100"}
+    assert (second.content_id, second.license, second.split, second.details) == (None, "CC0-1.0", None, {})
+
+
+def test_manifest_names_the_row_that_is_wrong(tmp_path):
+    table = tmp_path / "list.csv"
+    table.write_text("file,license\na.png,MIT\n")
+    with pytest.raises(SourceError, match="row 1 has no path; the columns are file, license"):
+        list(get_source("manifest", path=str(table)))
+    table.write_text("path,license\na.png,MIT,more\n")
+    with pytest.raises(SourceError, match="row 1 has more fields"):
+        list(get_source("manifest", path=str(table)))
+    lines = tmp_path / "list.jsonl"
+    lines.write_text('{"path": "a.png"}\n{"path"\n')
+    with pytest.raises(SourceError, match="line 2 is not JSON"):
+        list(get_source("manifest", path=str(lines)))
+
+
+def test_registry_takes_the_tiers_asked_for_and_keeps_examples_for_the_test_split(tmp_path):
+    header = "content_id,path,kind,license,tier,split,package_manager,package,version,width,height"
+    rows = ["a,images/a.png,image,CC0,A,,npm,pa,1,9,9", "b,images/b.png,image,MIT,B,,npm,pb,2,9,9"]
+    rows.append("c,images/c.png,image,GPL-3,A,example,apt,pc,3,9,9")
+    (tmp_path / "manifest.csv").write_text("\n".join([header, *rows]))
+    items = list(get_source("registry", path=str(tmp_path)))
+    assert [(i.content_id, i.license, i.split) for i in items] == [("a", "CC0", None), ("c", "GPL-3", "test")]
+    assert items[0].details["package"] == "pa" and items[0].details["version"] == "1"
+    assert len(list(get_source("registry", path=str(tmp_path), tiers=["A", "B"]))) == 3
+
+
+def test_registry_is_fetched_where_it_is_not_there_yet(tmp_path, monkeypatch):
+    def fetch(path, allow_missing):
+        assert allow_missing
+        header = "content_id,path,kind,license,tier,split,package_manager,package,version,width,height"
+        (tmp_path / "manifest.csv").write_text(f"{header}\na,images/a.png,image,CC0,A,,npm,pa,1,9,9\n")
+
+    monkeypatch.setattr(registry, "fetch", fetch)
+    assert [item.content_id for item in get_source("registry", path=str(tmp_path))] == ["a"]
+
+
+def test_hub_streams_clips_undecoded(tmp_path):
+    features = datasets.Features({"clip": datasets.Video(decode=False)})
+    data = encode_clip(frames(0, 8), 12.0, 20)
+    rows = datasets.Dataset.from_list([{"clip": {"bytes": data, "path": "a.mp4"}}], features=features)
+    (tmp_path / "set").mkdir()
+    rows.to_parquet(tmp_path / "set" / "train.parquet")
+    (item,) = get_source("hub", path=str(tmp_path / "set"))
+    assert item.media == data and item.details == {"file": "a.mp4"}
+
+
+def test_hub_streams_a_column_undecoded(tmp_path):
+    features = datasets.Features({"shot": datasets.Image(), "who": datasets.Value("string")})
+    rows = [{"shot": {"bytes": png(seed), "path": None}, "who": f"by{seed}"} for seed in range(3)]
+    (tmp_path / "set").mkdir()
+    datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "set" / "train.parquet")
+    source = get_source("hub", path=str(tmp_path / "set"), license_column="who")
+    items = list(source)
+    assert [item.media for item in items] == [png(seed) for seed in range(3)]
+    assert [item.license for item in items] == ["by0", "by1", "by2"]
+    assert [item.name for item in items] == ["train/00000000", "train/00000001", "train/00000002"]
+    with pytest.raises(SourceError, match="no column sound.*it has shot, who"):
+        list(get_source("hub", path=str(tmp_path / "set"), column="sound"))
+    with pytest.raises(SourceError, match="cannot be opened"):
+        list(get_source("hub", path=str(tmp_path / "nothing")))
+
+
+def add(tar, name, content):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def test_webdataset_groups_files_into_samples(tmp_path):
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"s-{shard}.tar", "w") as tar:
+            add(tar, "x/0001.png", png(10 * shard))
+            about = {"license": "CC0-1.0", "content_id": f"c{shard}", "lens": "35mm"}
+            add(tar, "x/0001.json", json.dumps(about).encode())
+            add(tar, "x/0002.txt", b"a caption")
+            add(tar, "x/0002.png", png(10 * shard + 1))  # without a .json
+    items = list(get_source("webdataset", path=str(tmp_path), license="MIT"))
+    assert [item.name for item in items] == [f"s-{s}.tar/x/000{n}.png" for s in range(2) for n in (1, 2)]
+    assert [(i.license, i.content_id) for i in items] == [
+        ("CC0-1.0", "c0"),
+        ("MIT", None),
+        ("CC0-1.0", "c1"),
+        ("MIT", None),
+    ]
+    assert items[0].details == {"lens": "35mm"} and items[1].media == png(1)
+
+
+def test_webdataset_says_which_shard_is_damaged(tmp_path):
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        add(tar, "0001.png", png(0))
+    whole = (tmp_path / "s.tar").read_bytes()
+    (tmp_path / "s.tar").write_bytes(whole[: len(png(0)) // 2])
+    with pytest.raises(SourceError, match="s.tar cannot be read"):
+        list(get_source("webdataset", path=str(tmp_path / "s.tar")))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SOURCES if kind not in ("registry", "hub")])
+def test_a_missing_input_is_named(kind, tmp_path):
+    with pytest.raises(SourceError, match="nowhere"):
+        get_source(kind, path=str(tmp_path / "nowhere"))
+
+
+def test_wrong_options_are_refused_by_name(tmp_path):
+    with pytest.raises(SourceError, match="unknown kind of source 'zip'; known are folder"):
+        get_source("zip", path="x")
+    with pytest.raises(SourceError, match="has no option 'depth'; its options are path"):
+        get_source("folder", path=str(tmp_path), depth=2)
+    with pytest.raises(SourceError, match="'folder' needs a path"):
+        get_source("folder")
+    with pytest.raises(SourceError, match="no picture or clip in"):
+        get_source("folder", path=str(tmp_path))
+    with pytest.raises(SourceError, match="tiers must be A, B or both"):
+        get_source("registry", path=str(tmp_path), tiers=["C"])
