@@ -128,9 +128,8 @@ def plan_steps(config: BuildConfig, item_id: str, modality: str, variant: int) -
     if version.random() < config.distort.chain_share:
         others = [name for name in names if name != steps[0][0]]
         if others:
-            steps.append(
-                (others[int(version.integers(len(others)))], int(version.integers(1, 1 + len(SEVERITY_WORDS))))
-            )
+            severity = int(version.integers(1, 1 + len(SEVERITY_WORDS)))
+            steps.append((others[int(version.integers(len(others)))], severity))
     return steps
 
 
@@ -155,6 +154,19 @@ def _prepare(item: dict[str, Any], config: DistortConfig) -> tuple[np.ndarray, f
     return pixels, max(fps, 1.0) if pixels.ndim == 4 else 0.0
 
 
+def _version(
+    pixels: np.ndarray, fps: float, steps: Sequence[tuple[str, int]], rng: np.random.Generator, crf: int
+) -> bytes:
+    """The file of one version."""
+    if pixels.ndim == 3:
+        for name, severity in steps:
+            pixels = distort_image(pixels, name, severity, rng)
+        return encode_image(pixels)
+    for name, severity in steps:
+        pixels = distort_clip(pixels, name, severity, rng, fps)
+    return encode_clip(pixels, fps, crf)
+
+
 def distort(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[dict[str, Any]], list[Drop]]:
     """Originals -> versions, stored as they will be published. Version 0 is the original, shrunk."""
     rows, drops = [], []
@@ -164,23 +176,20 @@ def distort(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[dic
             drops.append(prepared)
             continue
         pixels, fps = prepared
-        is_clip = pixels.ndim == 4
         for variant in range(config.distort.variants_per_item + 1):
             steps = plan_steps(config, item["item_id"], item["modality"], variant)
             row = {name: item[name] for name in _ABOUT} | {"variant": variant, "fps": fps}
             row["steps"] = [{"type": n, "family": DISTORTIONS[n].family, "severity": s} for n, s in steps]
-            rng, changed = rng_of(config, item["item_id"], _VERSION, variant, 1), pixels
+            row["file"] = variant_id(row) + (CLIP_SUFFIX if pixels.ndim == 4 else IMAGE_SUFFIX)
             try:
-                for name, severity in steps:
-                    apply = (distort_clip, fps) if is_clip else (distort_image,)
-                    changed = apply[0](changed, name, severity, rng, *apply[1:])
-                row["data"] = encode_clip(changed, fps, config.distort.clip_crf) if is_clip else encode_image(changed)
+                rng = rng_of(config, item["item_id"], _VERSION, variant, 1)
+                row["data"] = _version(pixels, fps, steps, rng, config.distort.clip_crf)
             except (ValueError, RuntimeError, OSError, cv2.error) as error:
-                reason = f"{' + '.join(name for name, _ in steps) or 'encoding'}: {type(error).__name__}: {error}"
-                drops.append(Drop(f"{item['source']}/{item['name']} {variant_id(row)}", "distortion failed", reason))
-                continue
-            row["file"] = variant_id(row) + (CLIP_SUFFIX if is_clip else IMAGE_SUFFIX)
-            rows.append(row)
+                what = " + ".join(name for name, _ in steps) or "encoding"
+                name = f"{item['source']}/{item['name']} {variant_id(row)}"
+                drops.append(Drop(name, "distortion failed", f"{what}: {type(error).__name__}: {error}"))
+            else:
+                rows.append(row)
     return rows, drops
 
 

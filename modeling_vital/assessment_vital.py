@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from .levels_vital import expected_score, level_of, level_token_ids, preference_probability, score_std
 from .media_vital import MediaError
 from .outputs_vital import Answer, Comparison, QualityScore
+from .pipeline_vital import CUSTOM_PIPELINES
 from .preparation_vital import PreparedMedia
 
 
@@ -32,17 +33,20 @@ class EncodedMedia:
 
 
 class VitalScoringMixin:
-    """`processor`, `score` and `compare`, for any model with `level_logits`.
+    """`processor`, `score` and `compare`, for any model with `level_logits`; a base before `PreTrainedModel`.
 
     A media item is a path, bytes, PIL image, array or tensor, list of frames: anything `media_vital.load_media` takes.
     A `list` or `tuple` is always several items, so wrap a clip given as a list of frames in a list.
 
     Attributes:
         _processor_class (`type`): class of its processor.
+        _auto_map (`dict[str, str]`): where the code files beside a checkpoint have the classes that transformers' auto
+            classes look for.
         _processor: the processor, `None` until it is known.
     """
 
     _processor_class: type
+    _auto_map: dict[str, str]
     _processor = None
 
     @property
@@ -63,6 +67,22 @@ class VitalScoringMixin:
     @processor.setter
     def processor(self, processor):
         self._processor = processor
+
+    @classmethod
+    def name_code(cls, config) -> None:
+        """Writes into a configuration where transformers finds the classes in the code files beside a checkpoint."""
+        config.auto_map = dict(cls._auto_map)
+        config.custom_pipelines = CUSTOM_PIPELINES
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Writes weights, configuration, the code files and, when it is known, the processor: a folder that scores.
+
+        See `PreTrainedModel.save_pretrained` for the arguments.
+        """
+        self.name_code(self.config)
+        super().save_pretrained(save_directory, **kwargs)
+        if self._processor is not None or self.config._name_or_path:
+            self.processor.save_pretrained(save_directory)
 
     def score(self, items, batch_size: int = 8, errors: str = "raise") -> list:
         """Scores pictures and clips, mixed as they come.

@@ -21,17 +21,9 @@ from .assessment_vital import VitalAssessmentMixin
 from .configuration_vital import VitalConfig
 from .motion_vital import VitalMotionModel
 from .outputs_vital import VitalCausalLMOutputWithPast, VitalOutputWithPast
-from .pipeline_vital import CUSTOM_PIPELINES
 from .processing_vital import VitalProcessor
 from .scoring_vital import scoring_convention
 
-
-AUTO_MAP = {
-    "AutoConfig": "configuration_vital.VitalConfig",
-    "AutoModel": "modeling_vital.VitalForConditionalGeneration",
-    "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
-}
-"""Where the code files beside a checkpoint have the classes that transformers' auto classes look for."""
 
 _MEDIA_INPUTS = ("pixel_values", "motion_values", "motion_lengths", "image_hidden_states", "motion_hidden_states")
 
@@ -225,7 +217,7 @@ class VitalModel(VitalPreTrainedModel):
         )
 
 
-class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, GenerationMixin):
+class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, GenerationMixin):
     """VITAL with its language-model head: generates text, and scores pictures and clips.
 
     Example:
@@ -241,6 +233,11 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
     _processor_class = VitalProcessor
+    _auto_map = {
+        "AutoConfig": "configuration_vital.VitalConfig",
+        "AutoModel": "modeling_vital.VitalForConditionalGeneration",
+        "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
+    }
 
     def __init__(self, config: VitalConfig):
         super().__init__(config)
@@ -390,17 +387,6 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, VitalAssessmentMixin, 
                 parts = values.split(sizes[name].tolist())
                 media[name] = torch.cat([part for part in parts for _ in range(expand_size)])
         return input_ids, {**kwargs, **media}
-
-    def save_pretrained(self, save_directory, **kwargs):
-        """Writes weights, configuration, the code files and, when it is known, the processor: a folder that scores.
-
-        See `PreTrainedModel.save_pretrained` for the arguments.
-        """
-        self.config.auto_map = dict(AUTO_MAP)
-        self.config.custom_pipelines = CUSTOM_PIPELINES
-        super().save_pretrained(save_directory, **kwargs)
-        if self._processor is not None or self.config._name_or_path:
-            self.processor.save_pretrained(save_directory)
 
 
 def feature_map(features: torch.Tensor) -> torch.Tensor:

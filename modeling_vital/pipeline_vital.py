@@ -37,7 +37,7 @@ class VitalQualityPipeline(Pipeline):
         super().__init__(model, **kwargs)
         if self.processor is not None:
             self.model.processor = self.processor
-        self.tokenizer = self.model.processor.tokenizer  # without one, a pipeline refuses to make batches
+        self.feature_extractor = self.model.processor.image_processor  # without one, pipelines refuse to make batches
 
     def _sanitize_parameters(self, errors: str | None = None, **unknown):
         if unknown:

@@ -22,13 +22,6 @@ from .processing_vital import _flatten
 from .video_processing_vital import FrameSampling
 
 
-AUTO_MAP = {
-    "AutoConfig": "probe_vital.VitalProbeConfig",
-    "AutoModel": "probe_vital.VitalForQualityProbe",
-}
-"""Where the code files beside a checkpoint have the classes that transformers' auto classes look for."""
-
-
 class VitalProbeConfig(PreTrainedConfig):
     """Configuration of [`VitalForQualityProbe`].
 
@@ -168,7 +161,7 @@ class VitalProbeHead(nn.Module):
         return self.linear_2(self.linear_1(features))
 
 
-class VitalForQualityProbe(VitalPreTrainedModel, VitalScoringMixin):
+class VitalForQualityProbe(VitalScoringMixin, VitalPreTrainedModel):
     """Image encoder, motion encoder and a linear head on the five levels: scores pictures and clips.
 
     A picture has no motion: its motion feature is zero, so that its score comes from the image encoder alone. (The
@@ -190,6 +183,7 @@ class VitalForQualityProbe(VitalPreTrainedModel, VitalScoringMixin):
     main_input_name = "pixel_values"
     input_modalities = ("image", "video")
     _processor_class = VitalProbeProcessor
+    _auto_map = {"AutoConfig": "probe_vital.VitalProbeConfig", "AutoModel": "probe_vital.VitalForQualityProbe"}
 
     def __init__(self, config: VitalProbeConfig):
         super().__init__(config)
@@ -267,16 +261,6 @@ class VitalForQualityProbe(VitalPreTrainedModel, VitalScoringMixin):
             `torch.FloatTensor` of shape `(batch_size, 5)`, float32, best level first.
         """
         return self(**inputs).logits.float()
-
-    def save_pretrained(self, save_directory, **kwargs):
-        """Writes weights, configuration, the code files and, when it is known, the processor: a folder that scores.
-
-        See `PreTrainedModel.save_pretrained` for the arguments.
-        """
-        self.config.auto_map = dict(AUTO_MAP)
-        super().save_pretrained(save_directory, **kwargs)
-        if self._processor is not None or self.config._name_or_path:
-            self.processor.save_pretrained(save_directory)
 
 
 def segment_index(counts: torch.Tensor, total: int, name: str) -> torch.Tensor:

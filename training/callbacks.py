@@ -23,9 +23,11 @@ class GradientGuard(TrainerCallback):
         Raises:
             TrainingStopped: if a gradient is not finite.
         """
+        if args.fp16:
+            return  # the gradient scaler meets infinite gradients on purpose, and skips such steps
         gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
         if not gradients:
-            return  # DeepSpeed keeps them to itself and skips such steps
+            return  # DeepSpeed keeps them to itself
         finite = torch.stack([gradient.isfinite().all() for gradient in gradients.values()])
         if not finite.all():
             first = next(name for name, ok in zip(gradients, finite.tolist(), strict=True) if not ok)
@@ -88,7 +90,11 @@ def variety(texts: Sequence[str]) -> dict[str, float]:
 
 def collapsed(measured: dict[str, float], truth: dict[str, float], min_ratio: float) -> list[str]:
     """Sentences on what is much less varied than the true texts; none if nothing is."""
-    words = {"distinct": "share of different texts", "length": "mean number of words", "entropy": "entropy of the words"}
+    words = {
+        "distinct": "share of different texts",
+        "length": "mean number of words",
+        "entropy": "entropy of the words",
+    }
     return [
         f"The {words[name]} is {measured[name]:.2f}, in the data it is {truth[name]:.2f}: the answers may have collapsed."
         for name in words

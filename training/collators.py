@@ -179,7 +179,9 @@ class VitalCollator:
         return EncodedRow(input_ids, labels, level_place, media)
 
     def _human_turn(self, message: dict, modality: str, scored: bool) -> dict:
-        content = [{"type": p["type"], **({"text": p["text"]} if p["type"] == "text" else {})} for p in message["content"]]
+        content = [
+            {"type": p["type"], **({"text": p["text"]} if p["type"] == "text" else {})} for p in message["content"]
+        ]
         if message["role"] != "user":
             return {"role": message["role"], "content": content}
         shows = [part for part in content if part["type"] != "text"]

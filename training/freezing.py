@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from modeling_vital.motion_vital import VitalMotionModel
-
 
 STAGES = {
     "pretrain": ("model.vision_tower", "model.motion_encoder"),
@@ -56,36 +54,35 @@ def freeze(model: nn.Module, stage: str) -> list[str]:
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-def still_modules(model: nn.Module, update_motion_norm: bool = False) -> Iterator[nn.Module]:
+def still_modules(model: nn.Module, update_batch_norm: bool = False) -> Iterator[nn.Module]:
     """Yields the modules that behave as in evaluation although the model trains: no dropout, fixed batch statistics.
 
-    These are the frozen ones, and the batch norms of the motion encoder. The latter learn their scale and shift with
-    it, but keep the statistics they came with: a batch holds a handful of clips, too few to estimate them from.
+    These are the frozen ones and the batch norms. A batch norm of a part that learns gets a new scale and shift, but
+    keeps the statistics it came with: a batch holds a handful of items, too few to estimate them from.
 
     Args:
         model (`nn.Module`): after [`freeze`], wrapped or not.
-        update_motion_norm (`bool`, *optional*, defaults to `False`): lets these batch norms use and update the
+        update_batch_norm (`bool`, *optional*, defaults to `False`): lets batch norms that learn use and update the
             statistics of each batch, as the released code does. The loss then depends on how a batch is divided among
-            processes.
+            processes and accumulated steps.
     """
     parameters = list(model.parameters())
     if parameters and not any(parameter.requires_grad for parameter in parameters):
         yield from model.modules()
-        return
-    if isinstance(model, VitalMotionModel) and not update_motion_norm:
-        yield from (module for module in model.modules() if isinstance(module, nn.BatchNorm3d))
-        return
-    for child in model.children():
-        yield from still_modules(child, update_motion_norm)
+    elif isinstance(model, nn.modules.batchnorm._BatchNorm) and not update_batch_norm:
+        yield model
+    else:
+        for child in model.children():
+            yield from still_modules(child, update_batch_norm)
 
 
-def set_training_mode(model: nn.Module, update_motion_norm: bool = False) -> None:
+def set_training_mode(model: nn.Module, update_batch_norm: bool = False) -> None:
     """`model.train()`, but what [`still_modules`] names stays in evaluation mode.
 
     A frozen layer that recomputes its activations only does so in training mode; it keeps that, its parts do not.
     """
     model.train()
-    for module in still_modules(model, update_motion_norm):
+    for module in still_modules(model, update_batch_norm):
         module.training = bool(getattr(module, "gradient_checkpointing", False))
 
 

@@ -51,7 +51,9 @@ class TaskMixture:
         while True:
             rng = np.random.default_rng((self.seed, chunk))
             # Evenly spaced points with a random start: every task gets its share, give or take one.
-            task = np.searchsorted(edges, (np.arange(size) + rng.random()) / size, side="right").clip(max=len(names) - 1)
+            task = np.searchsorted(edges, (np.arange(size) + rng.random()) / size, side="right").clip(
+                max=len(names) - 1
+            )
             rows = [starts[t] + next(orders[names[t]]) for t in task]
             yield rng.permutation(np.array(rows, dtype=np.int64))
             chunk += 1

@@ -69,7 +69,8 @@ def draft_card(trainer, recipe: dict[str, Any]) -> str:
     batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
     ratios = trainer.data.ratios
     tables = "\n".join(
-        f"| {name} | {size:,} | {ratios[name] / sum(ratios.values()):.0%} |" for name, size in trainer.data.sizes.items()
+        f"| {name} | {size:,} | {ratios[name] / sum(ratios.values()):.0%} |"
+        for name, size in trainer.data.sizes.items()
     )
     name = Path(args.output_dir).name
     return f"""---

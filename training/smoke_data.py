@@ -146,7 +146,7 @@ def _messages(modality: str, answer: str) -> list[dict]:
 def _features(config: str) -> Features:
     text, real = Value("string"), Value("float64")
     names = sorted({name for names in ANNOTATORS.values() for name in names})
-    features = {name: text for name in ("id", "modality", "content_id", "split")}
+    features = dict.fromkeys(("id", "modality", "content_id", "split"), text)
     features |= {"images": List(Image()), "videos": List(Video(decode=False))}
     features["messages"] = List({"role": text, "content": List({"type": text, "text": text})})
     distortion = {"type": text, "family": text, "severity": Value("int32")}
@@ -155,7 +155,9 @@ def _features(config: str) -> Features:
         return Features(features | opinion | {"distortion": distortion})
     if config == "pairwise":
         both = {name: List(kind) for name, kind in opinion.items()}
-        return Features(features | both | {"preference": real, "preference_prob": real, "distortion": List(distortion)})
+        return Features(
+            features | both | {"preference": real, "preference_prob": real, "distortion": List(distortion)}
+        )
     return Features(features | {"distortion": distortion})
 
 

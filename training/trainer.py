@@ -27,6 +27,7 @@ from training.mixing import BucketBatchSampler, TaskMixture
 
 logger = logging.getLogger(__name__)
 
+
 @dataclass
 class VitalTrainingConfig(SFTConfig):
     """Settings of [`VitalTrainer`]: those of `SFTConfig` and these."""
@@ -35,9 +36,8 @@ class VitalTrainingConfig(SFTConfig):
     resume: bool = field(
         default=True, metadata={"help": "Go on from the newest complete checkpoint in output_dir, if there is one."}
     )
-    update_motion_norm: bool = field(
-        default=False,
-        metadata={"help": "Let the motion encoder's batch norms use and update the statistics of each batch."},
+    update_batch_norm: bool = field(
+        default=False, metadata={"help": "Let batch norms that learn use and update the statistics of each batch."}
     )
     monitor_samples: int = field(
         default=16, metadata={"help": "Held-out items described at each evaluation to see a collapse; 0: none."}
@@ -57,18 +57,25 @@ class VitalTrainingConfig(SFTConfig):
         default=None, metadata={"help": "Compute in bfloat16; by default on a GPU that can, and never on a CPU."}
     )
     max_length: int | None = field(
-        default=None, metadata={"help": "A longer sequence is an error, none is ever cut. By default the decoder's own limit."}
+        default=None,
+        metadata={"help": "A longer sequence is an error, none is ever cut. By default the decoder's own limit."},
     )
-    report_to: None | str | list[str] = field(default="none", metadata={"help": "Where logs go: tensorboard, trackio."})
+    report_to: None | str | list[str] = field(
+        default="none", metadata={"help": "Where logs go: tensorboard, trackio."}
+    )
     save_total_limit: int | None = field(default=3, metadata={"help": "Checkpoints kept, the best one besides."})
 
     def __post_init__(self):
         if self.stage not in STAGES:
             raise ValueError(f"`stage` is one of {', '.join(STAGES)}, got {self.stage!r}.")
         if self.bf16 is None:
-            self.bf16 = not self.use_cpu and not self.fp16 and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+            self.bf16 = (
+                not self.use_cpu and not self.fp16 and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+            )
         if hasattr(self, "activation_checkpointing") and self.activation_checkpointing is None:
-            self.activation_checkpointing = self.gradient_checkpointing  # its newer name; the older alone draws a warning
+            self.activation_checkpointing = (
+                self.gradient_checkpointing
+            )  # its newer name; the older alone draws a warning
         # The index that the batches are drawn from has no columns that the model or TRL's preparation knows.
         self.remove_unused_columns = False
         self.dataset_kwargs = {**(self.dataset_kwargs or {}), "skip_prepare_dataset": True}
@@ -155,8 +162,9 @@ class VitalTrainer(SFTTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The mixed loss of a batch; see [`training.losses.multi_task_loss`]."""
         if model.training:
-            set_training_mode(model, self.args.update_motion_norm)
-        loss, parts, level_logits = self._losses(model, inputs)
+            set_training_mode(model, self.args.update_batch_norm)
+        losses, parts, level_logits = self._losses(model, inputs)
+        loss = losses.mean()
         if model.training:
             if not torch.isfinite(loss):
                 raise stopped_for(f"the loss is {loss.item()}", self.state.global_step, self.args.output_dir)
@@ -164,7 +172,7 @@ class VitalTrainer(SFTTrainer):
         return (loss, level_logits) if return_outputs else loss
 
     def _losses(self, model, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Loss, its parts, and the level logits `(num_rows, 5)` (0 for rows of text)."""
+        """Loss of each item, its parts, and the level logits `(num_rows, 5)` (0 for rows of text)."""
         targets = inputs["targets"]
         answer = int(targets["answer_length"])
         # Answers are at the end of every row: only there does the head work. One position before the first of them.
@@ -175,19 +183,22 @@ class VitalTrainer(SFTTrainer):
         ).logits[:, :-1]
         level_mask = targets["level_mask"][:, -answer:]
         aligned = {**targets, "labels": targets["labels"][:, -answer:], "level_mask": level_mask}
-        loss, parts = self.multi_task_loss(logits, aligned)
+        losses, parts = self.multi_task_loss(logits, aligned)
         level_logits = logits.new_zeros(len(logits), len(self.multi_task_loss.level_ids), dtype=torch.float32)
         level_logits[level_mask.any(-1)] = logits[level_mask][:, self.multi_task_loss.level_ids].detach().float()
-        return loss, parts, level_logits
+        return losses, parts, level_logits
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Scores of the held-out rows beside their opinions: `(mos, 1 for a clip)`."""
+        """Of the held-out rows `(score, loss)`, and beside them `(mos, 1 for a clip)`.
+
+        No loss of the batch is returned: averaged over batches of unequal size, it would depend on the processes.
+        """
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            loss, _, level_logits = self._losses(model, inputs)
-        scores = expected_score(level_logits.softmax(-1))
+            losses, _, level_logits = self._losses(model, inputs)
+        predictions = torch.stack([expected_score(level_logits.softmax(-1)), losses], dim=-1)
         targets = inputs["targets"]
-        return loss.detach(), scores, torch.stack([targets["mos"], targets["is_video"].float()], dim=-1)
+        return None, predictions, torch.stack([targets["mos"], targets["is_video"].float()], dim=-1)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, each a mean over the items that have it."""
@@ -233,12 +244,12 @@ class VitalTrainer(SFTTrainer):
 
 
 def correlations(prediction: EvalPrediction) -> dict[str, float]:
-    """SRCC and PLCC of scores and opinions, over all held-out rows and, where there are three, by modality.
+    """Mean loss, and SRCC and PLCC of scores and opinions over all held-out rows and, where there are three, by modality.
 
     A constant score has no correlation: 0 then, so that it is never the best.
     """
-    scores, (mos, is_video) = prediction.predictions, prediction.label_ids.T
-    metrics = {}
+    (scores, losses), (mos, is_video) = (x.T.astype(float) for x in (prediction.predictions, prediction.label_ids))
+    metrics = {"loss": float(losses.mean())}
     for suffix, chosen in {"": mos == mos, "_image": is_video == 0, "_video": is_video == 1}.items():
         if chosen.sum() < 3:
             continue

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, Pr
 from transformers.dynamic_module_utils import custom_object_save
 
 from .. import __version__
+from ..assessment_vital import VitalScoringMixin
 from ..configuration_vital import VitalConfig
 from ..levels_vital import level_token_ids
 from ..modeling_vital import VitalProjector
@@ -175,8 +176,6 @@ def _empty_model(layout: Layout, source: Source, tensors: Mapping[str, torch.Ten
     try:
         config = layout.config(source.config, tensors.keys())
         config.dtype = _main_dtype(tensors.values())
-        if layout.auto_map is not None:
-            config.auto_map = dict(layout.auto_map)
         with torch.device("meta"):
             return layout.model_class()(config)
     except (KeyError, TypeError, ValueError, AttributeError, StrictDataclassError) as error:
@@ -311,7 +310,8 @@ def _write_side_files(plan: Conversion, folder: Path) -> None:
     """Everything but the weights; `config.json` last, because it is what makes a folder a checkpoint."""
     if plan.processor is not None:
         plan.processor.save_pretrained(folder)
-    if getattr(plan.config, "auto_map", None):  # a class of ours, which brings its code
+    if isinstance(plan.model, VitalScoringMixin):  # a class of ours, which brings its code
+        plan.model.name_code(plan.config)
         custom_object_save(plan.model, folder, config=plan.config)
     if isinstance(plan.config, VitalConfig):
         _generation_config(plan).save_pretrained(folder)

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..configuration_vital import VitalConfig, VitalMotionConfig
-from ..modeling_vital import AUTO_MAP, VitalForConditionalGeneration
+from ..modeling_vital import VitalForConditionalGeneration
 from ..processing_vital import VitalProcessor
 from .decoders import decoder_rules, text_config
 from .errors import ConversionError
@@ -29,7 +29,6 @@ class InternVLLayout(Layout):
     name = "InternVL, original"
     needs_motion_weights = True
     scoring = "default"
-    auto_map = AUTO_MAP
 
     def recognises(self, config: dict[str, Any], keys: Collection[str]) -> bool:
         parts = {key.split(".")[0] for key in keys}

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import AutoConfig, InternVLConfig, PreTrainedConfig, PreTrainedModel
 
 from ..configuration_vital import VitalConfig, VitalMotionConfig
-from ..modeling_vital import AUTO_MAP, VitalForConditionalGeneration
+from ..modeling_vital import VitalForConditionalGeneration
 from ..processing_vital import VitalProcessor
 from .decoders import refuse_changed_logits
 from .errors import ConversionError
@@ -21,7 +21,6 @@ class InternVLHfLayout(Layout):
     name = "InternVL, transformers"
     needs_motion_weights = True
     scoring = "default"
-    auto_map = AUTO_MAP
 
     def recognises(self, config: dict[str, Any], keys: Collection[str]) -> bool:
         return config.get("model_type") == InternVLConfig.model_type

@@ -33,14 +33,11 @@ class Layout:
         name (`str`): what people call it.
         needs_motion_weights (`bool`): whether the motion encoder comes from another file, its projector being new.
         scoring (`str`, *optional*): the scoring convention of its checkpoints; `None`: there is no choice.
-        auto_map (`dict[str, str]`, *optional*): our classes in the code files beside the result; `None`: the result is
-            transformers' own.
     """
 
     name: str
     needs_motion_weights = False
     scoring: str | None = None
-    auto_map: dict[str, str] | None = None
 
     def recognises(self, config: dict[str, Any], keys: Collection[str]) -> bool:
         """Whether a source with this `config.json` and these keys is of this layout."""

@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..configuration_vital import VitalMotionConfig
 from ..levels_vital import RELEASED_LEVEL_VALUES
-from ..probe_vital import AUTO_MAP, VitalForQualityProbe, VitalProbeConfig, VitalProbeProcessor
+from ..probe_vital import VitalForQualityProbe, VitalProbeConfig, VitalProbeProcessor
 from ..video_processing_vital import FrameSampling
 from .errors import ConversionError
 from .layout import Layout, image_processor_of, tile_size_of
@@ -41,7 +41,6 @@ class ProbeLayout(Layout):
     """
 
     name = "linear probe, released"
-    auto_map = AUTO_MAP
 
     def recognises(self, config: dict[str, Any], keys: Collection[str]) -> bool:
         parts = {key.split(".")[0] for key in keys}

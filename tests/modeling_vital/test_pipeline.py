@@ -9,6 +9,7 @@ from transformers import AutoModel, AutoModelForImageTextToText, pipeline
 from modeling_vital.media_vital import MediaError
 from modeling_vital.pipeline_vital import TASK, VitalQualityPipeline
 from tests.fixtures.tiny_models import tiny_model
+from tests.fixtures.tiny_probes import tiny_probe
 from tests.modeling_vital.test_modeling import clip, picture
 
 
@@ -56,6 +57,13 @@ def test_unreadable_items(assess, batch_size, tmp_path):
         assess(items, batch_size=batch_size)
     first, second, third = assess(items, batch_size=batch_size, errors="return")
     assert isinstance(first, MediaError) and second["modality"] == "image" and "gone too" in str(third)
+
+
+def test_a_linear_probe_too():
+    probe = tiny_probe()
+    items = [picture(0), clip(1), picture(2)]
+    for result, expected in zip(pipeline(TASK, model=probe)(items, batch_size=2), records(probe, items), strict=True):
+        close(result, expected)
 
 
 def test_unknown_parameters_are_refused(assess):

@@ -15,7 +15,9 @@ def smoke_data(tmp_path_factory):
 
 @pytest.fixture
 def data_args(smoke_data):
-    return DataArguments(dataset=str(smoke_data), mixture={"scoring": 2, "pairwise": 1, "distortion": 1}, bucket_batches=4)
+    return DataArguments(
+        dataset=str(smoke_data), mixture={"scoring": 2, "pairwise": 1, "distortion": 1}, bucket_batches=4
+    )
 
 
 @pytest.fixture
@@ -25,5 +27,7 @@ def model():
 
 @pytest.fixture(scope="session")
 def data(smoke_data):
-    args = DataArguments(dataset=str(smoke_data), mixture={"scoring": 2, "pairwise": 1, "distortion": 1}, bucket_batches=4)
+    args = DataArguments(
+        dataset=str(smoke_data), mixture={"scoring": 2, "pairwise": 1, "distortion": 1}, bucket_batches=4
+    )
     return load_data(args, tiny_model().processor, seed=0)

@@ -46,7 +46,9 @@ def test_held_out_rows_are_scoring_rows_of_the_other_split(data):
 
 
 def test_fewer_samples_keep_the_ratios(smoke_data):
-    args = DataArguments(dataset=str(smoke_data), mixture={"scoring": 2, "distortion": 1}, max_samples=12, max_eval_samples=5)
+    args = DataArguments(
+        dataset=str(smoke_data), mixture={"scoring": 2, "distortion": 1}, max_samples=12, max_eval_samples=5
+    )
     data = load_data(args, tiny_model().processor, seed=0)
     assert data.sizes == {"scoring": 8, "distortion": 4}
     assert len(data.eval_index) == 5

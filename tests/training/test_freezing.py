@@ -49,7 +49,9 @@ def test_what_learns_in_each_stage(stage, learning, frozen):
     names = freeze(model, stage)
     every = [name for name, _ in model.named_parameters()]
     assert names == [name for name in every if name.startswith(tuple(learning))]
-    assert {name for name in every if name not in names} == {n for n in every if frozen and n.startswith(tuple(frozen))}
+    assert {name for name in every if name not in names} == {
+        n for n in every if frozen and n.startswith(tuple(frozen))
+    }
     for prefix in learning:
         assert any(name.startswith(prefix) for name in names), prefix
 
@@ -79,12 +81,14 @@ def test_a_frozen_part_is_in_evaluation_mode_with_all_that_is_in_it():
     freeze(model, "pretrain")
     set_training_mode(model)
     assert not any(module.training for module in model.model.language_model.modules())
-    assert all(module.training for module in model.model.vision_tower.modules())
-    norms = [m for m in model.model.motion_encoder.modules() if isinstance(m, torch.nn.BatchNorm3d)]
-    assert norms
+    kinds = (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
+    norms = [module for module in model.modules() if isinstance(module, kinds)]
+    assert {type(norm) for norm in norms} == set(kinds)
+    encoders = [*model.model.vision_tower.modules(), *model.model.motion_encoder.modules()]
+    assert all(module.training for module in encoders if not isinstance(module, kinds))
     assert not any(norm.training for norm in norms)
     assert all(norm.weight.requires_grad for norm in norms)
-    set_training_mode(model, update_motion_norm=True)
+    set_training_mode(model, update_batch_norm=True)
     assert all(norm.training for norm in norms)
 
 

@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 
 
-def focal_token_loss(logits: torch.Tensor, labels: torch.Tensor, alpha: float = 1.0, beta: float = 2.0) -> torch.Tensor:
+def focal_token_loss(
+    logits: torch.Tensor, labels: torch.Tensor, alpha: float = 1.0, beta: float = 2.0
+) -> torch.Tensor:
     """-alpha (1 - p)^beta log p of each token, p the probability of the right one.
 
     Source: focal loss (arXiv 1708.02002) as arXiv 2511.17962 uses it for text; the paper's alpha is 1 and its beta 2.

@@ -59,7 +59,8 @@ class LossConfig:
         default=None, metadata={"help": "Softmax of the level words over the whole vocabulary, not the five words."}
     )
     per_token: bool | None = field(
-        default=None, metadata={"help": "Divide KL and prefix loss of an answer by its number of tokens, level included."}
+        default=None,
+        metadata={"help": "Divide KL and prefix loss of an answer by its number of tokens, level included."},
     )
     prefix_weight: float | None = field(
         default=None, metadata={"help": "Weight (gamma) of the cross-entropy on the words around the level word."}
@@ -82,7 +83,7 @@ class LossConfig:
 def multi_task_loss(
     logits: torch.Tensor, targets: dict[str, torch.Tensor], level_ids: list[int], config: LossConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean over the items of a batch of
+    """The loss of each item of a batch:
 
         single:  KL + gamma CE
         pair:    fidelity(A, B) + w (KL_A + KL_B) + gamma CE
@@ -105,8 +106,8 @@ def multi_task_loss(
         config (`LossConfig`): weights.
 
     Returns:
-        `tuple`: the loss, `torch.FloatTensor` of shape `()`, and `torch.FloatTensor` of shape `(4, 2)`, detached: of
-        each of `PARTS` the sum, unweighted, and over how many items.
+        `tuple`: the losses, `torch.FloatTensor` of shape `(num_items,)`, and `torch.FloatTensor` of shape `(4, 2)`,
+        detached: of each of `PARTS` the sum, unweighted, and over how many items.
     """
     labels, level_mask, item = targets["labels"], targets["level_mask"], targets["item"]
     kept = labels != -100
@@ -143,7 +144,7 @@ def multi_task_loss(
     is_scored = by_item(item, scored.float()) > 0
     members = torch.stack([is_scored, is_scored, is_pair, ~is_scored]).sum(-1)
     sums = torch.stack([kl, prefix, fidelity, text]).detach().sum(-1)
-    return loss.mean(), torch.stack([sums, members.to(sums.dtype)], dim=-1)
+    return loss, torch.stack([sums, members.to(sums.dtype)], dim=-1)
 
 
 def pair_fidelity(

@@ -6,6 +6,7 @@ distribution over the bins.
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 
@@ -47,6 +48,34 @@ def level_token_ids(tokenizer, words=LEVEL_WORDS) -> list[int]:
     if len(set(ids)) != len(ids):
         raise ValueError(f"The level words {words} share token ids {ids}; each needs a token of its own.")
     return ids
+
+
+def level_probs_from_logprobs(logprobs: Mapping[str, float], words=LEVEL_WORDS) -> torch.Tensor:
+    """Distribution over the levels from the log-probabilities of next tokens that a serving engine reports.
+
+    Engines report the likeliest tokens only. A level word that is not among them counts as impossible: its probability
+    is below that of the least likely one reported, so what this leaves out is at most five times that.
+
+    Args:
+        logprobs (`Mapping[str, float]`):
+            Log-probability of each reported token, by its text; level words with their leading space (`" high"`).
+        words (`tuple[str]`, *optional*, defaults to `LEVEL_WORDS`):
+            Level words, best first.
+
+    Returns:
+        `torch.DoubleTensor` of shape `(5,)`: probabilities, best level first, summing to 1.
+
+    Raises:
+        ValueError: if no level word was reported.
+    """
+    found = [logprobs.get(f" {word}", -math.inf) for word in words]
+    if max(found) == -math.inf:
+        raise ValueError(
+            f"None of the level words {', '.join(words)} is among the {len(logprobs)} tokens reported "
+            f"({', '.join(map(repr, list(logprobs)[:5]))}, ...). The prompt must end with the answer prefix, and the "
+            "engine report enough tokens (`top_logprobs`)."
+        )
+    return torch.tensor(found, dtype=torch.float64).softmax(-1)
 
 
 def expected_score(level_probs: torch.Tensor, values=LEVEL_VALUES) -> torch.Tensor:

@@ -1,22 +1,31 @@
 """VITAL: vision and motion encoders whose tokens a language model reads, and a score from its five level words.
 
-Follows arXiv 2511.17962. The image encoder and the decoder are transformers' own models; here are the merge, the
-heads' use and `score()`.
+Follows arXiv 2511.17962. The image encoder and the decoder are transformers' own models; here is how they meet. What
+people ask of a model, scores first of all, is in `assessment_vital`.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
-from transformers import AutoModel, AutoModelForImageTextToText, GenerationMixin, PreTrainedModel
+from transformers import (
+    MODEL_MAPPING,
+    AutoModel,
+    AutoModelForImageTextToText,
+    GenerationMixin,
+    PreTrainedModel,
+)
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 
+from .assembly_vital import assemble
+from .assessment_vital import VitalAssessmentMixin
 from .configuration_vital import VitalConfig
-from .levels_vital import expected_score, level_of, level_token_ids, score_std
-from .media_vital import MediaError
 from .motion_vital import VitalMotionModel
-from .outputs_vital import QualityScore, VitalCausalLMOutputWithPast, VitalOutputWithPast
+from .outputs_vital import VitalCausalLMOutputWithPast, VitalOutputWithPast
 from .processing_vital import VitalProcessor
+from .scoring_vital import scoring_convention
+
+
+_MEDIA_INPUTS = ("pixel_values", "motion_values", "motion_lengths", "image_hidden_states", "motion_hidden_states")
 
 
 class VitalPreTrainedModel(PreTrainedModel):
@@ -64,7 +73,13 @@ class VitalModel(VitalPreTrainedModel):
 
     def __init__(self, config: VitalConfig):
         super().__init__(config)
+        if not MODEL_MAPPING[type(config.vision_config)]._supports_sdpa:
+            config.vision_config._attn_implementation = "eager"  # convolutions: whatever is asked for, there is none
         self.vision_tower = AutoModel.from_config(config.vision_config)
+        if eps := getattr(config.vision_config, "qk_norm_eps", None):
+            # InternViT's; transformers' encoder has 1e-6 in its code and no setting for it.
+            for layer in self.vision_tower.encoder.layer:
+                layer.attention.q_norm.variance_epsilon = layer.attention.k_norm.variance_epsilon = eps
         self.motion_encoder = VitalMotionModel._from_config(config.motion_config)
         self.language_model = AutoModel.from_config(config.text_config)
         hidden_size = config.text_config.hidden_size
@@ -93,12 +108,7 @@ class VitalModel(VitalPreTrainedModel):
             `torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`.
         """
         features = self.vision_tower(pixel_values=pixel_values.to(self.vision_tower.dtype)).last_hidden_state
-        if features.ndim == 4:  # a convolutional encoder's map
-            features = features.permute(0, 2, 3, 1)  # [N, h, w, C]
-        else:  # a transformer's [CLS] and patches
-            side = int((features.shape[1] - 1) ** 0.5)
-            features = features[:, 1:].unflatten(1, (side, side))
-        features = pixel_unshuffle(features, round(1 / self.config.downsample_ratio)).flatten(1, 2)
+        features = pixel_unshuffle(feature_map(features), round(1 / self.config.downsample_ratio)).flatten(1, 2)
         return self.multi_modal_projector(features)
 
     def get_motion_features(self, motion_values: torch.Tensor, motion_lengths: torch.Tensor) -> torch.Tensor:
@@ -112,21 +122,10 @@ class VitalModel(VitalPreTrainedModel):
         Returns:
             `torch.FloatTensor` of shape `(num_frames, hidden_size)`.
         """
-        lengths = motion_lengths.tolist()
-        if sum(lengths) != motion_values.shape[0]:
-            raise ValueError(
-                f"`motion_lengths` sum to {sum(lengths)} but there are {motion_values.shape[0]} motion frames."
-            )
-        windows = motion_values.to(self.motion_encoder.dtype).split(lengths)
-        features: list[torch.Tensor | None] = [None] * len(windows)
-        for length in sorted(set(lengths)):  # windows of one length run as one batch
-            where = [i for i, n in enumerate(lengths) if n == length]
-            encoded = self.motion_encoder(torch.stack([windows[i] for i in where]))  # [B, T, C]
-            if self.config.motion_token_layout == "channel_major":
-                encoded = encoded.transpose(1, 2).reshape(encoded.shape)
-            for i, feature in zip(where, encoded, strict=True):
-                features[i] = feature
-        return self.motion_projector(torch.cat(features))
+        windows = self.motion_encoder.encode_windows(motion_values, motion_lengths)
+        if self.config.motion_token_layout == "channel_major":
+            windows = [window.T.reshape(window.shape) for window in windows]
+        return self.motion_projector(torch.cat(windows))
 
     def merge(
         self, input_ids: torch.Tensor, inputs_embeds: torch.Tensor, token_id: int, features: torch.Tensor, name: str
@@ -218,7 +217,7 @@ class VitalModel(VitalPreTrainedModel):
         )
 
 
-class VitalForConditionalGeneration(VitalPreTrainedModel, GenerationMixin):
+class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, GenerationMixin):
     """VITAL with its language-model head: generates text, and scores pictures and clips.
 
     Example:
@@ -233,13 +232,46 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, GenerationMixin):
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _processor_class = VitalProcessor
+    _auto_map = {
+        "AutoConfig": "configuration_vital.VitalConfig",
+        "AutoModel": "modeling_vital.VitalForConditionalGeneration",
+        "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
+    }
 
     def __init__(self, config: VitalConfig):
         super().__init__(config)
         self.model = VitalModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
-        self._processor = None
         self.post_init()
+
+    @classmethod
+    def from_parts(cls, vision, decoder, tokenizer=None, **load_kwargs) -> "VitalForConditionalGeneration":
+        """Assembles the encoders of one model with the decoder of another: the paper's Zero transfer.
+
+        Whether the two fit is checked on configurations and tokenizers, before any weights are read; then both are
+        read whole.
+
+        Args:
+            vision (`str`, `Path` or `VitalForConditionalGeneration`):
+                Checkpoint or model whose image and motion encoder are taken, with what belongs to them: tiles, frame
+                sampling, level words and values, answer prefixes.
+            decoder (`str`, `Path` or `PreTrainedModel`):
+                What reads. A VITAL checkpoint keeps its projectors and tokenizer, an InternVL one in transformers'
+                layout its image projector and tokenizer. Any other causal language model gets fresh projectors, and
+                its tokenizer the placeholders it lacks; a warning says so.
+            tokenizer (`PreTrainedTokenizerBase`, *optional*):
+                Tokenizer of a `decoder` that is a model, not a checkpoint, and not a VITAL model.
+            load_kwargs: go to `from_pretrained`: `dtype`, for example.
+
+        Returns:
+            `VitalForConditionalGeneration`: in evaluation mode, with its processor, in the dtype of the decoder.
+            Models given as such share their modules with it.
+
+        Raises:
+            ValueError: if hidden sizes, level words, tokenizer or placeholders do not fit; it names both sides.
+        """
+        return assemble(cls, vision, decoder, tokenizer, **load_kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         """The decoder's token embedding."""
@@ -257,22 +289,17 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, GenerationMixin):
         """Replaces the language-model head."""
         self.lm_head = value
 
-    @property
-    def processor(self) -> VitalProcessor:
-        """The checkpoint's processor, loaded from beside the weights on first use; assign one to replace it."""
-        if self._processor is None:
-            source = self.config._name_or_path
-            if not source:
-                raise ValueError(
-                    "This model was not loaded from a checkpoint: assign `model.processor` before scoring."
-                )
-            revision = getattr(self.config, "_commit_hash", None)
-            self._processor = VitalProcessor.from_pretrained(source, **({"revision": revision} if revision else {}))
-        return self._processor
+    def use_scoring(self, name: str) -> None:
+        """Scores from here on by one of the scoring conventions; `save_pretrained` keeps the choice.
 
-    @processor.setter
-    def processor(self, processor: VitalProcessor):
-        self._processor = processor
+        Args:
+            name (`str`): `"default"`, `"released"` or `"released_less_token"`; see `SCORING_CONVENTIONS`.
+
+        Raises:
+            ValueError: if there is no such convention.
+        """
+        self.processor.use_scoring(name)
+        self.config.level_values = list(scoring_convention(name).level_values)
 
     def forward(
         self,
@@ -284,6 +311,8 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, GenerationMixin):
         position_ids: torch.LongTensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
+        image_hidden_states: torch.FloatTensor | None = None,
+        motion_hidden_states: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs,
@@ -306,6 +335,8 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, GenerationMixin):
             position_ids=position_ids,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
+            image_hidden_states=image_hidden_states,
+            motion_hidden_states=motion_hidden_states,
             **{k: v for k, v in kwargs.items() if k != "num_items_in_batch"},
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -334,106 +365,44 @@ class VitalForConditionalGeneration(VitalPreTrainedModel, GenerationMixin):
             input_ids, past_key_values=past_key_values, is_first_iteration=is_first_iteration, **kwargs
         )
         if not is_first_iteration and kwargs.get("use_cache", True):
-            for name in (
-                "pixel_values",
-                "motion_values",
-                "motion_lengths",
-                "image_hidden_states",
-                "motion_hidden_states",
-            ):
+            for name in _MEDIA_INPUTS:
                 inputs.pop(name, None)
         return inputs
 
-    def level_logits(self, **inputs) -> torch.Tensor:
-        """Logits of the five level words as the next token.
+    def _expand_inputs_for_generation(self, expand_size=1, is_encoder_decoder=False, input_ids=None, **kwargs):
+        """Repeats each row for beams and samples, and its media with it: they are one flat stack for all rows."""
+        media = {name: kwargs.pop(name) for name in _MEDIA_INPUTS if kwargs.get(name) is not None}
+        rows = input_ids
+        input_ids, kwargs = super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, rows, **kwargs)
+        if media and expand_size > 1:
+            tiles = (rows == self.config.image_token_id).sum(-1) // self.config.image_seq_length
+            frames = (rows == self.config.motion_token_id).sum(-1)
+            sizes = {"pixel_values": tiles, "image_hidden_states": tiles}
+            sizes |= {"motion_values": frames, "motion_hidden_states": frames}
+            if "motion_lengths" in media:
+                ends = media["motion_lengths"].cumsum(0).to(frames.device)
+                last = torch.searchsorted(ends, frames.cumsum(0), right=True)
+                sizes["motion_lengths"] = last.diff(prepend=last.new_zeros(1))
+            for name, values in media.items():
+                parts = values.split(sizes[name].tolist())
+                media[name] = torch.cat([part for part in parts for _ in range(expand_size)])
+        return input_ids, {**kwargs, **media}
 
-        Only the answer position goes through the head, whatever the padding side. Differentiable.
 
-        Args:
-            inputs: what `processor.score_inputs` returns, on the model's device.
+def feature_map(features: torch.Tensor) -> torch.Tensor:
+    """What an image encoder puts out, as a map of positions.
 
-        Returns:
-            `torch.FloatTensor` of shape `(batch_size, 5)`, float32, best level first.
-        """
-        attention_mask = inputs["attention_mask"]
-        position_ids = (attention_mask.long().cumsum(-1) - 1).clamp_min(0)
-        hidden_states = self.model(**inputs, position_ids=position_ids, use_cache=False).last_hidden_state
-        rows = torch.arange(attention_mask.shape[0], device=hidden_states.device)
-        last = (position_ids * attention_mask).argmax(-1).to(hidden_states.device)
-        ids = level_token_ids(self.processor.tokenizer, self.config.level_words)
-        return self.lm_head(hidden_states[rows, last])[:, ids].float()
+    Args:
+        features (`torch.Tensor`): a transformer's `(N, 1 + side * side, C)`, its class token first, or a convolutional
+            encoder's `(N, C, h, w)`.
 
-    @torch.no_grad()
-    def score(self, items, batch_size: int = 8, errors: str = "raise") -> list:
-        """Scores pictures and clips, mixed as they come.
-
-        Args:
-            items (a media item or `list`):
-                Each a path, bytes, PIL image, array or tensor, list of frames: anything `media_vital.load_media`
-                takes. To score one clip given as a list of frames, wrap it in a list.
-            batch_size (`int`, *optional*, defaults to 8): items a forward pass.
-            errors (`str`, *optional*, defaults to `"raise"`):
-                `"raise"` stops at the first item that cannot be read, `"return"` puts its `MediaError` in its place.
-
-        Returns:
-            `list[QualityScore]`, one an item in the order of `items` (with `errors="return"`, `MediaError` for
-            unreadable ones). Scores are in [0, 1], higher is better, for the default `level_values`.
-
-        Raises:
-            MediaError: for an item that cannot be read, with `errors="raise"`.
-        """
-        if errors not in ("raise", "return"):
-            raise ValueError(f"`errors` is 'raise' or 'return', got {errors!r}.")
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
-        items = list(items) if isinstance(items, (list, tuple)) else [items]
-        if self.training:
-            raise RuntimeError("The model is in training mode: call `model.eval()` before scoring.")
-        results: list[QualityScore | MediaError] = []
-        for start in range(0, len(items), batch_size):
-            results += self._score_batch(items[start : start + batch_size], errors)
-        return results
-
-    def _score_batch(self, items: list, errors: str) -> list:
-        prepared, results = [], [None] * len(items)
-        for i, item in enumerate(items):
-            try:
-                prepared.append((i, self.processor.prepare(item)))
-            except MediaError as error:
-                if errors == "raise":
-                    raise
-                results[i] = error
-        if prepared:
-            inputs = self.processor.score_inputs([media for _, media in prepared]).to(self.device)
-            level_probs = F.softmax(self.level_logits(**inputs).cpu().double(), dim=-1)
-            for (i, media), probs in zip(prepared, level_probs, strict=True):
-                results[i] = self._quality_score(probs, media.modality)
-        return results
-
-    def _quality_score(self, level_probs: torch.Tensor, modality: str) -> QualityScore:
-        words, values = self.config.level_words, self.config.level_values
-        score = expected_score(level_probs, values).item()
-        return QualityScore(
-            score=score,
-            std=score_std(level_probs, values).item(),
-            level=level_of(score, words, values),
-            level_probs=dict(zip(words, level_probs.tolist(), strict=True)),
-            modality=modality,
-        )
-
-    def save_pretrained(self, save_directory, **kwargs):
-        """Writes weights, configuration, the code files and, when it is known, the processor: a folder that scores.
-
-        See `PreTrainedModel.save_pretrained` for the arguments.
-        """
-        self.config.auto_map = {
-            "AutoConfig": "configuration_vital.VitalConfig",
-            "AutoModel": "modeling_vital.VitalForConditionalGeneration",
-            "AutoModelForImageTextToText": "modeling_vital.VitalForConditionalGeneration",
-        }
-        super().save_pretrained(save_directory, **kwargs)
-        if self._processor is not None or self.config._name_or_path:
-            self.processor.save_pretrained(save_directory)
+    Returns:
+        `torch.Tensor` of shape `(N, h, w, C)`, without the class token.
+    """
+    if features.ndim == 4:
+        return features.permute(0, 2, 3, 1)
+    side = int((features.shape[1] - 1) ** 0.5)
+    return features[:, 1:].unflatten(1, (side, side))
 
 
 def pixel_unshuffle(features: torch.Tensor, factor: int) -> torch.Tensor:

@@ -50,6 +50,8 @@ class VitalMotionModel(PreTrainedModel):
     config_class = VitalMotionConfig
     base_model_prefix = "motion_encoder"
     main_input_name = "motion_values"
+    # It has no attention, so none that a whole model is asked for is in its way.
+    _supports_flash_attn = _supports_sdpa = _supports_flex_attn = _supports_attention_backend = True
 
     def __init__(self, config: VitalMotionConfig):
         super().__init__(config)
@@ -98,6 +100,32 @@ class VitalMotionModel(PreTrainedModel):
             for block in blocks:
                 hidden_states = block(hidden_states)
         return hidden_states.mean(dim=(3, 4)).transpose(1, 2)  # [B, T, C]
+
+    def encode_windows(self, motion_values: torch.Tensor, motion_lengths: torch.Tensor) -> list[torch.Tensor]:
+        """Windows of any lengths; those of one length run as one batch.
+
+        Args:
+            motion_values (`torch.FloatTensor` of shape `(num_frames, 3, height, width)`): frames of all windows in
+                order.
+            motion_lengths (`torch.LongTensor` of shape `(num_windows,)`): frames of each window; sums to `num_frames`.
+
+        Returns:
+            `list[torch.FloatTensor]`: one a window, `(frames, config.hidden_size)`.
+
+        Raises:
+            ValueError: if the lengths do not sum to the number of frames.
+        """
+        lengths = motion_lengths.tolist()
+        if sum(lengths) != motion_values.shape[0]:
+            raise ValueError(
+                f"`motion_lengths` sum to {sum(lengths)} but there are {motion_values.shape[0]} motion frames."
+            )
+        windows = list(motion_values.to(self.dtype).split(lengths))
+        for length in sorted(set(lengths)):
+            where = [i for i, n in enumerate(lengths) if n == length]
+            for i, features in zip(where, self(torch.stack([windows[i] for i in where])), strict=True):
+                windows[i] = features
+        return windows
 
 
 __all__ = ["VitalMotionModel"]

@@ -30,6 +30,44 @@ class QualityScore:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Which of two pictures or clips is better.
+
+    Attributes:
+        probability (`float`): in [0, 1], that A is better than B: Phi((a.score - b.score) / sqrt(a.std^2 + b.std^2)).
+        winner (`str`): `"a"`, `"b"`, or `"tie"` where the probability is within the margin of 0.5.
+        a, b (`QualityScore`): the two scores.
+    """
+
+    probability: float
+    winner: str
+    a: QualityScore
+    b: QualityScore
+
+    def to_dict(self) -> dict:
+        """The record as plain Python values, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answer to a question about a picture or clip.
+
+    Attributes:
+        text (`str`): the answer: the likeliest option, or what was generated.
+        choice_probs (`dict[str, float]`, *optional*): where there were options, the share of each, in their order:
+            softmax of the mean log-probabilities of their tokens; sums to 1.
+    """
+
+    text: str
+    choice_probs: dict[str, float] | None = None
+
+    def to_dict(self) -> dict:
+        """The record as plain Python values, ready for JSON."""
+        return asdict(self)
+
+
 @dataclass
 class VitalOutputWithPast(ModelOutput):
     """Output of [`VitalModel`].

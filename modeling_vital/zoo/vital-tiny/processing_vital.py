@@ -1,15 +1,14 @@
 """The processor: media and text in, model inputs out. It owns every placeholder."""
 
-from dataclasses import dataclass
-
 import torch
-from PIL import Image
 from transformers import AutoImageProcessor, AutoProcessor, BatchFeature, ProcessorMixin
 
 from .configuration_vital import VitalConfig
 from .image_processing_vital import VitalImageProcessor
-from .media_vital import Clip, MediaError, load_media
-from .video_processing_vital import FrameSampling, sample_frames
+from .media_vital import MediaError
+from .preparation_vital import MediaPreparationMixin, PreparedMedia
+from .scoring_vital import DEFAULT_ANSWER_PREFIXES, VIDEO_PROMPTS, scoring_convention
+from .video_processing_vital import FrameSampling
 
 
 CHAT_TEMPLATE = """\
@@ -30,31 +29,12 @@ CHAT_TEMPLATE = """\
 """
 """ChatML as in InternVL: every picture or clip of a turn is a placeholder and a newline."""
 
-DEFAULT_ANSWER_PREFIXES = {"image": "The quality of the image is", "video": "The quality of the video is"}
-"""What stands before the level word, in the wording of the training data."""
+
+DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}
+"""What stands before a description that nobody prompted: the distortion tag of the training data."""
 
 
-@dataclass
-class PreparedMedia:
-    """One picture or clip, ready for the encoders.
-
-    Attributes:
-        modality (`str`): `"image"` or `"video"`.
-        pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): tiles of the picture, or of
-            all key frames in order.
-        num_tiles (`list[int]`): tiles of the picture (one entry), or of each key frame.
-        motion_values (`torch.FloatTensor` of shape `(num_frames, 3, motion_size, motion_size)`): empty for pictures.
-        motion_lengths (`list[int]`): frames of each motion window; empty for pictures.
-    """
-
-    modality: str
-    pixel_values: torch.Tensor
-    num_tiles: list[int]
-    motion_values: torch.Tensor
-    motion_lengths: list[int]
-
-
-class VitalProcessor(ProcessorMixin):
+class VitalProcessor(MediaPreparationMixin, ProcessorMixin):
     """Prepares pictures, clips and text for VITAL.
 
     Args:
@@ -65,10 +45,17 @@ class VitalProcessor(ProcessorMixin):
         max_tiles_per_frame (`int`, *optional*, defaults to 1): tiles of one key frame at most.
         frame_sampling (`dict`, *optional*): fields of `FrameSampling`: which frames of a clip are seen.
         answer_prefixes (`dict[str, str]`, *optional*): text before the level word for `"image"` and `"video"`.
+        video_prompt (`str`, *optional*, defaults to `"line_per_key_frame"`):
+            how a clip is written down, one of `VIDEO_PROMPTS`; see `ScoringConvention`.
+        single_tile_copies (`int`, *optional*, defaults to 1):
+            how often the tile of a picture that is one tile stands in the prompt. The released checkpoints were
+            trained and are scored with 2.
         image_token, motion_token (`str`, *optional*, default to `"<IMG_CONTEXT>"` and `"<quad>"`): placeholders,
             single tokens.
         start_image_token, end_image_token (`str`, *optional*, default to `"<img>"` and `"</img>"`): around a run of
             them.
+        description_prefixes (`dict[str, str]`, *optional*): text before a description that was asked for without a
+            prompt, for `"image"` and `"video"`.
         chat_template (`str`, *optional*): defaults to `CHAT_TEMPLATE`.
     """
 
@@ -81,10 +68,13 @@ class VitalProcessor(ProcessorMixin):
         max_tiles_per_frame=1,
         frame_sampling=None,
         answer_prefixes=None,
+        video_prompt="line_per_key_frame",
+        single_tile_copies=1,
         image_token="<IMG_CONTEXT>",
         motion_token="<quad>",
         start_image_token="<img>",
         end_image_token="</img>",
+        description_prefixes=None,
         chat_template=None,
     ):
         self.image_seq_length = image_seq_length
@@ -93,54 +83,39 @@ class VitalProcessor(ProcessorMixin):
         self.sampling = FrameSampling.from_dict(frame_sampling or {})
         self.frame_sampling = self.sampling.to_dict()
         self.answer_prefixes = {**DEFAULT_ANSWER_PREFIXES, **(answer_prefixes or {})}
+        if video_prompt not in VIDEO_PROMPTS:
+            raise ValueError(f"`video_prompt` is one of {', '.join(VIDEO_PROMPTS)}, got {video_prompt!r}.")
+        if single_tile_copies < 1:
+            raise ValueError(f"`single_tile_copies` must be at least 1, got {single_tile_copies}.")
+        self.video_prompt = video_prompt
+        self.single_tile_copies = single_tile_copies
         self.image_token = image_token
         self.motion_token = motion_token
         self.start_image_token = start_image_token
         self.end_image_token = end_image_token
+        self.description_prefixes = {**DEFAULT_DESCRIPTION_PREFIXES, **(description_prefixes or {})}
         super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
         for token in (image_token, motion_token, start_image_token, end_image_token):
             ids = tokenizer(token, add_special_tokens=False)["input_ids"]
             if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
                 raise ValueError(f"The tokenizer has no single token {token!r}: add it, or name the one it has.")
 
-    def prepare(self, item) -> PreparedMedia:
-        """Reads one item and makes its tiles and motion frames.
+    def use_scoring(self, name: str) -> None:
+        """Takes the answer prefixes, frame sampling and video prompt of a scoring convention.
+
+        The level values are the model's: `VitalForConditionalGeneration.use_scoring` changes both.
 
         Args:
-            item: anything `load_media` takes, or a `PreparedMedia`, which is returned as it is.
+            name (`str`): a key of `SCORING_CONVENTIONS`.
 
         Raises:
-            MediaError: if the item cannot be read.
+            ValueError: if there is no such convention.
         """
-        if isinstance(item, PreparedMedia):
-            return item
-        media = load_media(item)
-        if isinstance(media, Image.Image):
-            tiles = self.image_processor.preprocess([media])
-            no_motion = torch.zeros(0, 3, self.motion_size, self.motion_size)
-            return PreparedMedia("image", tiles["pixel_values"], tiles["num_tiles"].tolist(), no_motion, [])
-        return self._prepare_clip(media)
-
-    def _prepare_clip(self, clip: Clip) -> PreparedMedia:
-        try:
-            choice = sample_frames(clip.num_frames, clip.fps, self.sampling)
-        except ValueError as error:
-            raise MediaError(f"{clip.name}: {error}") from error
-        wanted = sorted({*choice.key_frames.tolist(), *choice.motion_frames.tolist()})
-        frames = dict(zip(wanted, clip.get_frames(wanted), strict=True))  # every frame is decoded once
-        tiles = self.image_processor.preprocess_frames(
-            [frames[i] for i in choice.key_frames], max_tiles=self.max_tiles_per_frame
-        )
-        motion_values = self.image_processor.resize_frames(
-            [frames[i] for i in choice.motion_frames], size=self.motion_size
-        )
-        return PreparedMedia(
-            "video",
-            tiles["pixel_values"],
-            tiles["num_tiles"].tolist(),
-            motion_values,
-            [len(window) for window in choice.motion_windows],
-        )
+        convention = scoring_convention(name)
+        self.answer_prefixes = dict(convention.answer_prefixes)
+        self.sampling = convention.frame_sampling
+        self.frame_sampling = self.sampling.to_dict()
+        self.video_prompt = convention.video_prompt
 
     def media_text(self, media: PreparedMedia) -> str:
         """The text that stands for a picture or clip in the prompt, placeholders expanded."""
@@ -150,9 +125,12 @@ class VitalProcessor(ProcessorMixin):
         ]
         if media.modality == "image":
             return runs[0]
-        lines = [f"Frame-{i + 1}: {run}" for i, run in enumerate(runs)]
-        motion = self.motion_token * sum(media.motion_lengths)
-        return "\n".join([*lines, f"Motion Feature: {self.start_image_token}{motion}{self.end_image_token}"])
+        num_motion = sum(media.motion_lengths)
+        runs.append(f"{self.start_image_token}{self.motion_token * num_motion}{self.end_image_token}")
+        if self.video_prompt == "line_per_motion_frame":
+            runs += ["<image>"] * (num_motion + 1 - len(runs))
+        labels = [*(f"Frame-{i + 1}" for i in range(len(runs) - 1)), "Motion Feature"]
+        return "\n".join(f"{label}: {run}" for label, run in zip(labels, runs, strict=True))
 
     def __call__(
         self, images=None, text=None, videos=None, padding=True, return_tensors="pt", **kwargs
@@ -205,10 +183,21 @@ class VitalProcessor(ProcessorMixin):
             inputs["motion_lengths"] = torch.tensor(lengths)
         return BatchFeature(inputs)
 
+    def question_prompt(self, modality: str, question: str = "", prefix: str = "") -> str:
+        """Prompt that shows one item and asks about it, up to where the answer goes on.
+
+        Args:
+            modality (`str`): `"image"` or `"video"`; its placeholder comes first in the human turn.
+            question (`str`, *optional*): what follows it there.
+            prefix (`str`, *optional*): how the answer begins.
+        """
+        content = [{"type": modality}, *([{"type": "text", "text": question}] if question else [])]
+        messages = [{"role": "user", "content": content}]
+        return self.apply_chat_template(messages, add_generation_prompt=True) + prefix
+
     def score_prompt(self, modality: str) -> str:
         """Prompt that ends where the level word follows: an empty human turn but for the media (prompt decoupling)."""
-        messages = [{"role": "user", "content": [{"type": modality}]}]
-        return self.apply_chat_template(messages, add_generation_prompt=True) + self.answer_prefixes[modality]
+        return self.question_prompt(modality, prefix=self.answer_prefixes[modality])
 
     def score_inputs(self, items: list) -> BatchFeature:
         """Model inputs for scoring, one row an item, ending at the answer position (before any padding).
@@ -237,4 +226,4 @@ VitalProcessor.register_for_auto_class()
 AutoProcessor.register(VitalConfig, VitalProcessor, exist_ok=True)
 AutoImageProcessor.register(VitalConfig, slow_image_processor_class=VitalImageProcessor, exist_ok=True)
 
-__all__ = ["PreparedMedia", "VitalProcessor"]
+__all__ = ["VitalProcessor"]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from modeling_vital.conversion.convert import convert, prepare
 from modeling_vital.conversion.errors import ConversionError, ConversionUsageError
 from modeling_vital.preparation_vital import PreparedMedia
-from modeling_vital.probe_vital import AUTO_MAP, VitalForQualityProbe
+from modeling_vital.probe_vital import VitalForQualityProbe
 from tests.fixtures.released import TILE, random_weights, write_checkpoint
 from tests.fixtures.tiny_probes import RELEASED_CONFIG, released_probe_reference, released_probe_shapes
 from tests.modeling_vital.conversion.test_manifests import MANIFESTS, SIZES, SLOW, HeadersOnly, expand
@@ -118,7 +118,7 @@ def test_processor_sees_what_the_released_evaluation_sees(probe):
 
 def test_the_result_carries_its_code(probe):
     folder = Path(probe.config._name_or_path)
-    assert json.loads((folder / "config.json").read_text())["auto_map"] == AUTO_MAP
+    assert json.loads((folder / "config.json").read_text())["auto_map"] == VitalForQualityProbe._auto_map
     assert (folder / "probe_vital.py").is_file() and (folder / "media_vital.py").is_file()
 
 

@@ -1,0 +1,425 @@
+"""What people ask of a model: scores, comparisons, descriptions and answers about pictures and clips."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from .levels_vital import expected_score, level_of, level_token_ids, preference_probability, score_std
+from .media_vital import MediaError
+from .outputs_vital import Answer, Comparison, QualityScore
+from .pipeline_vital import CUSTOM_PIPELINES
+from .preparation_vital import PreparedMedia
+
+
+@dataclass
+class EncodedMedia:
+    """One picture or clip after the encoders and projectors: read by the decoder as often as there are prompts.
+
+    Attributes:
+        modality (`str`): `"image"` or `"video"`.
+        text (`str`): what stands for it in the prompt, placeholders expanded.
+        image_hidden_states (`torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`): image tokens.
+        motion_hidden_states (`torch.FloatTensor` of shape `(num_frames, hidden_size)`): motion tokens, none for
+            pictures.
+    """
+
+    modality: str
+    text: str
+    image_hidden_states: torch.Tensor
+    motion_hidden_states: torch.Tensor
+
+
+class VitalScoringMixin:
+    """`processor`, `score` and `compare`, for any model with `level_logits`; a base before `PreTrainedModel`.
+
+    A media item is a path, bytes, PIL image, array or tensor, list of frames: anything `media_vital.load_media` takes.
+    A `list` or `tuple` is always several items, so wrap a clip given as a list of frames in a list.
+
+    Attributes:
+        _processor_class (`type`): class of its processor.
+        _auto_map (`dict[str, str]`): where the code files beside a checkpoint have the classes that transformers' auto
+            classes look for.
+        _processor: the processor, `None` until it is known.
+    """
+
+    _processor_class: type
+    _auto_map: dict[str, str]
+    _processor = None
+
+    @property
+    def processor(self):
+        """The checkpoint's processor, loaded from beside the weights on first use; assign one to replace it."""
+        if self._processor is None:
+            source = self.config._name_or_path
+            if not source:
+                raise ValueError(
+                    "This model was not loaded from a checkpoint: assign `model.processor` before scoring."
+                )
+            revision = getattr(self.config, "_commit_hash", None)
+            self._processor = self._processor_class.from_pretrained(
+                source, **({"revision": revision} if revision else {})
+            )
+        return self._processor
+
+    @processor.setter
+    def processor(self, processor):
+        self._processor = processor
+
+    @classmethod
+    def name_code(cls, config) -> None:
+        """Writes into a configuration where transformers finds the classes in the code files beside a checkpoint."""
+        config.auto_map = dict(cls._auto_map)
+        config.custom_pipelines = CUSTOM_PIPELINES
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Writes weights, configuration, the code files and, when it is known, the processor: a folder that scores.
+
+        See `PreTrainedModel.save_pretrained` for the arguments.
+        """
+        self.name_code(self.config)
+        super().save_pretrained(save_directory, **kwargs)
+        if self._processor is not None or self.config._name_or_path:
+            self.processor.save_pretrained(save_directory)
+
+    def score(self, items, batch_size: int = 8, errors: str = "raise") -> list:
+        """Scores pictures and clips, mixed as they come.
+
+        Args:
+            items (a media item or `list`): what to score.
+            batch_size (`int`, *optional*, defaults to 8): items a forward pass.
+            errors (`str`, *optional*, defaults to `"raise"`):
+                `"raise"` stops at the first item that cannot be read, `"return"` puts its `MediaError` in its place.
+
+        Returns:
+            `list[QualityScore]`, one an item in the order of `items`, also for a single item (with `errors="return"`,
+            `MediaError` for unreadable ones). Scores are in [0, 1], higher is better, for the default `level_values`.
+
+        Raises:
+            MediaError: for an item that cannot be read, with `errors="raise"`.
+        """
+        return self._in_batches(_as_list(items), self._score_batch, batch_size, errors)
+
+    def compare(self, a, b, tie_margin: float = 0.02, batch_size: int = 8, errors: str = "raise"):
+        """Says which of two pictures or clips is better, and how surely: the paper's pairwise form.
+
+        Both are scored, each by itself; a picture can be compared with a clip.
+
+        Args:
+            a, b (a media item, or `list` of the same length): what to compare; lists are compared pair by pair.
+            tie_margin (`float`, *optional*, defaults to 0.02):
+                A tie is a probability within this of 0.5. The default is a difference of a twentieth of the joint
+                standard deviation.
+            batch_size (`int`, *optional*, defaults to 8): items a forward pass.
+            errors (`str`, *optional*, defaults to `"raise"`): as in `score`.
+
+        Returns:
+            [`Comparison`], or for lists `list[Comparison]`, in their order (with `errors="return"`, the `MediaError`
+            of a pair's first unreadable item in its place).
+
+        Raises:
+            MediaError: for an item that cannot be read, with `errors="raise"`.
+            ValueError: for lists of different lengths.
+        """
+        first, second = _as_list(a), _as_list(b)
+        if len(first) != len(second):
+            raise ValueError(f"`a` has {len(first)} items and `b` {len(second)}: give one of `b` for each of `a`.")
+        if not 0 <= tie_margin <= 0.5:
+            raise ValueError(f"`tie_margin` is in [0, 0.5], got {tie_margin}.")
+        scores = self.score([*first, *second], batch_size=batch_size, errors=errors)
+        pairs = zip(scores[: len(first)], scores[len(first) :], strict=True)
+        results = [_compare_scores(x, y, tie_margin) for x, y in pairs]
+        return results if isinstance(a, (list, tuple)) or isinstance(b, (list, tuple)) else results[0]
+
+    @torch.no_grad()
+    def _in_batches(self, items: list, work: Callable[[list], list], batch_size: int, errors: str) -> list:
+        """`work` over the prepared items of each batch; what cannot be read is raised or returned in its place."""
+        if errors not in ("raise", "return"):
+            raise ValueError(f"`errors` is 'raise' or 'return', got {errors!r}.")
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        if self.training:
+            raise RuntimeError("The model is in training mode: call `model.eval()` first.")
+        results = []
+        for start in range(0, len(items), batch_size):
+            batch = [self._prepare(item, errors) for item in items[start : start + batch_size]]
+            media = [m for m in batch if not isinstance(m, MediaError)]
+            done = iter(work(media) if media else ())
+            results += [m if isinstance(m, MediaError) else next(done) for m in batch]
+        return results
+
+    def _prepare(self, item, errors: str) -> PreparedMedia | MediaError:
+        try:
+            return self.processor.prepare(item)
+        except MediaError as error:
+            if errors == "raise":
+                raise
+            return error
+
+    def _score_batch(self, media: list[PreparedMedia]) -> list[QualityScore]:
+        inputs = self.processor.score_inputs(media).to(self.device)
+        level_probs = F.softmax(self.level_logits(**inputs).cpu().double(), dim=-1)
+        return [self._quality_score(probs, m.modality) for probs, m in zip(level_probs, media, strict=True)]
+
+    def _quality_score(self, level_probs: torch.Tensor, modality: str) -> QualityScore:
+        words, values = self.config.level_words, self.config.level_values
+        score = expected_score(level_probs, values).item()
+        return QualityScore(
+            score=score,
+            std=score_std(level_probs, values).item(),
+            level=level_of(score, words, values),
+            level_probs=dict(zip(words, level_probs.tolist(), strict=True)),
+            modality=modality,
+        )
+
+
+class VitalAssessmentMixin(VitalScoringMixin):
+    """`describe` and `answer` besides, for a model that reads and writes: [`VitalForConditionalGeneration`]."""
+
+    def level_logits(self, **inputs) -> torch.Tensor:
+        """Logits of the five level words as the next token.
+
+        Only the answer position goes through the head, whatever the padding side. Differentiable.
+
+        Args:
+            inputs: what `processor.score_inputs` returns, on the model's device.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, 5)`, float32, best level first.
+        """
+        attention_mask = inputs["attention_mask"]
+        position_ids = (attention_mask.long().cumsum(-1) - 1).clamp_min(0)
+        hidden_states = self.model(**inputs, position_ids=position_ids, use_cache=False).last_hidden_state
+        rows = torch.arange(attention_mask.shape[0], device=hidden_states.device)
+        last = (position_ids * attention_mask).argmax(-1).to(hidden_states.device)
+        ids = level_token_ids(self.processor.tokenizer, self.config.level_words)
+        return self.lm_head(hidden_states[rows, last])[:, ids].float()
+
+    def encode_media(self, media: list[PreparedMedia]) -> list[EncodedMedia]:
+        """Runs the encoders and projectors over prepared items, all of them in one batch.
+
+        Args:
+            media (`list[PreparedMedia]`): what `processor.prepare` returns.
+
+        Returns:
+            `list[EncodedMedia]`, in the order of `media`.
+        """
+        tiles = torch.cat([m.pixel_values for m in media]).to(self.device)
+        images = self.model.get_image_features(tiles).split([sum(m.num_tiles) for m in media])
+        motions = [images[0].new_zeros(0, images[0].shape[-1])] * len(media)
+        if lengths := [n for m in media for n in m.motion_lengths]:
+            frames = torch.cat([m.motion_values for m in media if m.motion_lengths]).to(self.device)
+            features = self.model.get_motion_features(frames, torch.tensor(lengths))
+            motions = features.split([sum(m.motion_lengths) for m in media])
+        texts = [self.processor.media_text(m) for m in media]
+        return [
+            EncodedMedia(m.modality, text, image, motion)
+            for m, text, image, motion in zip(media, texts, images, motions, strict=True)
+        ]
+
+    def describe(
+        self,
+        items,
+        prompt: str | Sequence[str] | None = None,
+        prefix: str | None = None,
+        batch_size: int = 8,
+        errors: str = "raise",
+        **generate_kwargs,
+    ):
+        """Describes the quality of pictures and clips in words.
+
+        Args:
+            items (a media item or `list`): what to describe.
+            prompt (`str` or `list[str]`, *optional*):
+                What the model is asked. Several prompts read one visual encoding. By default nothing is asked, and the
+                model goes on after the processor's `description_prefixes`, as in pre-training.
+            prefix (`str`, *optional*): how the description begins; the model goes on from there. Defaults to the
+                processor's `description_prefixes` without a prompt, and to nothing with one.
+            batch_size (`int`, *optional*, defaults to 8): items through the encoders, and rows through the decoder.
+            errors (`str`, *optional*, defaults to `"raise"`): as in `score`.
+            generate_kwargs: go to `generate`; by default the decoding is greedy and stops at 64 new tokens.
+
+        Returns:
+            `str`, the prefix included; for several prompts `list[str]`; for a list of items a `list` of these (with
+            `errors="return"`, `MediaError` for unreadable ones).
+
+        Raises:
+            MediaError: for an item that cannot be read, with `errors="raise"`.
+        """
+        prompts = [""] if prompt is None else _as_list(prompt)
+        _check_request(prompts, "prompt", generate_kwargs)
+
+        def work(media: list[PreparedMedia]) -> list:
+            encoded = self.encode_media(media)
+            begin = [prefix] * len(encoded)
+            if prefix is None:
+                begin = [self.processor.description_prefixes[m.modality] if prompt is None else "" for m in encoded]
+            rows = [(m, text, start) for m, start in zip(encoded, begin, strict=True) for text in prompts]
+            texts = _in_groups(self._generate(rows, batch_size, generate_kwargs), len(prompts))
+            return texts if isinstance(prompt, (list, tuple)) else [text for (text,) in texts]
+
+        return _as_given(items, self._in_batches(_as_list(items), work, batch_size, errors))
+
+    def answer(
+        self,
+        items,
+        question: str | Sequence[str],
+        choices: Sequence[str] | None = None,
+        prefix: str = "",
+        batch_size: int = 8,
+        errors: str = "raise",
+        **generate_kwargs,
+    ):
+        """Answers a question about pictures and clips, freely or by choosing an option.
+
+        With `choices`, each option is judged by the mean log-probability of its tokens as the answer (the mean, so
+        that long options are not at a disadvantage); the visual encoding is made once for all options. The question is
+        put as it stands: to show the model the options, write them in it.
+
+        Args:
+            items (a media item or `list`): what the question is about.
+            question (`str` or `list[str]`): what the model is asked. Several questions read one visual encoding.
+            choices (`list[str]`, *optional*): at least two different options; without them, the answer is generated.
+            prefix (`str`, *optional*): how the answer begins; options follow it after a space.
+            batch_size (`int`, *optional*, defaults to 8): items through the encoders, and rows through the decoder.
+            errors (`str`, *optional*, defaults to `"raise"`): as in `score`.
+            generate_kwargs: go to `generate` where there are no choices; by default the decoding is greedy and stops
+                at 64 new tokens.
+
+        Returns:
+            [`Answer`]; for several questions `list[Answer]`; for a list of items a `list` of these (with
+            `errors="return"`, `MediaError` for unreadable ones).
+
+        Raises:
+            MediaError: for an item that cannot be read, with `errors="raise"`.
+            ValueError: for choices that are not at least two different options.
+        """
+        questions = _as_list(question)
+        _check_request(questions, "question", generate_kwargs)
+        options = None if choices is None else self._option_ids(choices, " " if prefix else "")
+        if options is not None and generate_kwargs:
+            raise TypeError(f"Nothing is generated where there are `choices`: {sorted(generate_kwargs)} have no use.")
+
+        def work(media: list[PreparedMedia]) -> list:
+            rows = [(m, text, prefix) for m in self.encode_media(media) for text in questions]
+            if options is None:
+                flat = [Answer(text) for text in self._generate(rows, batch_size, generate_kwargs)]
+            else:
+                flat = self._choose(rows, options, batch_size)
+            answers = _in_groups(flat, len(questions))
+            return answers if isinstance(question, (list, tuple)) else [each for (each,) in answers]
+
+        return _as_given(items, self._in_batches(_as_list(items), work, batch_size, errors))
+
+    # --------------------------------------------------------------------------------------------------- the parts
+    def _prompt(self, media: EncodedMedia, question: str, prefix: str) -> str:
+        prompt = self.processor.question_prompt(media.modality, question, prefix)
+        return prompt.replace(f"<{media.modality}>", media.text, 1)
+
+    def _generate(self, rows: list[tuple[EncodedMedia, str, str]], batch_size: int, kwargs: dict) -> list[str]:
+        """Generates after (media, question, prefix); returns the texts, prefixes included."""
+        tokenizer = self.processor.tokenizer
+        defaults = {"max_new_tokens": 64, "do_sample": False, "pad_token_id": tokenizer.pad_token_id}
+        if self.generation_config.eos_token_id is None:
+            defaults["eos_token_id"] = tokenizer.eos_token_id
+        texts = []
+        for start in range(0, len(rows), batch_size):
+            chunk = rows[start : start + batch_size]
+            prompts = [self._prompt(*row) for row in chunk]
+            inputs = tokenizer(
+                prompts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
+            ).to(self.device)
+            ids = self.generate(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                **_stack([m for m, *_ in chunk]),
+                **{**defaults, **kwargs},
+            )
+            written = tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            texts += [f"{prefix}{text}".strip() for (*_, prefix), text in zip(chunk, written, strict=True)]
+        return texts
+
+    def _option_ids(self, choices: Sequence[str], space: str) -> dict[str, list[int]]:
+        if isinstance(choices, str) or len(choices) < 2 or len(set(choices)) < len(choices):
+            raise ValueError(f"`choices` is a list of at least two different options, got {choices!r}.")
+        ids = [self.processor.tokenizer(f"{space}{c}", add_special_tokens=False)["input_ids"] for c in choices]
+        if [] in ids:
+            raise ValueError(f"`choices` has an option without any text: {choices!r}.")
+        return dict(zip(choices, ids, strict=True))
+
+    def _choose(
+        self, rows: list[tuple[EncodedMedia, str, str]], options: dict[str, list[int]], batch_size: int
+    ) -> list[Answer]:
+        """Answers (media, question, prefix) with the likeliest option."""
+        tokenizer = self.processor.tokenizer
+        # Options that differ in their last token only (single-token ones, for instance) are read off one row.
+        stems = list(dict.fromkeys(tuple(ids[:-1]) for ids in options.values()))
+        prompts = [tokenizer(self._prompt(*row), add_special_tokens=False)["input_ids"] for row in rows]
+        work = [(i, stem) for i in range(len(rows)) for stem in stems]
+        likelihoods: list[dict[str, float]] = [{} for _ in rows]
+        for start in range(0, len(work), batch_size):
+            chunk = work[start : start + batch_size]
+            sequences = [torch.tensor([*prompts[i], *stem]) for i, stem in chunk]
+            hidden_states = self.model(
+                input_ids=pad_sequence(sequences, batch_first=True, padding_value=tokenizer.pad_token_id or 0).to(
+                    self.device
+                ),
+                attention_mask=pad_sequence([torch.ones_like(s) for s in sequences], batch_first=True).to(self.device),
+                use_cache=False,
+                **_stack([rows[i][0] for i, _ in chunk]),
+            ).last_hidden_state
+            for (i, stem), hidden in zip(chunk, hidden_states, strict=True):
+                end = len(prompts[i]) + len(stem)
+                log_probs = self.lm_head(hidden[len(prompts[i]) - 1 : end]).float().log_softmax(-1).cpu()
+                for option, ids in options.items():
+                    if tuple(ids[:-1]) == stem:
+                        likelihoods[i][option] = log_probs[range(len(ids)), ids].double().mean().item()
+        return [_pick({option: likelihood[option] for option in options}) for likelihood in likelihoods]
+
+
+def _check_request(texts: list, name: str, generate_kwargs: dict) -> None:
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"`{name}` is a text or a list of at least one, got {texts!r}.")
+    if generate_kwargs.get("num_return_sequences", 1) != 1:
+        raise ValueError("One text a row is returned: for several, ask several times, or call `generate`.")
+
+
+def _pick(likelihood: dict[str, float]) -> Answer:
+    probs = F.softmax(torch.tensor(list(likelihood.values()), dtype=torch.float64), dim=-1).tolist()
+    choice_probs = dict(zip(likelihood, probs, strict=True))
+    return Answer(max(choice_probs, key=choice_probs.get), choice_probs)
+
+
+def _compare_scores(a: QualityScore | MediaError, b: QualityScore | MediaError, tie_margin: float):
+    for result in (a, b):
+        if isinstance(result, MediaError):
+            return result
+    probability = preference_probability(a.score, a.std, b.score, b.std)
+    winner = "tie" if abs(probability - 0.5) <= tie_margin else "a" if probability > 0.5 else "b"
+    return Comparison(probability, winner, a, b)
+
+
+def _stack(media: list[EncodedMedia]) -> dict[str, torch.Tensor]:
+    """The visual tokens of a batch of rows, as arguments of the model."""
+    tokens = {"image_hidden_states": torch.cat([m.image_hidden_states for m in media])}
+    if any(len(m.motion_hidden_states) for m in media):
+        tokens["motion_hidden_states"] = torch.cat([m.motion_hidden_states for m in media])
+    return tokens
+
+
+def _in_groups(flat: list, size: int) -> list[list]:
+    return [flat[i : i + size] for i in range(0, len(flat), size)]
+
+
+def _as_list(items) -> list:
+    return list(items) if isinstance(items, (list, tuple)) else [items]
+
+
+def _as_given(items, results: list):
+    """One result for one item, a list for a list."""
+    return results if isinstance(items, (list, tuple)) else results[0]
+
+
+__all__ = ["EncodedMedia", "VitalAssessmentMixin", "VitalScoringMixin"]
