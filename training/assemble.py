@@ -11,7 +11,6 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers import EvalPrediction
 
 from modeling_vital.media_vital import MediaError
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
@@ -19,7 +18,7 @@ from training.collators import RowError
 from training.data import DataArguments, scoring_rows
 from training.recipe import RecipeError, parse_recipe
 from training.run import data_at_hand, guarded
-from training.trainer import correlations
+from training.trainer import score_correlations
 
 
 logger = logging.getLogger(__name__)
@@ -104,5 +103,5 @@ def evaluate(model, rows: Dataset, batch_size: int) -> dict[str, float]:
             if isinstance(score, MediaError):
                 raise RowError(f"row {row['id']!r}: {score}") from score
             scores.append(score.score)
-    labels = [(mos, modality == "video") for mos, modality in zip(rows["mos"][:], rows["modality"][:], strict=True)]
-    return {"rows": len(rows), **correlations(EvalPrediction(np.array(scores), np.array(labels, dtype=np.float64)))}
+    is_video = np.array(rows["modality"][:]) == "video"
+    return {"rows": len(rows), **score_correlations(np.array(scores), np.array(rows["mos"][:]), is_video)}

@@ -35,8 +35,8 @@ class DataArguments:
     dataset: str | None = field(
         default=None,
         metadata={
-            "help": "Folder or hub id of a data set with the columns of `vital-pairs`, or a CSV or Parquet file of your "
-            "own with the columns path, mos and perhaps std; see docs/training.md."
+            "help": "Folder or hub id of a data set with the columns of `vital-pairs`, or a CSV or Parquet file of "
+            "your own with the columns path, mos and perhaps std; see docs/training.md."
         },
     )
     mos_range: list[float] | None = field(

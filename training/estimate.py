@@ -8,9 +8,11 @@ import time
 from dataclasses import dataclass
 
 import torch
+from peft import get_peft_model
 
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from training.freezing import freeze
+from training.lora import LoraArguments, lora_config
 
 
 UTILISATION = 0.4
@@ -69,9 +71,10 @@ def estimate(
     steps: int,
     devices: int,
     device_tflops: float | None = None,
-    decoder_bytes: int = 4,
+    decoder_bytes: float = 4,
     mixed_precision: bool = False,
     checkpointing: bool = False,
+    lora: LoraArguments | None = None,
 ) -> Estimate:
     """Counts what a run needs.
 
@@ -84,20 +87,28 @@ def estimate(
         steps (`int`): optimiser steps.
         devices (`int`): how many work at once.
         device_tflops (`float`, *optional*): peak of one; by default this one is measured, which is what it reaches.
-        decoder_bytes (`int`, *optional*, defaults to 4): of each weight of a frozen decoder.
+        decoder_bytes (`float`, *optional*, defaults to 4): of each weight of a frozen decoder.
         mixed_precision (`bool`, *optional*, defaults to `False`): activations in half precision.
         checkpointing (`bool`, *optional*, defaults to `False`): activations are computed again.
+        lora (`LoraArguments`, *optional*): with a rank, adapters learn instead of the parts of the stage.
     """
     with torch.device("meta"):
         model = VitalForConditionalGeneration(config)
-    freeze(model, stage)
     decoder = sum(p.numel() for p in model.model.language_model.parameters())
-    decoder_learns = any(p.requires_grad for p in model.model.language_model.parameters())
     total = sum(p.numel() for p in model.parameters())
+    adapters = lora is not None and lora.lora_rank is not None
+    if adapters:
+        with torch.device("meta"):
+            get_peft_model(model, lora_config(model, lora))  # changes it in place
+    else:
+        freeze(model, stage)
+    decoder_learns = not adapters and any(p.requires_grad for p in model.model.language_model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     vision = sum(p.numel() for p in model.model.vision_tower.parameters())
     vision_learns = any(p.requires_grad for p in model.model.vision_tower.parameters())
-    weights = 4 * (total - decoder) + (4 if decoder_learns else decoder_bytes) * decoder
+    rest_bytes = 2 if adapters and lora.quantize_decoder else 4
+    weights = rest_bytes * (total - decoder) + (4 if decoder_learns else decoder_bytes) * decoder
+    weights += 4 * trainable if adapters else 0
 
     # A tile is more positions to the encoder than tokens to the decoder.
     vision_tokens = batch_size * visual_tokens / config.downsample_ratio**2

@@ -15,7 +15,6 @@ import yaml
 from accelerate import PartialState
 from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers import EvalPrediction
 
 from modeling_vital.levels_vital import expected_score
 from modeling_vital.media_vital import MediaError
@@ -27,7 +26,7 @@ from training.freezing import freeze
 from training.losses import pmod_kl_loss
 from training.recipe import RecipeError, parse_recipe
 from training.run import data_at_hand, guarded
-from training.trainer import correlations
+from training.trainer import score_correlations
 
 
 logger = logging.getLogger(__name__)
@@ -313,8 +312,7 @@ def train_head(probe: VitalForQualityProbe, train: Features, args: ProbeArgument
 def evaluate(probe: VitalForQualityProbe, rows: Features) -> dict[str, float]:
     """SRCC and PLCC of the scores of rows, and how many there are; see [`training.trainer.correlations`]."""
     scores = expected_score(probe.head(rows.values).double().softmax(-1), probe.config.level_values)
-    labels = torch.stack([rows.mos, rows.is_video.float()], dim=-1)
-    return {"rows": len(scores), **correlations(EvalPrediction(scores.numpy(), labels.numpy()))}
+    return {"rows": len(scores), **score_correlations(scores.numpy(), rows.mos.numpy(), rows.is_video.numpy())}
 
 
 def _rows(data_args: DataArguments, split: str, limit: int | None, seed: int) -> Dataset:

@@ -10,6 +10,7 @@ import yaml
 from trl import SFTConfig, TrlParser
 
 from training.data import DataArguments
+from training.lora import STAGES_WITH_LORA, LoraArguments
 from training.losses import LossConfig
 from training.trainer import VitalTrainingConfig
 
@@ -24,6 +25,10 @@ _FOLLOWS = (
 """Settings that the training configuration derives from others."""
 
 
+STAGE_DEFAULTS = {"assistant": {"prompt_decoupling": False, "focal_beta": 0.0, "learning_rate": 1e-5}}
+"""Settings whose default in a stage is another one than everywhere else."""
+
+
 class RecipeError(ValueError):
     """A recipe or the command line is wrong; the message says where."""
 
@@ -32,7 +37,12 @@ class RecipeError(ValueError):
 class RunArguments:
     """What is trained, and what is asked before it starts."""
 
-    model: str | None = field(default=None, metadata={"help": "Checkpoint to start from: a folder or a hub id."})
+    model: str | None = field(
+        default=None,
+        metadata={
+            "help": "Checkpoint to start from: a folder or a hub id; for an estimate also a name of `vital zoo`."
+        },
+    )
     decoder_dtype: str | None = field(
         default=None,
         metadata={
@@ -86,14 +96,15 @@ class Recipe:
     """All settings of a run.
 
     Attributes:
-        run (`RunArguments`), data (`DataArguments`), loss (`LossConfig`), training (`VitalTrainingConfig`): by topic;
-            in the file and on the command line they stand side by side.
+        run (`RunArguments`), data (`DataArguments`), loss (`LossConfig`), training (`VitalTrainingConfig`), lora
+            (`LoraArguments`): by topic; in the file and on the command line they stand side by side.
     """
 
     run: RunArguments
     data: DataArguments
     loss: LossConfig
     training: VitalTrainingConfig
+    lora: LoraArguments = field(default_factory=LoraArguments)
 
     @classmethod
     def parse(cls, stage: str, arguments: Sequence[str] | None = None, description: str | None = None) -> "Recipe":
@@ -107,10 +118,12 @@ class Recipe:
         Raises:
             RecipeError: for an unknown key, a value out of range, or a file that is no recipe.
         """
-        topics = (RunArguments, DataArguments, LossConfig, VitalTrainingConfig)
-        recipe = cls(*parse_recipe(topics, arguments, description, stage=stage))
+        topics = (RunArguments, DataArguments, LossConfig, VitalTrainingConfig, LoraArguments)
+        recipe = cls(*parse_recipe(topics, arguments, description, stage=stage, **STAGE_DEFAULTS.get(stage, {})))
         if recipe.training.stage != stage:
             raise RecipeError(f"This is a recipe for {recipe.training.stage!r}, the script is for {stage!r}.")
+        if recipe.lora.lora_rank is not None and stage not in STAGES_WITH_LORA:
+            raise RecipeError(f"`lora_rank` is for a decoder that learns; in stage {stage!r} it is frozen.")
         if recipe.run.model is None:
             raise RecipeError("No model: give `model`, the folder or hub id of the checkpoint to start from.")
         return recipe
@@ -126,7 +139,7 @@ class Recipe:
             or name == "output_dir"
             or (name in fields and value != fields[name].default and name not in _FOLLOWS and "token" not in name)
         }
-        merged = {**vars(self.run), **vars(self.data), **vars(self.loss), **training}
+        merged = {**vars(self.run), **vars(self.data), **vars(self.loss), **vars(self.lora), **training}
         return {name: value for name, value in merged.items() if value is not None and name != "estimate"}
 
     def save(self, path: Path) -> None:

@@ -92,7 +92,7 @@ photo, clip = model.score(["photo.jpg", "clip.mp4"])
 ## Training
 
 Stage `{args.stage}` from `{recipe["model"]}`: {sum(n for _, n in learning):,} of \
-{sum(p.numel() for p in trainer.model.parameters()):,} parameters learned, in {state.global_step:,} steps of {batch} \
+{trainer.model.num_parameters():,} parameters learned, in {state.global_step:,} steps of {batch} \
 items.
 
 | configuration | rows | share of the items |

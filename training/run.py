@@ -11,13 +11,16 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import set_seed
 
+from modeling_vital import zoo
 from modeling_vital.configuration_vital import VitalConfig
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.zoo import presets
 from training.callbacks import CollapseMonitor
 from training.checkpoints import TrainingStopped
 from training.collators import RowError
 from training.data import DataArguments, TrainingData, held_out_texts, load_data
 from training.estimate import Estimate, estimate
+from training.lora import ADAPTER, lora_config, merge, quantization_config
 from training.manifest import ManifestError, ManifestSettings, import_manifest, is_manifest
 from training.recipe import Recipe, RecipeError
 from training.report import CURVES, draft_card, draw_curves
@@ -86,7 +89,8 @@ def run(recipe: Recipe) -> VitalTrainer | None:
     model = load_model(recipe)
     try:
         data = load_data(data_args, model.processor, recipe.training.seed)
-        trainer = VitalTrainer(model, recipe.training, data, data_args, recipe.loss)
+        adapters = {} if recipe.lora.lora_rank is None else {"peft_config": lora_config(model, recipe.lora)}
+        trainer = VitalTrainer(model, recipe.training, data, data_args, recipe.loss, **adapters)
     except (ValueError, FileNotFoundError) as error:
         raise RecipeError(str(error)) from error
     if trainer.is_world_process_zero():
@@ -103,11 +107,19 @@ def run(recipe: Recipe) -> VitalTrainer | None:
 def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
     """The checkpoint a run starts from, in float32 but for a frozen decoder with a `decoder_dtype` of its own.
 
+    With `quantize_decoder` the decoder is in 4 bits and the rest in bfloat16.
+
     Raises:
         RecipeError: it cannot be loaded, or the dtype is none or not for this stage.
     """
+    if recipe.lora.quantize_decoder and recipe.run.decoder_dtype:
+        raise RecipeError("Give `decoder_dtype` or `quantize_decoder`, not both.")
+    how = {"dtype": torch.float32}
+    if recipe.lora.quantize_decoder:
+        device = "cpu" if recipe.training.use_cpu else PartialState().device
+        how = {"dtype": torch.bfloat16, "quantization_config": quantization_config(), "device_map": {"": device}}
     try:
-        model = VitalForConditionalGeneration.from_pretrained(recipe.run.model, dtype=torch.float32)
+        model = VitalForConditionalGeneration.from_pretrained(recipe.run.model, **how)
         model.processor  # noqa: B018  reads it now, so that a missing file is found before training
     except (OSError, ValueError) as error:
         raise RecipeError(f"The model {recipe.run.model} cannot be loaded: {error}") from error
@@ -115,7 +127,7 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
         dtype = getattr(torch, name, None)
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise RecipeError(f"`decoder_dtype` is the name of a floating-point dtype of torch, got {name!r}.")
-        if recipe.training.stage != "pretrain":
+        if recipe.training.stage != "pretrain" and recipe.lora.lora_rank is None:
             raise RecipeError(
                 f"`decoder_dtype` is for a frozen decoder; in stage {recipe.training.stage!r} it learns."
             )
@@ -127,7 +139,9 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
 def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: TrainingData | None = None) -> Estimate:
     """What a recipe needs; without `data`, from the data set if it is at hand, else from the recipe's expectations."""
     run, training = recipe.run, recipe.training
-    config = config or VitalConfig.from_pretrained(run.model)
+    config = config or (
+        presets.config(run.model) if run.model in zoo.NAMES else VitalConfig.from_pretrained(run.model)
+    )
     tokens, rows = run.expected_visual_tokens, run.expected_rows
     if data is not None:
         pairs = sum(ratio for name, ratio in data.ratios.items() if "preference" in data.tables[name].column_names)
@@ -147,17 +161,29 @@ def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: Tra
         steps,
         devices,
         run.device_tflops,
-        decoder_bytes=getattr(torch, run.decoder_dtype).itemsize if run.decoder_dtype else 4,
+        decoder_bytes=_decoder_bytes(recipe),
+        lora=recipe.lora,
         mixed_precision=bool(training.bf16 or training.fp16),
         checkpointing=training.gradient_checkpointing,
     )
 
 
+def _decoder_bytes(recipe: Recipe) -> float:
+    """Of a weight of the decoder where it is frozen; in 4 bits a block of 64 has a scale of 4 bytes."""
+    if recipe.lora.quantize_decoder:
+        return 0.5 + 4 / 64
+    return getattr(torch, recipe.run.decoder_dtype).itemsize if recipe.run.decoder_dtype else 4
+
+
 def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
     """Writes the model, the picture of the curves and the draft of the card into `output_dir`."""
     output_dir = Path(recipe.training.output_dir)
-    trainer.save_model(str(output_dir))
+    adapters = recipe.lora.lora_rank is not None
+    trainer.save_model(str(output_dir / ADAPTER if adapters else output_dir))
     if trainer.is_world_process_zero():
+        if adapters:
+            dtype = torch.bfloat16 if recipe.lora.quantize_decoder or recipe.run.decoder_dtype else torch.float32
+            merge(recipe.run.model, output_dir / ADAPTER, output_dir, dtype)
         draw_curves(trainer.state.log_history, output_dir / CURVES)
         (output_dir / "README.md").write_text(draft_card(trainer, recipe.to_dict()), encoding="utf-8")
         logger.info("Wrote %s", output_dir)

@@ -91,7 +91,7 @@ class VitalTrainer(SFTTrainer):
         data (`TrainingData`): see [`training.data.load_data`].
         data_args (`DataArguments`): how the data is shown.
         loss_config (`LossConfig`, *optional*): weights of the losses.
-        kwargs: go to `SFTTrainer`.
+        kwargs: go to `SFTTrainer`; with a `peft_config`, its adapters learn instead of the parts of the stage.
 
     Raises:
         ValueError: the data or settings do not fit each other; it says how.
@@ -109,7 +109,8 @@ class VitalTrainer(SFTTrainer):
         loss_config: LossConfig | None = None,
         **kwargs,
     ):
-        freeze(model, args.stage)
+        if kwargs.get("peft_config") is None:
+            freeze(model, args.stage)
         processor = model.processor
         self.data = data
         items = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
@@ -249,7 +250,12 @@ def correlations(prediction: EvalPrediction) -> dict[str, float]:
     A constant score has no correlation: 0 then, so that it is never the best.
     """
     (scores, losses), (mos, is_video) = (x.T.astype(float) for x in (prediction.predictions, prediction.label_ids))
-    metrics = {"loss": float(losses.mean())}
+    return {"loss": float(losses.mean()), **score_correlations(scores, mos, is_video)}
+
+
+def score_correlations(scores: np.ndarray, mos: np.ndarray, is_video: np.ndarray) -> dict[str, float]:
+    """SRCC and PLCC, `srcc` and `plcc`, and of the modalities `srcc_image` and so on; arrays of shape `(num_rows,)`."""
+    metrics = {}
     for suffix, chosen in {"": mos == mos, "_image": is_video == 0, "_video": is_video == 1}.items():
         if chosen.sum() < 3:
             continue
