@@ -16,6 +16,7 @@ from modeling_vital.media_vital import MediaError
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from training.collators import RowError
 from training.data import DataArguments, scoring_rows
+from training.launching import check_launch
 from training.recipe import RecipeError, parse_recipe
 from training.run import data_at_hand, guarded
 from training.trainer import score_correlations
@@ -66,6 +67,7 @@ def run(args: ZeroShotArguments, data_args: DataArguments) -> VitalForConditiona
         RecipeError: the parts do not fit, or there is nothing to evaluate on.
         RowError: a picture or clip cannot be read.
     """
+    check_launch(args.use_cpu)
     output_dir = Path(args.output_dir)
     data_args = data_at_hand(data_args, output_dir, args.seed)
     torch.manual_seed(args.seed)

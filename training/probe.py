@@ -23,6 +23,7 @@ from modeling_vital.probe_vital import VitalForQualityProbe, VitalProbeConfig, V
 from training.collators import RowError
 from training.data import DataArguments, scoring_rows
 from training.freezing import freeze
+from training.launching import check_launch
 from training.losses import pmod_kl_loss
 from training.recipe import RecipeError, parse_recipe
 from training.run import data_at_hand, guarded
@@ -112,6 +113,7 @@ def run(args: ProbeArguments, data_args: DataArguments) -> VitalForQualityProbe 
         RecipeError: model or data cannot be used.
         RowError: a picture or clip cannot be read.
     """
+    check_launch(args.use_cpu)
     output_dir = Path(args.output_dir)
     data_args = data_at_hand(data_args, output_dir, args.seed)
     torch.manual_seed(args.seed)

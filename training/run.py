@@ -20,6 +20,7 @@ from training.checkpoints import TrainingStopped
 from training.collators import RowError
 from training.data import DataArguments, TrainingData, held_out_texts, load_data
 from training.estimate import Estimate, estimate
+from training.launching import check_launch
 from training.lora import ADAPTER, lora_config, merge, quantization_config
 from training.manifest import ManifestError, ManifestSettings, import_manifest, is_manifest
 from training.recipe import Recipe, RecipeError
@@ -84,6 +85,7 @@ def run(recipe: Recipe) -> VitalTrainer | None:
     if recipe.run.estimate:
         sys.stdout.write(f"{estimate_recipe(recipe)}\n")
         return None
+    check_launch(recipe.training.use_cpu)
     data_args = data_at_hand(recipe.data, Path(recipe.training.output_dir), recipe.training.seed)
     set_seed(recipe.training.seed)
     model = load_model(recipe)
@@ -163,7 +165,8 @@ def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: Tra
         run.device_tflops,
         decoder_bytes=_decoder_bytes(recipe),
         lora=recipe.lora,
-        mixed_precision=bool(training.bf16 or training.fp16),
+        # A device that is named by its speed is a GPU, where bfloat16 is the default, whatever this machine has.
+        mixed_precision=bool(training.bf16 or training.fp16 or (run.device_tflops and not training.use_cpu)),
         checkpointing=training.gradient_checkpointing,
     )
 

@@ -18,7 +18,6 @@ from training.run import main, run
 
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted((ROOT / "training" / "recipes").glob("*.yaml"))
 SMOKE = str(ROOT / "training" / "recipes" / "smoke.yaml")
 
 
@@ -164,15 +163,6 @@ def test_estimates(recipe_file, capsys):
     assert "4 steps" in out
     with pytest.raises(RecipeError, match="expected_rows"):
         run(Recipe.parse("pretrain", ["--config", str(recipe_file), "--estimate", "--max_steps", "-1"]))
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_of_a_stage_can_be_read(path):
-    settings = yaml.safe_load(path.read_text())
-    if "model" not in settings or isinstance(settings["model"], dict):
-        pytest.skip("a recipe of training.tiny")
-    stage = settings.get("stage", "pretrain")
-    assert Recipe.parse(stage, ["--config", str(path)]).training.stage == stage
 
 
 # ---------------------------------------------------------------------------------------------------------- processes
