@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from modeling_vital.configuration_vital import VitalConfig
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.zoo import presets, resolve
 from training.callbacks import CollapseMonitor
 from training.checkpoints import TrainingStopped
 from training.collators import RowError
@@ -103,7 +104,7 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
         RecipeError: it cannot be loaded, or the dtype is none or not for this stage.
     """
     try:
-        model = VitalForConditionalGeneration.from_pretrained(recipe.run.model, dtype=torch.float32)
+        model = VitalForConditionalGeneration.from_pretrained(resolve(recipe.run.model), dtype=torch.float32)
         model.processor  # noqa: B018  reads it now, so that a missing file is found before training
     except (OSError, ValueError) as error:
         raise RecipeError(f"The model {recipe.run.model} cannot be loaded: {error}") from error
@@ -112,9 +113,7 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise RecipeError(f"`decoder_dtype` is the name of a floating-point dtype of torch, got {name!r}.")
         if recipe.training.stage != "pretrain":
-            raise RecipeError(
-                f"`decoder_dtype` is for a frozen decoder; in stage {recipe.training.stage!r} it learns."
-            )
+            raise RecipeError(f"`decoder_dtype` is for a frozen decoder, in {recipe.training.stage!r} it learns.")
         model.model.language_model.to(dtype)
         model.lm_head.to(dtype)
     return model
@@ -123,7 +122,7 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
 def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: TrainingData | None = None) -> Estimate:
     """What a recipe needs; without `data`, from the data set if it is at hand, else from the recipe's expectations."""
     run, training = recipe.run, recipe.training
-    config = config or VitalConfig.from_pretrained(run.model)
+    config = config or _config(recipe)
     tokens, rows = run.expected_visual_tokens, run.expected_rows
     if data is not None:
         pairs = sum(ratio for name, ratio in data.ratios.items() if "preference" in data.tables[name].column_names)
@@ -144,9 +143,22 @@ def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: Tra
         devices,
         run.device_tflops,
         decoder_bytes=getattr(torch, run.decoder_dtype).itemsize if run.decoder_dtype else 4,
-        mixed_precision=bool(training.bf16 or training.fp16),
+        mixed_precision=bool(training.bf16 or training.fp16 or run.device_tflops),
         checkpointing=training.gradient_checkpointing,
     )
+
+
+def _config(recipe: Recipe) -> VitalConfig:
+    try:
+        return VitalConfig.from_pretrained(resolve(recipe.run.model))
+    except (OSError, ValueError) as error:
+        if recipe.run.expected_model is None:
+            raise RecipeError(f"The model {recipe.run.model} cannot be read: {error}") from error
+        logger.warning("%s is not at hand; taking the sizes of %s.", recipe.run.model, recipe.run.expected_model)
+    try:
+        return presets.config(recipe.run.expected_model)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
 
 
 def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
