@@ -74,5 +74,5 @@ $(VENV)/.data: $(VENV)/.torch $(SOURCES_OF_METADATA)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch $(SOURCES_OF_METADATA)
-	$(INSTALL) -e ".[video,data,eval,onnx,dev]"
+	$(INSTALL) -e ".[video,data,train,eval,onnx,dev]"
 	@touch $@

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from modeling_vital.media_vital import MediaError
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.zoo import resolve
 from training.collators import RowError
 from training.data import DataArguments, scoring_rows
 from training.launching import check_launch
@@ -73,7 +74,9 @@ def run(args: ZeroShotArguments, data_args: DataArguments) -> VitalForConditiona
     torch.manual_seed(args.seed)
     try:
         rows = scoring_rows(data_args, data_args.eval_split, data_args.max_eval_samples, args.seed)
-        model = VitalForConditionalGeneration.from_parts(args.vision, args.decoder, dtype=getattr(torch, args.dtype))
+        model = VitalForConditionalGeneration.from_parts(
+            resolve(args.vision), resolve(args.decoder), dtype=getattr(torch, args.dtype)
+        )
     except (ValueError, OSError) as error:
         raise RecipeError(str(error)) from error
     model.to(torch.device("cpu") if args.use_cpu else PartialState().device)

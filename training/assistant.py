@@ -1,6 +1,6 @@
 """Assistant: fine-tuning on instructions, of the whole model or, with --lora_rank, through adapters.
 
-    accelerate launch training/assistant.py --config training/recipes/assistant_lora_24gb.yaml \\
+    accelerate launch training/assistant.py --config training/recipes/assistant_24gb.yaml \\
         --model MODEL --dataset DATA
 
 Here the questions of the data are kept (prompt_decoupling is off) and text is learned with plain cross-entropy

@@ -96,7 +96,7 @@ def collapsed(measured: dict[str, float], truth: dict[str, float], min_ratio: fl
         "entropy": "entropy of the words",
     }
     return [
-        f"The {words[name]} is {measured[name]:.2f}, in the data it is {truth[name]:.2f}: the answers may have collapsed."
+        f"The {words[name]} is {measured[name]:.2f}, in the data {truth[name]:.2f}: the answers may have collapsed."
         for name in words
         if measured[name] < min_ratio * truth[name]
     ]

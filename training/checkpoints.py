@@ -34,8 +34,8 @@ def stopped_for(reason: str, steps: int, output_dir: str) -> TrainingStopped:
     last = last_complete_checkpoint(Path(output_dir))
     kept = f"The last good checkpoint is {last}" if last else "There is no checkpoint yet"
     return TrainingStopped(
-        f"Stopped in step {steps + 1}: {reason}. {kept}; the same command goes on from there. A lower learning_rate, a "
-        "longer warm-up, a lower max_grad_norm or bf16 in place of fp16 are the usual remedies."
+        f"Stopped in step {steps + 1}: {reason}. {kept}; the same command goes on from there. A lower learning_rate, "
+        "a longer warm-up, a lower max_grad_norm or bf16 in place of fp16 are the usual remedies."
     )
 
 

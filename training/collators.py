@@ -173,8 +173,8 @@ class VitalCollator:
             raise RowError(f"row {name!r} has no answer to learn")
         if self.max_length is not None and len(input_ids) > self.max_length:
             raise RowError(
-                f"row {name!r} is {len(input_ids)} tokens, more than max_length ({self.max_length}): raise that, or let "
-                "the processor cut fewer tiles (`max_tiles`) or take fewer frames (`frame_sampling`)"
+                f"row {name!r} is {len(input_ids)} tokens, more than max_length ({self.max_length}): raise that, or "
+                "let the processor cut fewer tiles (`max_tiles`) or take fewer frames (`frame_sampling`)"
             )
         return EncodedRow(input_ids, labels, level_place, media)
 

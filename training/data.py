@@ -56,7 +56,7 @@ class DataArguments:
     eval_split: str = field(default="validation", metadata={"help": "Split whose scoring rows are held out."})
     max_samples: int | None = field(
         default=None,
-        metadata={"help": "Learn from this many rows at most, chosen by the seed at the mixture's ratios."},
+        metadata={"help": "Learn from this many rows at most, chosen by the seed, at the set ratios."},
     )
     max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on this many rows at most."})
     prompt_decoupling: bool = field(
@@ -269,7 +269,7 @@ def _held_out(args: DataArguments, there: list[str]) -> Dataset | None:
 
 def _undecoded(table: Dataset) -> Dataset:
     """Pictures as the bytes they are stored in, so that worker processes decode them, and once."""
-    return table.cast_column("images", List(Image(decode=False))) if "images" in table.column_names else table
+    return table.cast_column("images", List(Image(decode=False)))
 
 
 def _index(sizes: Iterable[tuple[str, int]]) -> Dataset:

@@ -1,7 +1,8 @@
 """What a run will need: memory by kind, and hours, before any weight is loaded.
 
-Good to about a third. Weights, gradients and optimiser state are counted; activations follow Korthikanti et al. (arXiv
-2205.05198) without the attention matrices, which fused attention does not keep; time is operations over speed.
+An estimate, not a measurement. Weights, gradients and optimiser state are counted; activations follow Korthikanti et
+al. (arXiv 2205.05198) without the attention matrices, which fused attention does not keep; time is operations over
+speed.
 """
 
 import time

@@ -141,5 +141,5 @@ class BucketBatchSampler(Sampler[list[int]]):
             was = ", ".join(f"{name} {state.get(name)} there and {mine[name]} here" for name in different)
             raise ValueError(
                 f"The run cannot go on from this checkpoint, its data came in another order: {was}. Use the settings "
-                "of the checkpoint, or start a new run from it with `model` set to its folder and another `output_dir`."
+                "of the checkpoint, or start a new run with `model` set to its folder and another `output_dir`."
             )

@@ -20,6 +20,7 @@ from modeling_vital.levels_vital import expected_score
 from modeling_vital.media_vital import MediaError
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.probe_vital import VitalForQualityProbe, VitalProbeConfig, VitalProbeHead, VitalProbeProcessor
+from modeling_vital.zoo import resolve
 from training.collators import RowError
 from training.data import DataArguments, scoring_rows
 from training.freezing import freeze
@@ -42,8 +43,8 @@ class ProbeArguments:
     """How a linear probe is made."""
 
     model: str = field(
-        default="modeling_vital/zoo/vital-tiny",
-        metadata={"help": "VITAL checkpoint whose encoders are probed: a folder or a hub id."},
+        default="vital-tiny",
+        metadata={"help": "VITAL checkpoint whose encoders are probed: a folder, a hub id or a name of the zoo."},
     )
     output_dir: str = field(default="runs/linear-probe", metadata={"help": "Where features and the result go."})
     feature_layers: list[int] | None = field(
@@ -154,7 +155,9 @@ def build_probe(args: ProbeArguments) -> VitalForQualityProbe:
         RecipeError: the checkpoint cannot be loaded or probed.
     """
     try:
-        model = VitalForConditionalGeneration.from_pretrained(args.model, dtype=getattr(torch, args.encoder_dtype))
+        model = VitalForConditionalGeneration.from_pretrained(
+            resolve(args.model), dtype=getattr(torch, args.encoder_dtype)
+        )
         vision = model.config.vision_config
         if hasattr(vision, "qk_norm_eps"):
             raise ValueError(

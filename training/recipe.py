@@ -38,23 +38,25 @@ class RunArguments:
     """What is trained, and what is asked before it starts."""
 
     model: str | None = field(
-        default=None,
-        metadata={
-            "help": "Checkpoint to start from: a folder or a hub id; for an estimate also a name of `vital zoo`."
-        },
+        default=None, metadata={"help": "Checkpoint to start from: a folder, a hub id or a name of the zoo."}
     )
     decoder_dtype: str | None = field(
         default=None,
-        metadata={
-            "help": "Dtype a frozen decoder is kept in, e.g. bfloat16: half the memory. What learns is float32."
-        },
+        metadata={"help": "Dtype of a frozen decoder, e.g. bfloat16: half the memory. What learns is float32."},
     )
     estimate: bool = field(default=False, metadata={"help": "Print the memory and time the run needs, and stop."})
     num_devices: int | None = field(
         default=None, metadata={"help": "Devices the estimate is for; by default the processes that run."}
     )
     device_tflops: float | None = field(
-        default=None, metadata={"help": "Peak TFLOP/s of a device for the estimate; by default this one is measured."}
+        default=None,
+        metadata={
+            "help": "Peak TFLOP/s, in bfloat16, of a device the estimate is for; by default this one is measured."
+        },
+    )
+    expected_model: str | None = field(
+        default=None,
+        metadata={"help": "Name of the zoo whose sizes the estimate assumes where `model` is not at hand."},
     )
     expected_rows: int | None = field(
         default=None, metadata={"help": "Rows the estimate assumes where the data set is not at hand."}

@@ -67,10 +67,9 @@ def draft_card(trainer, recipe: dict[str, Any]) -> str:
         head["datasets"] = [recipe["dataset"]]
     learning = [(name, p.numel()) for name, p in trainer.model.named_parameters() if p.requires_grad]
     batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-    ratios = trainer.data.ratios
+    ratios, total = trainer.data.ratios, sum(trainer.data.ratios.values())
     tables = "\n".join(
-        f"| {name} | {size:,} | {ratios[name] / sum(ratios.values()):.0%} |"
-        for name, size in trainer.data.sizes.items()
+        f"| {name} | {size:,} | {ratios[name] / total:.0%} |" for name, size in trainer.data.sizes.items()
     )
     name = Path(args.output_dir).name
     return f"""---

@@ -11,10 +11,9 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import set_seed
 
-from modeling_vital import zoo
 from modeling_vital.configuration_vital import VitalConfig
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
-from modeling_vital.zoo import presets
+from modeling_vital.zoo import presets, resolve
 from training.callbacks import CollapseMonitor
 from training.checkpoints import TrainingStopped
 from training.collators import RowError
@@ -121,7 +120,7 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
         device = "cpu" if recipe.training.use_cpu else PartialState().device
         how = {"dtype": torch.bfloat16, "quantization_config": quantization_config(), "device_map": {"": device}}
     try:
-        model = VitalForConditionalGeneration.from_pretrained(recipe.run.model, **how)
+        model = VitalForConditionalGeneration.from_pretrained(resolve(recipe.run.model), **how)
         model.processor  # noqa: B018  reads it now, so that a missing file is found before training
     except (OSError, ValueError) as error:
         raise RecipeError(f"The model {recipe.run.model} cannot be loaded: {error}") from error
@@ -130,9 +129,7 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise RecipeError(f"`decoder_dtype` is the name of a floating-point dtype of torch, got {name!r}.")
         if recipe.training.stage != "pretrain" and recipe.lora.lora_rank is None:
-            raise RecipeError(
-                f"`decoder_dtype` is for a frozen decoder; in stage {recipe.training.stage!r} it learns."
-            )
+            raise RecipeError(f"`decoder_dtype` is for a frozen decoder, in {recipe.training.stage!r} it learns.")
         model.model.language_model.to(dtype)
         model.lm_head.to(dtype)
     return model
@@ -141,9 +138,7 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
 def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: TrainingData | None = None) -> Estimate:
     """What a recipe needs; without `data`, from the data set if it is at hand, else from the recipe's expectations."""
     run, training = recipe.run, recipe.training
-    config = config or (
-        presets.config(run.model) if run.model in zoo.NAMES else VitalConfig.from_pretrained(run.model)
-    )
+    config = config or _config(recipe)
     tokens, rows = run.expected_visual_tokens, run.expected_rows
     if data is not None:
         pairs = sum(ratio for name, ratio in data.ratios.items() if "preference" in data.tables[name].column_names)
@@ -165,8 +160,7 @@ def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: Tra
         run.device_tflops,
         decoder_bytes=_decoder_bytes(recipe),
         lora=recipe.lora,
-        # A device that is named by its speed is a GPU, where bfloat16 is the default, whatever this machine has.
-        mixed_precision=bool(training.bf16 or training.fp16 or (run.device_tflops and not training.use_cpu)),
+        mixed_precision=bool(training.bf16 or training.fp16 or run.device_tflops),
         checkpointing=training.gradient_checkpointing,
     )
 
@@ -178,6 +172,19 @@ def _decoder_bytes(recipe: Recipe) -> float:
     return getattr(torch, recipe.run.decoder_dtype).itemsize if recipe.run.decoder_dtype else 4
 
 
+def _config(recipe: Recipe) -> VitalConfig:
+    try:
+        return VitalConfig.from_pretrained(resolve(recipe.run.model))
+    except (OSError, ValueError) as error:
+        if recipe.run.expected_model is None:
+            raise RecipeError(f"The model {recipe.run.model} cannot be read: {error}") from error
+        logger.warning("%s is not at hand; taking the sizes of %s.", recipe.run.model, recipe.run.expected_model)
+    try:
+        return presets.config(recipe.run.expected_model)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+
+
 def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
     """Writes the model, the picture of the curves and the draft of the card into `output_dir`."""
     output_dir = Path(recipe.training.output_dir)
@@ -186,7 +193,7 @@ def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
     if trainer.is_world_process_zero():
         if adapters:
             dtype = torch.bfloat16 if recipe.lora.quantize_decoder or recipe.run.decoder_dtype else torch.float32
-            merge(recipe.run.model, output_dir / ADAPTER, output_dir, dtype)
+            merge(resolve(recipe.run.model), output_dir / ADAPTER, output_dir, dtype)
         draw_curves(trainer.state.log_history, output_dir / CURVES)
         (output_dir / "README.md").write_text(draft_card(trainer, recipe.to_dict()), encoding="utf-8")
         logger.info("Wrote %s", output_dir)

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from datasets import Dataset, Features, Image, List, Value, Video
+from datasets import Dataset
 from PIL import Image as PILImage
 
 from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
 from dataset_scripts.distortions import DISTORTIONS, distort_clip, distort_image, tag
 from dataset_scripts.pmod import PMOD, pmod
+from dataset_scripts.schema import row_features
 from modeling_vital.levels_vital import level_of, preference_probability
 from modeling_vital.media_vital import load_media
 
@@ -58,6 +59,7 @@ def make_smoke_data(folder: Path, examples: Path = EXAMPLES) -> Path:
         rows["distortion"] += [_tagged(variant) for variant in variants]
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
+    names = sorted({name for names in ANNOTATORS.values() for name in names})
     configs = []
     for name, items in rows.items():
         files = []
@@ -65,7 +67,7 @@ def make_smoke_data(folder: Path, examples: Path = EXAMPLES) -> Path:
             target = unfinished / "data" / name / f"{split}.parquet"
             target.parent.mkdir(parents=True, exist_ok=True)
             chosen = [row for row in items if row["split"] == split]
-            Dataset.from_list(chosen, features=_features(name)).to_parquet(target)
+            Dataset.from_list(chosen, features=row_features(name, names)).to_parquet(target)
             files.append({"split": split, "path": f"data/{name}/{split}.parquet"})
         configs.append({"config_name": name, "data_files": files})
     head = json.dumps({"configs": configs})  # JSON is YAML
@@ -112,7 +114,12 @@ def _scoring_row(
         "messages": _messages(modality, f"The quality of the {modality} is {level_of(mean)}"),
         "content_id": stem,
         "split": "validation" if stem in HELD_OUT else "train",
+        "source": "spaces_demo/examples",
+        "license": "see spaces_demo/examples/ATTRIBUTION.md",
+        "provenance": {"name": stem, "sha256": None, "details": None, "steps": []},
         "annotators": opinions,
+        "annotator_errors": [],
+        "n_opinions": len(opinions),
         "mos": mean,
         "std": float(target.std[0]),
         "level_probs": target.level_probs[0].tolist(),
@@ -122,7 +129,8 @@ def _scoring_row(
 
 def _pair(a: dict, b: dict) -> dict:
     probability = preference_probability(a["mos"], a["std"], b["mos"], b["std"])
-    both = {name: [a[name], b[name]] for name in ("annotators", "mos", "std", "level_probs", "distortion")}
+    twice = ("annotators", "annotator_errors", "n_opinions", "mos", "std", "level_probs", "distortion")
+    both = {name: [a[name], b[name]] for name in twice}
     both |= {name: a[name] + b[name] for name in ("images", "videos", "messages")}
     preference = 0.5 if abs(probability - 0.5) < 0.1 else float(probability > 0.5)
     return {**a, **both, "id": f"{a['id']} or {b['id']}", "preference": preference, "preference_prob": probability}
@@ -131,7 +139,8 @@ def _pair(a: dict, b: dict) -> dict:
 def _tagged(row: dict) -> dict:
     distortion = row["distortion"]
     words = tag(distortion["type"], distortion["severity"]) if distortion["type"] else "none"
-    kept = ("id", "modality", "images", "videos", "content_id", "split", "distortion")
+    opinions = ("annotators", "annotator_errors", "n_opinions", "mos", "std", "level_probs")
+    kept = [name for name in row if name not in opinions]
     text = f"The distortion of the {row['modality']} is {words}."
     return {**{name: row[name] for name in kept}, "messages": _messages(row["modality"], text)}
 
@@ -141,24 +150,6 @@ def _messages(modality: str, answer: str) -> list[dict]:
         {"role": "user", "content": [{"type": modality, "text": None}]},
         {"role": "assistant", "content": [{"type": "text", "text": answer}]},
     ]
-
-
-def _features(config: str) -> Features:
-    text, real = Value("string"), Value("float64")
-    names = sorted({name for names in ANNOTATORS.values() for name in names})
-    features = dict.fromkeys(("id", "modality", "content_id", "split"), text)
-    features |= {"images": List(Image()), "videos": List(Video(decode=False))}
-    features["messages"] = List({"role": text, "content": List({"type": text, "text": text})})
-    distortion = {"type": text, "family": text, "severity": Value("int32")}
-    opinion = {"annotators": dict.fromkeys(names, real), "mos": real, "std": real, "level_probs": List(real)}
-    if config == "scoring":
-        return Features(features | opinion | {"distortion": distortion})
-    if config == "pairwise":
-        both = {name: List(kind) for name, kind in opinion.items()}
-        return Features(
-            features | both | {"preference": real, "preference_prob": real, "distortion": List(distortion)}
-        )
-    return Features(features | {"distortion": distortion})
 
 
 def _shrink(picture: np.ndarray, long_side: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The trainer: TRL's SFTTrainer, with batches of mixed items, the losses of VITAL and checkpoints that can be trusted."""
+"""The trainer: TRL's SFTTrainer with mixed batches, the losses of VITAL and checkpoints that can be trusted."""
 
 import json
 import logging
@@ -58,24 +58,19 @@ class VitalTrainingConfig(SFTConfig):
     )
     max_length: int | None = field(
         default=None,
-        metadata={"help": "A longer sequence is an error, none is ever cut. By default the decoder's own limit."},
+        metadata={"help": "A longer sequence is an error; by default the decoder's own limit."},
     )
-    report_to: None | str | list[str] = field(
-        default="none", metadata={"help": "Where logs go: tensorboard, trackio."}
-    )
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "Where logs go, e.g. tensorboard."})
     save_total_limit: int | None = field(default=3, metadata={"help": "Checkpoints kept, the best one besides."})
 
     def __post_init__(self):
         if self.stage not in STAGES:
             raise ValueError(f"`stage` is one of {', '.join(STAGES)}, got {self.stage!r}.")
         if self.bf16 is None:
-            self.bf16 = (
-                not self.use_cpu and not self.fp16 and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-            )
+            able = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+            self.bf16 = able and not self.use_cpu and not self.fp16
         if hasattr(self, "activation_checkpointing") and self.activation_checkpointing is None:
-            self.activation_checkpointing = (
-                self.gradient_checkpointing
-            )  # its newer name; the older alone draws a warning
+            self.activation_checkpointing = self.gradient_checkpointing  # the older name alone draws a warning
         # The index that the batches are drawn from has no columns that the model or TRL's preparation knows.
         self.remove_unused_columns = False
         self.dataset_kwargs = {**(self.dataset_kwargs or {}), "skip_prepare_dataset": True}
@@ -245,7 +240,7 @@ class VitalTrainer(SFTTrainer):
 
 
 def correlations(prediction: EvalPrediction) -> dict[str, float]:
-    """Mean loss, and SRCC and PLCC of scores and opinions over all held-out rows and, where there are three, by modality.
+    """Mean loss, and SRCC and PLCC of scores and opinions: over all held-out rows and, from three on, by modality.
 
     A constant score has no correlation: 0 then, so that it is never the best.
     """
@@ -254,7 +249,7 @@ def correlations(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def score_correlations(scores: np.ndarray, mos: np.ndarray, is_video: np.ndarray) -> dict[str, float]:
-    """SRCC and PLCC, `srcc` and `plcc`, and of the modalities `srcc_image` and so on; arrays of shape `(num_rows,)`."""
+    """SRCC and PLCC over all rows and, where there are three, by modality; arrays of shape `(num_rows,)`."""
     metrics = {}
     for suffix, chosen in {"": mos == mos, "_image": is_video == 0, "_video": is_video == 1}.items():
         if chosen.sum() < 3:

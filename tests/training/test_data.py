@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from datasets import load_dataset
 
+from dataset_scripts.schema import check_row, row_features
 from tests.fixtures.tiny_models import tiny_model
 from training.data import DataArguments, count_tokens, load_data
+from training.smoke_data import ANNOTATORS
 
 
 def test_counted_tokens_are_those_of_the_batch(data):
@@ -87,3 +90,13 @@ def test_an_unreadable_picture_is_named(data):
     with pytest.raises(ValueError, match=broken[0]["id"]):
         count_tokens(broken, tiny_model().processor)
     assert isinstance(data.visual_tokens, np.ndarray)
+
+
+@pytest.mark.parametrize("config", ["scoring", "pairwise", "distortion"])
+def test_smoke_data_keeps_the_contract_of_the_data_sets(smoke_data, config):
+    for split in ("train", "validation"):
+        table = load_dataset(str(smoke_data), config, split=split)
+        assert table.features == row_features(config, sorted(n for names in ANNOTATORS.values() for n in names))
+        assert len(table) > 8
+        for row in table:
+            assert list(check_row(config, row)) == []

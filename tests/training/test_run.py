@@ -18,7 +18,7 @@ from training.run import main, run
 
 
 ROOT = Path(__file__).resolve().parents[2]
-SMOKE = str(ROOT / "training" / "recipes" / "smoke.yaml")
+RECIPES = ROOT / "training" / "recipes"
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_mistakes_end_with_a_message_and_a_status(recipe_file, tmp_path, caplog,
     assert main("pretrain", "", ["--config", str(recipe_file), "--dataset", str(tmp_path / "nothing")]) == 2
     assert "nothing" in caplog.text
     assert main("warm_up", "", ["--config", str(recipe_file), "--decoder_dtype", "bfloat16"]) == 2
-    assert "in stage 'warm_up' it learns" in caplog.text
+    assert "in 'warm_up' it learns" in caplog.text
     assert main("pretrain", "", ["--config", str(recipe_file), "--decoder_dtype", "int8"]) == 2
     assert "floating-point dtype" in caplog.text
     assert main("pretrain", "", ["--config", str(recipe_file), "--max_step", "1"]) == 2
@@ -128,16 +128,8 @@ def test_mistakes_end_with_a_message_and_a_status(recipe_file, tmp_path, caplog,
 
 
 def test_a_run_leaves_a_model_a_card_a_picture_and_its_recipe(recipe_file, tmp_path):
-    arguments = [
-        "--config",
-        str(recipe_file),
-        "--eval_strategy",
-        "steps",
-        "--eval_steps",
-        "2",
-        "--monitor_samples",
-        "3",
-    ]
+    arguments = ["--config", str(recipe_file), "--eval_strategy", "steps", "--eval_steps", "2"]
+    arguments += ["--monitor_samples", "3"]
     arguments += ["--load_best_model_at_end", "True", "--metric_for_best_model", "srcc"]
     trainer = run(Recipe.parse("warm_up", arguments))
     out = tmp_path / "out put"
@@ -163,6 +155,16 @@ def test_estimates(recipe_file, capsys):
     assert "4 steps" in out
     with pytest.raises(RecipeError, match="expected_rows"):
         run(Recipe.parse("pretrain", ["--config", str(recipe_file), "--estimate", "--max_steps", "-1"]))
+
+
+@pytest.mark.parametrize("name", ["smoke", "pretrain_8xh200", "pretrain_24gb", "warm_up"])
+def test_every_recipe_can_be_read_and_estimated(name, capsys):
+    path = RECIPES / f"{name}.yaml"
+    stage = yaml.safe_load(path.read_text()).get("stage", "pretrain")
+    assert main(stage, "", ["--config", str(path), "--estimate"]) == 0
+    out = capsys.readouterr().out
+    memory = float(out.split("Memory a device: ")[1].split(" GB")[0])
+    assert memory < {"smoke": 1, "pretrain_8xh200": 141, "pretrain_24gb": 22, "warm_up": 22}[name]
 
 
 # ---------------------------------------------------------------------------------------------------------- processes

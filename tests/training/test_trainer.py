@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoModel
 
 import training.trainer as trainer_module
+from modeling_vital.levels_vital import level_of
 from tests.fixtures import tiny_models
 from tests.fixtures.tiny_models import tiny_model
 from training.checkpoints import COMPLETE, TrainingStopped, last_complete_checkpoint
-from training.data import EVALUATION, load_data
+from training.data import EVALUATION, make_data
 from training.freezing import STAGES
 from training.losses import LossConfig
+from training.smoke_data import EXAMPLES
 from training.tiny_model import build_tokenizer
 from training.trainer import VitalTrainer, VitalTrainingConfig, correlations
 
@@ -42,7 +45,7 @@ def losses(trainer, key="loss"):
     return [entry[key] for entry in trainer.state.log_history if key in entry]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", sorted(STAGES.keys() - {"linear_probe"}))  # that one has a test of its own
 def test_what_learns_changes_and_the_rest_is_bit_identical(data, data_args, tmp_path, stage):
     model = tiny_model(vision="resnet")
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -68,21 +71,50 @@ def test_released_handling_of_batch_norm_updates_its_statistics(data, data_args,
     assert not torch.equal(before, model.model.motion_encoder.stem_norm.running_mean)
 
 
+def golden_rows():
+    """Example pictures and a clip as they are, with opinions set by hand: nothing of how data are made."""
+    levels = [[0.6, 0.4, 0, 0, 0], [0, 0.2, 0.5, 0.3, 0], [0, 0, 0.1, 0.4, 0.5], [0.1, 0.8, 0.1, 0, 0]]
+    singles, texts = [], []
+    for number, path in enumerate([*sorted(EXAMPLES.glob("*.jpg"))[:5], EXAMPLES / "city-towers-at-night.mp4"]):
+        modality = "video" if path.suffix == ".mp4" else "image"
+        file = {"bytes": path.read_bytes(), "path": None}
+        media = {"images": [file] if modality == "image" else [], "videos": [file] if modality == "video" else []}
+        probs = levels[number % 4]
+        mos = float(np.dot(probs, [0.9, 0.7, 0.5, 0.3, 0.1]))
+        row = {"id": path.stem, "modality": modality, **media}
+        show = {"role": "user", "content": [{"type": modality, "text": None}]}
+
+        def answer(text, show=show):
+            return [show, {"role": "assistant", "content": [{"type": "text", "text": text}]}]
+
+        texts.append({**row, "messages": answer(f"The distortion of the {modality} is severe lens blur.")})
+        singles.append({**row, "messages": answer(f"It is {level_of(mos)}"), "level_probs": probs, "mos": mos})
+    pairs = []
+    for a, b in zip(singles[:4], singles[1:5], strict=True):
+        both = {name: a[name] + b[name] for name in ("images", "videos", "messages")}
+        both |= {name: [a[name], b[name]] for name in ("level_probs", "mos")}
+        pairs.append({**a, **both, "preference": float(a["mos"] > b["mos"])})
+    return {"scoring": singles, "pairwise": pairs, "distortion": texts}
+
+
 GOLDEN = {
-    "paper": [0.402, 2.0035, 3.7333, 1.955, 1.9016, 2.0383],
-    "released": [6.4163, 7.2425, 6.9484, 6.7178, 6.2156, 6.5256],
+    "paper": [1.8225, 3.5054, 0.3907, 3.2916, 3.3668, 4.8036],
+    "released": [6.2243, 6.3888, 6.1993, 6.3363, 6.3408, 6.2678],
 }
 
 
 @pytest.mark.parametrize("form", GOLDEN)
 def test_golden_loss_curve(data_args, tmp_path, monkeypatch, form):
-    """Recorded on an x86-64 CPU with torch 2.13; other kernels sum in another order, hence 1 %."""
+    """Recorded on an x86-64 CPU with torch 2.13; other kernels and decoders differ in the last digits, hence 1 %."""
     with monkeypatch.context() as patch:
-        patch.setattr("pkgutil.iter_modules", lambda: [])  # without texts of the standard library: any Python's
-        tokenizer = build_tokenizer(600)
+        # Without the texts of the standard library and the list of distortions: they change.
+        patch.setattr("pkgutil.iter_modules", lambda: [])
+        patch.setattr("training.tiny_model.DISTORTIONS", ["jpeg", "lens_blur"])
+        tokenizer = build_tokenizer(480)
     monkeypatch.setattr(tiny_models, "_tokenizer", lambda: tokenizer)
     model = tiny_model()
-    data = load_data(data_args, model.processor, seed=0)
+    tables = {name: Dataset.from_list(rows) for name, rows in golden_rows().items()}
+    data = make_data(tables, dict.fromkeys(tables, 1.0), None, model.processor, data_args, seed=0)
     trainer = make_trainer(data, data_args, tmp_path, model, LossConfig(loss_form=form), max_steps=6, seed=0)
     trainer.train()
     assert losses(trainer) == pytest.approx(GOLDEN[form], rel=0.01)
@@ -117,6 +149,28 @@ def test_cheaper_ways_give_about_the_same_curve(data, data_args, tmp_path, chang
     plain.train()
     other.train()
     assert losses(other) == pytest.approx(losses(plain), rel=0.03 if "bf16" in changes else 1e-5)
+
+
+@pytest.mark.slow
+def test_compiled_it_gives_the_same_curve_and_checkpoint(data, data_args, tmp_path):
+    plain = make_trainer(data, data_args, tmp_path / "a", max_steps=2)
+    compiled = make_trainer(
+        data,
+        data_args,
+        tmp_path / "b",
+        max_steps=2,
+        torch_compile=True,
+        torch_compile_backend="aot_eager",  # traces as the default does, and needs no C++ compiler
+        save_strategy="steps",
+        save_steps=2,
+        eval_strategy="steps",
+        eval_steps=2,
+    )
+    plain.train()
+    compiled.train()
+    assert losses(compiled) == pytest.approx(losses(plain), rel=1e-4)
+    saved = load_file(tmp_path / "b" / "checkpoint-2" / "model.safetensors")
+    assert set(saved) <= set(plain.model.state_dict())
 
 
 def test_a_frozen_decoder_in_half_precision_stays_so(data, data_args, tmp_path):
@@ -195,12 +249,8 @@ def test_evaluation_gives_the_correlations_of_model_score(data, data_args, tmp_p
     rows = data.tables[EVALUATION]
     media = [(row["images"] or row["videos"])[0]["bytes"] for row in rows]
     scores = np.array([result.score for result in trainer.model.score(media)])
-    by_hand = correlations(
-        trainer_module.EvalPrediction(
-            np.stack([scores, scores], axis=1),
-            np.stack([rows["mos"], [m == "video" for m in rows["modality"]]], axis=1),
-        )
-    )
+    labels = np.stack([rows["mos"], [modality == "video" for modality in rows["modality"]]], axis=1)
+    by_hand = correlations(trainer_module.EvalPrediction(np.stack([scores, scores], axis=1), labels))
     assert 0 < metrics["eval_loss"] < 10
     assert by_hand.pop("loss") == pytest.approx(scores.mean())
     for name, value in by_hand.items():

@@ -51,8 +51,8 @@ class LossConfig:
     loss_form: str = field(
         default="paper",
         metadata={
-            "help": "'paper': five-level KL over the number of answer tokens, focal text loss; 'released': KL with the "
-            "softmax over the whole vocabulary, plain cross-entropy on text, as the authors' code."
+            "help": "'paper': five-level KL over the number of answer tokens, focal text loss; 'released': KL with "
+            "the softmax over the whole vocabulary, plain cross-entropy on text, as the authors' code."
         },
     )
     full_vocabulary: bool | None = field(
@@ -60,7 +60,7 @@ class LossConfig:
     )
     per_token: bool | None = field(
         default=None,
-        metadata={"help": "Divide KL and prefix loss of an answer by its number of tokens, level included."},
+        metadata={"help": "Divide KL and prefix loss of an answer by its tokens, level included."},
     )
     prefix_weight: float | None = field(
         default=None, metadata={"help": "Weight (gamma) of the cross-entropy on the words around the level word."}
@@ -89,8 +89,8 @@ def multi_task_loss(
         pair:    fidelity(A, B) + w (KL_A + KL_B) + gamma CE
         text:    focal loss
 
-    with CE the mean over the item's labelled tokens but the level word. With `per_token` KL is divided by the number of
-    tokens of its answer, and CE is a sum divided by the same: (KL - gamma sum log p) / T, as in arXiv 2511.17962.
+    with CE the mean over the item's labelled tokens but the level word. With `per_token` KL is divided by the number
+    of tokens of its answer, and CE is a sum divided by the same: (KL - gamma sum log p) / T, as in arXiv 2511.17962.
 
     Args:
         logits (`torch.FloatTensor` of shape `(num_rows, length, vocab_size)`): `logits[r, i]` predicts `labels[r, i]`.
