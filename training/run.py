@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from datasets import Dataset
+from safetensors import SafetensorError
 from transformers import set_seed
 
 from modeling_vital.configuration_vital import VitalConfig
@@ -82,9 +83,15 @@ def run(recipe: Recipe) -> VitalTrainer | None:
     set_seed(recipe.training.seed)
     model = load_model(recipe)
     try:
-        data = load_data(data_args, model.processor, recipe.training.seed)
+        with PartialState().local_main_process_first():  # the others find what it counted
+            data = load_data(data_args, model.processor, recipe.training.seed)
         trainer = VitalTrainer(model, recipe.training, data, data_args, recipe.loss)
-    except (ValueError, FileNotFoundError) as error:
+    except (
+        ValueError,
+        FileNotFoundError,
+        ImportError,
+        RuntimeError,
+    ) as error:  # the last: `report_to` without its package
         raise RecipeError(str(error)) from error
     if trainer.is_world_process_zero():
         logger.info("%s", estimate_recipe(recipe, model.config, data))
@@ -162,12 +169,23 @@ def _config(recipe: Recipe) -> VitalConfig:
 
 
 def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
-    """Writes the model, the picture of the curves and the draft of the card into `output_dir`."""
+    """Writes the model, the picture of the curves and the draft of the card into `output_dir`.
+
+    Raises:
+        TrainingStopped: they cannot be written.
+    """
     output_dir = Path(recipe.training.output_dir)
-    trainer.save_model(str(output_dir))
+    try:
+        trainer.save_model(str(output_dir))
+        if trainer.is_world_process_zero():
+            draw_curves(trainer.state.log_history, output_dir / CURVES)
+            (output_dir / "README.md").write_text(draft_card(trainer, recipe.to_dict()), encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise TrainingStopped(
+            f"The run is over, but its result cannot be written to {output_dir}: {error}. Make room; the same command "
+            "then writes it, from the checkpoints that are there."
+        ) from error
     if trainer.is_world_process_zero():
-        draw_curves(trainer.state.log_history, output_dir / CURVES)
-        (output_dir / "README.md").write_text(draft_card(trainer, recipe.to_dict()), encoding="utf-8")
         logger.info("Wrote %s", output_dir)
 
 

@@ -17,7 +17,7 @@ from trl import SFTConfig, SFTTrainer
 from modeling_vital.levels_vital import expected_score
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from training.callbacks import GradientGuard
-from training.checkpoints import COMPLETE, last_complete_checkpoint, stopped_for, undone_on_failure
+from training.checkpoints import COMPLETE, TrainingStopped, checkpoint_to_resume, stopped_for, undone_on_failure
 from training.collators import MODEL_INPUTS, VitalCollator
 from training.data import DataArguments, TrainingData
 from training.freezing import STAGES, freeze, set_training_mode
@@ -208,14 +208,17 @@ class VitalTrainer(SFTTrainer):
         """Trains. With `resume` in the settings, goes on from the newest complete checkpoint of `output_dir`.
 
         Raises:
-            TrainingStopped: the loss or a gradient is not finite, or a checkpoint could not be written.
-            ValueError: the checkpoint's data came in another order than this run's would.
+            TrainingStopped: the loss or a gradient is not finite, a checkpoint could not be written, or the checkpoint's
+                data came in another order than this run's would.
         """
-        if resume_from_checkpoint is None and self.args.resume:
-            resume_from_checkpoint = last_complete_checkpoint(Path(self.args.output_dir))
+        if resume_from_checkpoint is None:
+            resume_from_checkpoint = checkpoint_to_resume(Path(self.args.output_dir), self.args.resume)
         if resume_from_checkpoint is not None:
             state = json.loads((Path(resume_from_checkpoint) / COMPLETE).read_text(encoding="utf-8"))
-            self.batch_sampler.check_state(state)
+            try:
+                self.batch_sampler.check_state(state)
+            except ValueError as error:
+                raise TrainingStopped(str(error)) from error
             logger.warning("Going on from %s.", resume_from_checkpoint)
             resume_from_checkpoint = str(resume_from_checkpoint)
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)

@@ -216,18 +216,22 @@ def test_a_half_written_checkpoint_is_passed_over(data, data_args, tmp_path):
     trainer.train()
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
     (tmp_path / "checkpoint-4" / COMPLETE).unlink()  # killed before it was whole
+    (tmp_path / "checkpoint-9").mkdir()
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
     resumed = make_trainer(data, data_args, tmp_path, save_strategy="steps", save_steps=2)
     resumed.train()
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert not (tmp_path / "checkpoint-9").exists()
     assert losses(resumed) == pytest.approx(losses(trainer), rel=1e-5)
 
 
-def test_going_on_with_other_data_is_an_error(data, data_args, tmp_path):
+def test_going_on_with_other_data_or_unasked_is_an_error(data, data_args, tmp_path):
     make_trainer(data, data_args, tmp_path, save_strategy="steps", save_steps=2, max_steps=2).train()
-    with pytest.raises(ValueError, match="seed 42 there and 7 here"):
+    with pytest.raises(TrainingStopped, match="seed 42 there and 7 here"):
         make_trainer(data, data_args, tmp_path, seed=7).train()
-    fresh = make_trainer(data, data_args, tmp_path, seed=7, resume=False, max_steps=2)
+    with pytest.raises(TrainingStopped, match="holds checkpoints of an earlier run, .*checkpoint-2 the newest"):
+        make_trainer(data, data_args, tmp_path, resume=False).train()
+    fresh = make_trainer(data, data_args, tmp_path / "other", resume=False, max_steps=2)
     fresh.train()
     assert len(losses(fresh)) == 2
 
