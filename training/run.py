@@ -86,13 +86,9 @@ def run(recipe: Recipe) -> VitalTrainer | None:
         with PartialState().local_main_process_first():  # the others find what it counted
             data = load_data(data_args, model.processor, recipe.training.seed)
         trainer = VitalTrainer(model, recipe.training, data, data_args, recipe.loss)
-    except (
-        ValueError,
-        FileNotFoundError,
-        ImportError,
-        RuntimeError,
-    ) as error:  # the last: `report_to` without its package
+    except (ValueError, FileNotFoundError, ImportError, RuntimeError) as error:  # the last two: from `report_to`
         raise RecipeError(str(error)) from error
+    trainer.resume_point()  # before anything is written into a folder that may be another run's
     if trainer.is_world_process_zero():
         logger.info("%s", estimate_recipe(recipe, model.config, data))
         Path(recipe.training.output_dir).mkdir(parents=True, exist_ok=True)
