@@ -20,7 +20,37 @@ class TrainingStopped(RuntimeError):
 def last_complete_checkpoint(output_dir: Path) -> Path | None:
     """The newest checkpoint of a run that was written whole, or `None`."""
     found = [path.parent for path in Path(output_dir).glob(f"checkpoint-*/{COMPLETE}")]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return max(found, key=_step, default=None)
+
+
+def checkpoint_to_resume(output_dir: Path, resume: bool) -> Path | None:
+    """Where a run in `output_dir` goes on, `None` for one that begins.
+
+    What was left of checkpoints that were not written whole, after the one to go on from, is removed.
+
+    Args:
+        output_dir (`Path`): of the run.
+        resume (`bool`): whether it may go on.
+
+    Raises:
+        TrainingStopped: it may not, and there are checkpoints of another run.
+    """
+    last = last_complete_checkpoint(output_dir)
+    if last is None:
+        return None
+    if not resume:
+        raise TrainingStopped(
+            f"{output_dir} holds checkpoints of an earlier run, {last} the newest: choose another output_dir, remove "
+            "them, or go on from there with `resume`."
+        )
+    for folder in output_dir.glob("checkpoint-*"):
+        if not (folder / COMPLETE).exists() and _step(folder) > _step(last):
+            shutil.rmtree(folder, ignore_errors=True)  # of several processes, the first removes it
+    return last
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def stopped_for(reason: str, steps: int, output_dir: str) -> TrainingStopped:

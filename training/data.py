@@ -36,7 +36,7 @@ class DataArguments:
         default=None,
         metadata={
             "help": "Folder or hub id of a data set with the columns of `vital-pairs`, or a CSV or Parquet file of "
-            "your own with the columns path, mos and perhaps std; see docs/training.md."
+            "your own with the columns path, mos and perhaps std; see docs/fine-tuning.md."
         },
     )
     mos_range: list[float] | None = field(

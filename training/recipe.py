@@ -38,7 +38,7 @@ class RunArguments:
     """What is trained, and what is asked before it starts."""
 
     model: str | None = field(
-        default=None, metadata={"help": "Checkpoint to start from: a folder, a hub id or a name of the zoo."}
+        default=None, metadata={"help": "Checkpoint to start from: a folder, hub id or embedded name."}
     )
     decoder_dtype: str | None = field(
         default=None,
@@ -50,13 +50,11 @@ class RunArguments:
     )
     device_tflops: float | None = field(
         default=None,
-        metadata={
-            "help": "Peak TFLOP/s, in bfloat16, of a device the estimate is for; by default this one is measured."
-        },
+        metadata={"help": "Peak bfloat16 TFLOP/s of a device, for the estimate; by default this one is measured."},
     )
     expected_model: str | None = field(
         default=None,
-        metadata={"help": "Name of the zoo whose sizes the estimate assumes where `model` is not at hand."},
+        metadata={"help": "Zoo name whose sizes the estimate assumes where `model` is not at hand."},
     )
     expected_rows: int | None = field(
         default=None, metadata={"help": "Rows the estimate assumes where the data set is not at hand."}

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from datasets import Dataset
+from safetensors import SafetensorError
 from transformers import set_seed
 
 from modeling_vital.configuration_vital import VitalConfig
@@ -89,11 +90,13 @@ def run(recipe: Recipe) -> VitalTrainer | None:
     set_seed(recipe.training.seed)
     model = load_model(recipe)
     try:
-        data = load_data(data_args, model.processor, recipe.training.seed)
+        with PartialState().local_main_process_first():  # the others find what it counted
+            data = load_data(data_args, model.processor, recipe.training.seed)
         adapters = {} if recipe.lora.lora_rank is None else {"peft_config": lora_config(model, recipe.lora)}
         trainer = VitalTrainer(model, recipe.training, data, data_args, recipe.loss, **adapters)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ImportError, RuntimeError) as error:  # the last two: from `report_to`
         raise RecipeError(str(error)) from error
+    trainer.resume_point()  # before anything is written into a folder that may be another run's
     if trainer.is_world_process_zero():
         logger.info("%s", estimate_recipe(recipe, model.config, data))
         Path(recipe.training.output_dir).mkdir(parents=True, exist_ok=True)
@@ -186,16 +189,28 @@ def _config(recipe: Recipe) -> VitalConfig:
 
 
 def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
-    """Writes the model, the picture of the curves and the draft of the card into `output_dir`."""
+    """Writes the model, the picture of the curves and the draft of the card into `output_dir`.
+
+    Raises:
+        TrainingStopped: they cannot be written.
+    """
     output_dir = Path(recipe.training.output_dir)
     adapters = recipe.lora.lora_rank is not None
-    trainer.save_model(str(output_dir / ADAPTER if adapters else output_dir))
+    try:
+        trainer.save_model(str(output_dir / ADAPTER if adapters else output_dir))
+        if trainer.is_world_process_zero():
+            if adapters:
+                half = recipe.lora.quantize_decoder or recipe.run.decoder_dtype
+                base, dtype = resolve(recipe.run.model), torch.bfloat16 if half else torch.float32
+                merge(base, output_dir / ADAPTER, output_dir, dtype)
+            draw_curves(trainer.state.log_history, output_dir / CURVES)
+            (output_dir / "README.md").write_text(draft_card(trainer, recipe.to_dict()), encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise TrainingStopped(
+            f"The run is over, but its result cannot be written to {output_dir}: {error}. Make room; the same command "
+            "then writes it, from the checkpoints that are there."
+        ) from error
     if trainer.is_world_process_zero():
-        if adapters:
-            dtype = torch.bfloat16 if recipe.lora.quantize_decoder or recipe.run.decoder_dtype else torch.float32
-            merge(resolve(recipe.run.model), output_dir / ADAPTER, output_dir, dtype)
-        draw_curves(trainer.state.log_history, output_dir / CURVES)
-        (output_dir / "README.md").write_text(draft_card(trainer, recipe.to_dict()), encoding="utf-8")
         logger.info("Wrote %s", output_dir)
 
 

@@ -12,12 +12,13 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction
+from transformers.trainer_utils import rotate_checkpoints
 from trl import SFTConfig, SFTTrainer
 
 from modeling_vital.levels_vital import expected_score
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from training.callbacks import GradientGuard
-from training.checkpoints import COMPLETE, last_complete_checkpoint, stopped_for, undone_on_failure
+from training.checkpoints import COMPLETE, TrainingStopped, checkpoint_to_resume, stopped_for, undone_on_failure
 from training.collators import MODEL_INPUTS, VitalCollator
 from training.data import DataArguments, TrainingData
 from training.freezing import STAGES, freeze, set_training_mode
@@ -205,31 +206,48 @@ class VitalTrainer(SFTTrainer):
         super().log(logs, start_time)
 
     # ------------------------------------------------------------------------------------------------ checkpoints
-    def train(self, resume_from_checkpoint=None, **kwargs):
-        """Trains. With `resume` in the settings, goes on from the newest complete checkpoint of `output_dir`.
+    def resume_point(self) -> Path | None:
+        """The newest complete checkpoint of `output_dir`, where [`train`] goes on; `None` if there is none.
 
         Raises:
-            TrainingStopped: the loss or a gradient is not finite, or a checkpoint could not be written.
-            ValueError: the checkpoint's data came in another order than this run's would.
+            TrainingStopped: the run may not or cannot go on from it.
         """
-        if resume_from_checkpoint is None and self.args.resume:
-            resume_from_checkpoint = last_complete_checkpoint(Path(self.args.output_dir))
-        if resume_from_checkpoint is not None:
-            state = json.loads((Path(resume_from_checkpoint) / COMPLETE).read_text(encoding="utf-8"))
-            self.batch_sampler.check_state(state)
-            logger.warning("Going on from %s.", resume_from_checkpoint)
-            resume_from_checkpoint = str(resume_from_checkpoint)
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        checkpoint = checkpoint_to_resume(Path(self.args.output_dir), self.args.resume)
+        if checkpoint is not None:
+            try:
+                self.batch_sampler.check_state(json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8")))
+            except ValueError as error:
+                raise TrainingStopped(f"{checkpoint}: {error}") from error
+        return checkpoint
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        """Trains, from [`resume_point`] on unless a checkpoint is given.
+
+        Raises:
+            TrainingStopped: the loss or a gradient is not finite, or a checkpoint could not be written; and as
+                [`resume_point`].
+        """
+        checkpoint = resume_from_checkpoint or self.resume_point()
+        if checkpoint is not None:
+            logger.warning("Going on from %s.", checkpoint)
+        return super().train(resume_from_checkpoint=str(checkpoint) if checkpoint else None, **kwargs)
 
     def _save_checkpoint(self, model, trial):
         step = self.state.global_step
-        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{step}"
-        with undone_on_failure(folder, Path(self.args.output_dir)):
-            super()._save_checkpoint(model, trial)
+        output_dir = Path(self._get_output_dir(trial=trial))
+        folder, limit = output_dir / f"checkpoint-{step}", self.args.save_total_limit
+        with undone_on_failure(folder, output_dir):
+            self.args.save_total_limit = None  # the older go when this one is known to be whole, not before
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.args.save_total_limit = limit
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 state = json.dumps(self.batch_sampler.state_dict(step))
                 (folder / COMPLETE).write_text(state, encoding="utf-8")
+        if self.args.should_save:
+            rotate_checkpoints(str(output_dir), limit, self.state.best_model_checkpoint, use_mtime=True)
 
     # ---------------------------------------------------------------------------------------- switched-off habits
     def _send_telemetry(self):

@@ -13,6 +13,7 @@ import yaml
 from transformers import AutoModel
 
 from tests.fixtures.tiny_models import tiny_model
+from training.collators import RowError
 from training.recipe import Recipe, RecipeError
 from training.run import main, run
 
@@ -115,6 +116,8 @@ def test_mistakes_end_with_a_message_and_a_status(recipe_file, tmp_path, caplog,
     assert "no/where at all cannot be loaded" in caplog.text
     assert main("pretrain", "", ["--config", str(recipe_file), "--dataset", str(tmp_path / "nothing")]) == 2
     assert "nothing" in caplog.text
+    assert main("pretrain", "", ["--config", str(recipe_file), "--report_to", "comet_ml"]) == 2
+    assert "comet" in caplog.text.lower()
     assert main("warm_up", "", ["--config", str(recipe_file), "--decoder_dtype", "bfloat16"]) == 2
     assert "in 'warm_up' it learns" in caplog.text
     assert main("pretrain", "", ["--config", str(recipe_file), "--decoder_dtype", "int8"]) == 2
@@ -146,6 +149,25 @@ def test_a_run_leaves_a_model_a_card_a_picture_and_its_recipe(recipe_file, tmp_p
     assert [e["step"] for e in texts] == [2, 4]
     assert all(0 < e["eval_text_distinct"] <= 1 for e in texts)
     assert run(Recipe.parse("warm_up", arguments)).state.global_step == 4  # finished: nothing is done again
+
+
+def test_a_result_that_cannot_be_written_is_said_and_written_later(recipe_file, tmp_path, caplog):
+    (tmp_path / "out put").mkdir()
+    (tmp_path / "out put" / "curves.png").mkdir()  # in the way
+    assert main("pretrain", "", ["--config", str(recipe_file)]) == 1
+    assert "its result cannot be written" in caplog.text
+    (tmp_path / "out put" / "curves.png").rmdir()
+    assert main("pretrain", "", ["--config", str(recipe_file)]) == 0
+    assert (tmp_path / "out put" / "README.md").exists()
+
+
+def test_a_row_that_cannot_be_read_stops_the_run_and_is_named(recipe_file, tmp_path, caplog, monkeypatch):
+    def broken(self, row):
+        raise RowError(f"row {row['id']!r}: damaged")
+
+    monkeypatch.setattr("training.collators.VitalCollator.encode", broken)
+    assert main("pretrain", "", ["--config", str(recipe_file)]) == 1
+    assert "damaged" in caplog.text
 
 
 def test_estimates(recipe_file, capsys):

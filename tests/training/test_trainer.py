@@ -120,6 +120,7 @@ def test_golden_loss_curve(data_args, tmp_path, monkeypatch, form):
     assert losses(trainer) == pytest.approx(GOLDEN[form], rel=0.01)
 
 
+@pytest.mark.slow
 def test_it_learns(data, data_args, tmp_path):
     trainer = make_trainer(
         data, data_args, tmp_path, stage="assistant", max_steps=30, learning_rate=3e-3, per_device_train_batch_size=8
@@ -142,6 +143,7 @@ def test_accumulating_is_the_same_as_a_larger_batch(data, data_args, tmp_path):
     assert losses(parts, "grad_norm") == pytest.approx(losses(whole, "grad_norm"), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"gradient_checkpointing": True}, {"bf16": True}], ids=["checkpointing", "bf16"])
 def test_cheaper_ways_give_about_the_same_curve(data, data_args, tmp_path, changes):
     plain = make_trainer(data, data_args, tmp_path / "a")
@@ -216,18 +218,38 @@ def test_a_half_written_checkpoint_is_passed_over(data, data_args, tmp_path):
     trainer.train()
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
     (tmp_path / "checkpoint-4" / COMPLETE).unlink()  # killed before it was whole
+    (tmp_path / "checkpoint-9").mkdir()
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
     resumed = make_trainer(data, data_args, tmp_path, save_strategy="steps", save_steps=2)
     resumed.train()
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert not (tmp_path / "checkpoint-9").exists()
     assert losses(resumed) == pytest.approx(losses(trainer), rel=1e-5)
 
 
-def test_going_on_with_other_data_is_an_error(data, data_args, tmp_path):
+def test_older_checkpoints_go_when_the_newest_is_whole_and_not_before(data, data_args, tmp_path, monkeypatch):
+    trainer = make_trainer(data, data_args, tmp_path, save_strategy="steps", save_steps=1, save_total_limit=1)
+    rotate, seen = trainer_module.rotate_checkpoints, []
+
+    def spied(*args, **kwargs):
+        seen.append(last_complete_checkpoint(tmp_path).name)
+        rotate(*args, **kwargs)
+
+    monkeypatch.setattr(trainer_module, "rotate_checkpoints", spied)
+    monkeypatch.setattr("transformers.trainer.rotate_checkpoints", lambda **kwargs: rotate(**kwargs))
+    trainer.train()
+    assert seen == [f"checkpoint-{step}" for step in (1, 2, 3, 4)]
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-4"]
+    assert trainer.args.save_total_limit == 1
+
+
+def test_going_on_with_other_data_or_unasked_is_an_error(data, data_args, tmp_path):
     make_trainer(data, data_args, tmp_path, save_strategy="steps", save_steps=2, max_steps=2).train()
-    with pytest.raises(ValueError, match="seed 42 there and 7 here"):
+    with pytest.raises(TrainingStopped, match="seed 42 there and 7 here"):
         make_trainer(data, data_args, tmp_path, seed=7).train()
-    fresh = make_trainer(data, data_args, tmp_path, seed=7, resume=False, max_steps=2)
+    with pytest.raises(TrainingStopped, match="holds checkpoints of an earlier run, .*checkpoint-2 the newest"):
+        make_trainer(data, data_args, tmp_path, resume=False).train()
+    fresh = make_trainer(data, data_args, tmp_path / "other", resume=False, max_steps=2)
     fresh.train()
     assert len(losses(fresh)) == 2
 
