@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from datasets import Dataset
 from tqdm.auto import tqdm
 
@@ -17,7 +16,7 @@ from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.zoo import resolve
 from training.collators import RowError
 from training.data import DataArguments, scoring_rows
-from training.launching import check_launch
+from training.launching import check_launch, start_processes
 from training.recipe import RecipeError, parse_recipe
 from training.run import data_at_hand, guarded
 from training.trainer import score_correlations
@@ -69,6 +68,9 @@ def run(args: ZeroShotArguments, data_args: DataArguments) -> VitalForConditiona
         RowError: a picture or clip cannot be read.
     """
     check_launch(args.use_cpu)
+    state = start_processes(args.use_cpu)
+    if state.num_processes > 1:
+        raise RecipeError("Zero-shot transfer runs in one process: start it with `python`.")
     output_dir = Path(args.output_dir)
     data_args = data_at_hand(data_args, output_dir, args.seed)
     torch.manual_seed(args.seed)
@@ -79,7 +81,7 @@ def run(args: ZeroShotArguments, data_args: DataArguments) -> VitalForConditiona
         )
     except (ValueError, OSError) as error:
         raise RecipeError(str(error)) from error
-    model.to(torch.device("cpu") if args.use_cpu else PartialState().device)
+    model.to(state.device)
     measured = evaluate(model, rows, args.batch_size)
     model.to("cpu").save_pretrained(output_dir)
     results = {**asdict(args), "dataset": data_args.dataset, "split": data_args.eval_split, **measured}

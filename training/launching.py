@@ -4,6 +4,7 @@ import logging
 import os
 
 import torch
+from accelerate import PartialState
 
 from training.recipe import RecipeError
 
@@ -33,3 +34,11 @@ def check_launch(use_cpu: bool) -> None:
             "This run has one process, whatever --num_processes says: `accelerate launch --cpu` starts no more. Use "
             "`torchrun --nproc_per_node N` for several."
         )
+
+
+def start_processes(use_cpu: bool) -> PartialState:
+    """Joins the processes that torchrun or accelerate started, for a script that has no trainer to do so.
+
+    Left to itself, accelerate takes each of several processes on a machine without a GPU for the only one.
+    """
+    return PartialState(cpu=use_cpu or not torch.accelerator.is_available())

@@ -128,7 +128,7 @@ def import_manifest(manifest: Path, root: Path, settings: ManifestSettings) -> P
         _write(manifest, labels, (low, high), settings, unfinished, problems)
         if problems:
             lines = [f"{place}: {'; '.join(found)}" for place, found in problems.items()]
-            raise ManifestError(f"{len(lines)} rows of {manifest} cannot be used:\n  " + "\n  ".join(lines))
+            raise ManifestError(f"Rows of {manifest} that cannot be used: {len(lines)}\n  " + "\n  ".join(lines))
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

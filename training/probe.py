@@ -24,7 +24,7 @@ from modeling_vital.zoo import resolve
 from training.collators import RowError
 from training.data import DataArguments, scoring_rows
 from training.freezing import freeze
-from training.launching import check_launch
+from training.launching import check_launch, start_processes
 from training.losses import pmod_kl_loss
 from training.recipe import RecipeError, parse_recipe
 from training.run import data_at_hand, guarded
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 LOSSES = ("pmod_kl", "cross_entropy")
 RESULTS = "results.json"
-_CHUNK = 64  # rows whose features are written at once
+_CHUNK = 16  # rows whose features are written at once
 
 
 @dataclass
@@ -115,6 +115,7 @@ def run(args: ProbeArguments, data_args: DataArguments) -> VitalForQualityProbe 
         RowError: a picture or clip cannot be read.
     """
     check_launch(args.use_cpu)
+    state = start_processes(args.use_cpu)
     output_dir = Path(args.output_dir)
     data_args = data_at_hand(data_args, output_dir, args.seed)
     torch.manual_seed(args.seed)
@@ -125,13 +126,12 @@ def run(args: ProbeArguments, data_args: DataArguments) -> VitalForQualityProbe 
         tables["held_out"] = _rows(data_args, data_args.eval_split, data_args.max_eval_samples, args.seed)
     except RecipeError as error:
         logger.warning("No evaluation in this run. %s", error)
-    device = torch.device("cpu") if args.use_cpu else PartialState().device
-    probe.to(device)
+    probe.to(state.device)
     folders = {name: output_dir / "features" / _fingerprint(args, probe, rows) for name, rows in tables.items()}
     for name, rows in tables.items():
         compute_features(probe, rows, folders[name], args.feature_batch_size)
-    PartialState().wait_for_everyone()
-    if not PartialState().is_main_process:
+    state.wait_for_everyone()
+    if not state.is_main_process:
         return None
     probe.to("cpu")
     features = {name: collect_features(rows, folders[name]) for name, rows in tables.items()}

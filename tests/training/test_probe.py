@@ -1,6 +1,9 @@
 """The linear probe: what learns, its losses by hand, its features, and what it leaves behind."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from transformers import AutoModel
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.probe_vital import VitalForQualityProbe
 from modeling_vital.zoo import presets
+from training import assemble
 from training import probe as stage
 from training.assemble import evaluate
 from training.data import DataArguments, scoring_rows
@@ -148,3 +152,27 @@ def test_no_such_model(args, tmp_path):
     args.model = str(tmp_path / "none")
     with pytest.raises(RecipeError, match="cannot be probed"):
         build_probe(args)
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_two_processes_share_the_features_and_give_the_same_probe(args, smoke_data, tmp_path):
+    stage.run(args, DataArguments(dataset=str(smoke_data), max_samples=20))
+    options = {"model": args.model, "dataset": smoke_data, "output_dir": tmp_path / "two", "epochs": args.epochs}
+    options |= {"learning_rate": args.learning_rate, "head_hidden_size": 16, "seed": 3, "max_samples": 20}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "training/linear_probe.py"]
+    command += [str(x) for name, value in options.items() for x in (f"--{name}", value)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("INFO training.probe: Wrote") == 1  # the second process only helped
+    one, two = (AutoModel.from_pretrained(tmp_path / n, trust_remote_code=True).state_dict() for n in ("run", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_two_processes_are_refused_where_they_would_do_the_same(monkeypatch, tmp_path):
+    class Two:
+        num_processes = 2
+
+    monkeypatch.setattr(assemble, "start_processes", lambda use_cpu: Two())
+    with pytest.raises(RecipeError, match="in one process"):
+        assemble.run(assemble.ZeroShotArguments(vision="x", decoder="y"), DataArguments())
