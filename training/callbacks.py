@@ -28,7 +28,8 @@ class GradientGuard(TrainerCallback):
         gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
         if not gradients:
             return  # DeepSpeed keeps them to itself
-        finite = torch.stack([gradient.isfinite().all() for gradient in gradients.values()])
+        parts = [g.to_local() if hasattr(g, "to_local") else g for g in gradients.values()]  # FSDP2: this rank's shard
+        finite = torch.stack([part.isfinite().all() for part in parts])
         if not finite.all():
             first = next(name for name, ok in zip(gradients, finite.tolist(), strict=True) if not ok)
             raise stopped_for(f"the gradient of {first} is not finite", state.global_step, args.output_dir)
