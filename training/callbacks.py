@@ -42,7 +42,7 @@ class CollapseMonitor(TrainerCallback):
 
     Args:
         trainer (`VitalTrainer`): logs what is measured.
-        rows (`Dataset`): items with a text, of which the beginning up to the last word that all share is not judged.
+        rows (`Dataset`): held-out items with a text; these texts say how varied answers should be.
         batch_size (`int`, *optional*, defaults to 8): items at once.
         max_new_tokens (`int`, *optional*, defaults to 32): longest text.
         min_ratio (`float`, *optional*, defaults to 0.5): below this share of the variety of the true texts it warns.
