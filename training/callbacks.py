@@ -28,7 +28,8 @@ class GradientGuard(TrainerCallback):
         gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
         if not gradients:
             return  # DeepSpeed keeps them to itself
-        finite = torch.stack([gradient.isfinite().all() for gradient in gradients.values()])
+        parts = [g.to_local() if hasattr(g, "to_local") else g for g in gradients.values()]  # FSDP2: this rank's shard
+        finite = torch.stack([part.isfinite().all() for part in parts])
         if not finite.all():
             first = next(name for name, ok in zip(gradients, finite.tolist(), strict=True) if not ok)
             raise stopped_for(f"the gradient of {first} is not finite", state.global_step, args.output_dir)
@@ -41,7 +42,7 @@ class CollapseMonitor(TrainerCallback):
 
     Args:
         trainer (`VitalTrainer`): logs what is measured.
-        rows (`Dataset`): items with a text, of which the beginning up to the last word that all share is not judged.
+        rows (`Dataset`): held-out items with a text; these texts say how varied answers should be.
         batch_size (`int`, *optional*, defaults to 8): items at once.
         max_new_tokens (`int`, *optional*, defaults to 32): longest text.
         min_ratio (`float`, *optional*, defaults to 0.5): below this share of the variety of the true texts it warns.

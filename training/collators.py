@@ -132,7 +132,8 @@ class VitalCollator:
             except MediaError as error:
                 raise RowError(f"row {row['id']!r}: {error}") from error
             if prepared.modality != row["modality"]:
-                raise RowError(f"row {row['id']!r} says it is a {row['modality']}, but holds a {prepared.modality}")
+                kinds = f"its modality is {row['modality']!r}, but its file is of kind {prepared.modality!r}"
+                raise RowError(f"row {row['id']!r}: {kinds}")
             encoded.append(self._encode_conversation(row["id"], conversation, prepared, scored))
         return encoded
 
@@ -157,8 +158,10 @@ class VitalCollator:
             labels += [-100] * len(ids)
             answer = "".join(part["text"] for part in message["content"] if part["type"] == "text")
             shown.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-            done = self._render(shown, False)
-            ending = done.removeprefix(prompt).removeprefix(answer)
+            before, done = done, self._render(shown, False)
+            if not (prompt.startswith(before) and done.startswith(prompt + answer)):
+                raise RowError(f"row {name!r}: the chat template does not write its turns one after the other")
+            ending = done.removeprefix(prompt + answer)
             if scored:
                 ids, place = self._level_answer(name, answer, media.modality)
                 level_place = len(input_ids) + place

@@ -27,7 +27,7 @@ def test_export_prints_the_folder_and_warns_of_differences(source, tmp_path, cap
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["vital-tiny", "new", "--layout", "internvl"], "image encoder of this checkpoint is a 'resnet'"),
+        (["vital-tiny", "new", "--layout", "internvl"], "image encoder of this checkpoint is a 'regnet'"),
         (["vital-tinny", "new", "--layout", "internvl"], "Unknown model 'vital-tinny'"),
         (["vital-tiny", ".", "--layout", "internvl"], "exists"),
     ],

@@ -1,6 +1,8 @@
 """Collapse is seen, by hand and on a model that says the same of everything; curves and cards show what happened."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -48,6 +50,33 @@ def test_a_model_that_says_the_same_of_everything_is_noticed(watched, caplog):
     logged = [entry for entry in watched.state.log_history if "eval_text_distinct" in entry]
     assert logged[0]["eval_text_distinct"] == pytest.approx(1 / 6)
     assert "the answers may have collapsed" in caplog.text
+
+
+@pytest.mark.distributed
+def test_a_sharded_gradient_that_is_not_finite_is_noticed(tmp_path):
+    """FSDP2 on one process: gradients are DTensors."""
+    code = """
+import sys, torch, torch.distributed as dist
+from types import SimpleNamespace
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from training.callbacks import GradientGuard
+from training.checkpoints import TrainingStopped
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}/rendezvous", rank=0, world_size=1)
+model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+model(torch.randn(2, 4)).sum().backward()
+args, state = SimpleNamespace(fp16=False, output_dir=sys.argv[1]), SimpleNamespace(global_step=0)
+GradientGuard().on_pre_optimizer_step(args, state, None, model=model)
+model[1].weight.grad.to_local()[0, 0] = float("nan")
+try:
+    GradientGuard().on_pre_optimizer_step(args, state, None, model=model)
+except TrainingStopped as error:
+    print(error)
+dist.destroy_process_group()
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert "the gradient of 1.weight is not finite" in done.stdout, done.stderr
 
 
 def test_varied_answers_are_not_warned_of(watched, caplog, monkeypatch):

@@ -145,7 +145,7 @@ def test_several_turns_about_one_picture(data):
     [
         ({"images": []}, "has 0 pictures or clips; it needs 1"),
         ({"images": [{"bytes": b"not a picture", "path": None}]}, "row 'bad'"),
-        ({"modality": "video"}, "says it is a video, but holds a image"),
+        ({"modality": "video"}, "its modality is 'video', but its file is of kind 'image'"),
         ({"messages": [turn("user", ("image", None))]}, "no human turn before an answer"),
         ({"messages": [turn("assistant", ("text", "sharp"))]}, "no human turn before an answer shows"),
         ({"level_probs": [0.2] * 5, "mos": 0.5}, "does not end in one of high, good"),
@@ -156,6 +156,14 @@ def test_rows_that_cannot_be_trained_on_are_named(data, changes, message):
     with pytest.raises(RowError, match=message) as error:
         collator([{"table": "distortion", "row": 0}])
     assert "bad" in str(error.value)
+
+
+def test_a_chat_template_that_cannot_be_taken_apart_is_an_error(data):
+    processor = tiny_model().processor
+    processor.chat_template = "{{ messages | length }}{% for m in messages %}<image>{{ m.role }}{% endfor %}"
+    collator = VitalCollator(processor, conversation(data))
+    with pytest.raises(RowError, match="chat template"):
+        collator([{"table": "distortion", "row": 0}])
 
 
 def test_too_long_is_an_error_not_a_cut(data):

@@ -161,6 +161,15 @@ def test_a_result_that_cannot_be_written_is_said_and_written_later(recipe_file, 
     assert (tmp_path / "out put" / "README.md").exists()
 
 
+def test_ctrl_c_says_how_to_go_on(recipe_file, caplog, monkeypatch):
+    def interrupted(recipe):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.run.run", interrupted)
+    assert main("pretrain", "", ["--config", str(recipe_file)]) == 130
+    assert "goes on from the last checkpoint" in caplog.text
+
+
 def test_a_row_that_cannot_be_read_stops_the_run_and_is_named(recipe_file, tmp_path, caplog, monkeypatch):
     def broken(self, row):
         raise RowError(f"row {row['id']!r}: damaged")

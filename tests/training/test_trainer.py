@@ -143,7 +143,6 @@ def test_accumulating_is_the_same_as_a_larger_batch(data, data_args, tmp_path):
     assert losses(parts, "grad_norm") == pytest.approx(losses(whole, "grad_norm"), rel=1e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"gradient_checkpointing": True}, {"bf16": True}], ids=["checkpointing", "bf16"])
 def test_cheaper_ways_give_about_the_same_curve(data, data_args, tmp_path, changes):
     plain = make_trainer(data, data_args, tmp_path / "a")

@@ -248,7 +248,7 @@ def test_documented_grid_is_found_by_internvl():
 
 # ---------------------------------------------------------------------------------------------------------- refusals
 def test_other_image_encoders_are_refused(tmp_path):
-    with pytest.raises(ExportError, match="image encoder of this checkpoint is a 'resnet'"):
+    with pytest.raises(ExportError, match="image encoder of this checkpoint is a 'regnet'"):
         export_internvl(zoo.resolve("vital-tiny"), tmp_path / "export")
     assert not list(tmp_path.iterdir())
 
