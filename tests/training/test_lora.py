@@ -132,6 +132,18 @@ def test_a_run_with_adapters_goes_on_from_its_checkpoint(command, tmp_path):
         assert torch.equal(a, b), name
 
 
+@pytest.mark.parametrize(
+    "saving", [("--gradient_checkpointing", "true"), ("--decoder_dtype", "bfloat16")], ids=" ".join
+)
+def test_cheaper_ways_give_about_the_same_curve(command, tmp_path, saving):
+    losses = []
+    for name, options in {"plain": (), "saving": saving}.items():
+        options = [*command, "--lora_rank", "2", *options, "--output_dir", str(tmp_path / name)]
+        trainer = run(Recipe.parse("assistant", options))
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5 if "checkpointing" in saving[0] else 0.05)
+
+
 @pytest.mark.slow
 def test_a_decoder_in_4_bits(command, tmp_path):
     pytest.importorskip("bitsandbytes")
