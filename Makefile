@@ -29,8 +29,8 @@ demo: $(VENV)/.demo  ## score the example pictures and clips
 test: $(VENV)/.test  ## the tests: CPU, no network
 	$(RUN_TESTS) $(ARGS)
 
-slow: $(VENV)/.test  ## the tests that take longer
-	$(RUN_TESTS) -m "slow and not gpu and not network and not distributed" $(ARGS) || test $$? -eq 5  # 5: there are none
+slow: $(VENV)/.test  ## the tests that take longer, or several processes
+	$(RUN_TESTS) -m "(slow or distributed) and not gpu and not network" $(ARGS) || test $$? -eq 5  # 5: there are none
 
 lint: $(VENV)/.test  ## ruff: rules and formatting, nothing is changed
 	$(PY) -m ruff check $(ARGS) .
@@ -74,5 +74,5 @@ $(VENV)/.data: $(VENV)/.torch $(SOURCES_OF_METADATA)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch $(SOURCES_OF_METADATA)
-	$(INSTALL) -e ".[video,data,eval,onnx,dev]"
+	$(INSTALL) -e ".[video,data,train,eval,onnx,dev]"
 	@touch $@

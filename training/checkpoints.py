@@ -1,8 +1,92 @@
 """Checkpoints of a run in progress: written so that a crash in the middle leaves the one before."""
 
+import contextlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+
+
+COMPLETE = "mixture_state.json"
+"""Written last into a checkpoint of the trainer, which is complete with it. Holds the state of the mixture."""
+
+
+class TrainingStopped(RuntimeError):
+    """The run cannot go on; the message says why, and from which checkpoint it can be taken up again."""
+
+
+def last_complete_checkpoint(output_dir: Path) -> Path | None:
+    """The newest checkpoint of a run that was written whole, or `None`."""
+    found = [path.parent for path in Path(output_dir).glob(f"checkpoint-*/{COMPLETE}")]
+    return max(found, key=_step, default=None)
+
+
+def checkpoint_to_resume(output_dir: Path, resume: bool) -> Path | None:
+    """Where a run in `output_dir` goes on, `None` for one that begins.
+
+    What was left of checkpoints that were not written whole, after the one to go on from, is removed.
+
+    Args:
+        output_dir (`Path`): of the run.
+        resume (`bool`): whether it may go on.
+
+    Raises:
+        TrainingStopped: it may not, and there are checkpoints of another run.
+    """
+    last = last_complete_checkpoint(output_dir)
+    if last is None:
+        return None
+    if not resume:
+        raise TrainingStopped(
+            f"{output_dir} holds checkpoints of an earlier run, {last} the newest: choose another output_dir, remove "
+            "them, or go on from there with `resume`."
+        )
+    for folder in output_dir.glob("checkpoint-*"):
+        if not (folder / COMPLETE).exists() and _step(folder) > _step(last):
+            shutil.rmtree(folder, ignore_errors=True)  # of several processes, the first removes it
+    return last
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def stopped_for(reason: str, steps: int, output_dir: str) -> TrainingStopped:
+    """The error for numbers that are no longer numbers.
+
+    Args:
+        reason (`str`): what was seen.
+        steps (`int`): optimiser steps done before.
+        output_dir (`str`): of the run.
+    """
+    last = last_complete_checkpoint(Path(output_dir))
+    kept = f"The last good checkpoint is {last}" if last else "There is no checkpoint yet"
+    return TrainingStopped(
+        f"Stopped in step {steps + 1}: {reason}. {kept}; the same command goes on from there. A lower learning_rate, "
+        "a longer warm-up, a lower max_grad_norm or bf16 in place of fp16 are the usual remedies."
+    )
+
+
+@contextlib.contextmanager
+def undone_on_failure(folder: Path, output_dir: Path) -> Iterator[None]:
+    """Removes the checkpoint `folder` if it cannot be written whole.
+
+    Raises:
+        TrainingStopped: then; it says what is left and how much room there is.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors report a full disk in their ways
+        shutil.rmtree(folder, ignore_errors=True)
+        last = last_complete_checkpoint(output_dir)
+        kept = f"{last} is untouched" if last else "There is no earlier one"
+        free = shutil.disk_usage(output_dir).free / 1e9
+        raise TrainingStopped(
+            f"Could not write the checkpoint {folder} ({error}); {free:.1f} GB are free. {kept}. Make room, lower "
+            "save_total_limit, or move output_dir to a larger disk; the same command then goes on."
+        ) from error
 
 
 def save_state(path: Path, parts: dict, **numbers: float) -> None:

@@ -1,0 +1,33 @@
+"""The smoke data, made once a session, and a model that learns from it in seconds."""
+
+import pytest
+
+from tests.fixtures.tiny_models import tiny_model
+from training.data import DataArguments, load_data
+from training.smoke_data import make_smoke_data
+
+
+@pytest.fixture(scope="session")
+def smoke_data(tmp_path_factory):
+    """Folder of the smoke data set: real rows of the example pictures and clips."""
+    return make_smoke_data(tmp_path_factory.mktemp("data") / "smoke pairs")
+
+
+@pytest.fixture
+def data_args(smoke_data):
+    return DataArguments(
+        dataset=str(smoke_data), mixture={"scoring": 2, "pairwise": 1, "distortion": 1}, bucket_batches=4
+    )
+
+
+@pytest.fixture
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="session")
+def data(smoke_data):
+    args = DataArguments(
+        dataset=str(smoke_data), mixture={"scoring": 2, "pairwise": 1, "distortion": 1}, bucket_batches=4
+    )
+    return load_data(args, tiny_model().processor, seed=0)

@@ -1,0 +1,49 @@
+"""Zero-shot transfer: nothing changes, the numbers are those of the model that is written, misfits are said early."""
+
+import json
+
+import pytest
+import torch
+
+from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from tests.fixtures.tiny_models import tiny_model
+from training import assemble as stage
+from training.assemble import ZeroShotArguments, evaluate
+from training.data import DataArguments, scoring_rows
+from training.recipe import RecipeError
+
+
+@pytest.fixture
+def parts(tmp_path):
+    for name, seed in {"vision": 0, "decoder": 1}.items():
+        tiny_model(seed=seed).save_pretrained(tmp_path / name)
+    return {name: str(tmp_path / name) for name in ("vision", "decoder")}
+
+
+def test_the_encoders_of_one_and_all_else_of_the_other(parts, smoke_data, tmp_path):
+    data_args = DataArguments(dataset=str(smoke_data), max_eval_samples=6)
+    stage.run(ZeroShotArguments(**parts, output_dir=str(tmp_path / "run"), use_cpu=True), data_args)
+    made = VitalForConditionalGeneration.from_pretrained(tmp_path / "run")
+    sides = {name: VitalForConditionalGeneration.from_pretrained(path).state_dict() for name, path in parts.items()}
+    for key, value in made.state_dict().items():
+        side = "vision" if key.startswith(("model.vision_tower", "model.motion_encoder")) else "decoder"
+        assert torch.equal(value, sides[side][key]), key
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    again = evaluate(made.eval(), scoring_rows(data_args, "validation", 6, 0), 4)
+    assert again["rows"] == 6
+    assert {name: results[name] for name in again} == pytest.approx(again, abs=1e-5)
+
+
+def test_what_does_not_fit_is_said_before_anything_is_written(parts, smoke_data, tmp_path):
+    tiny_model(vision="resnet").save_pretrained(tmp_path / "decoder")
+    args = ZeroShotArguments(**parts, output_dir=str(tmp_path / "run"), use_cpu=True)
+    with pytest.raises(RecipeError, match="hidden size is 16 .* made for 12"):
+        stage.run(args, DataArguments(dataset=str(smoke_data)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_both_parts_and_data_must_be_given(parts, tmp_path):
+    with pytest.raises(ValueError, match="Give `vision` and `decoder`"):
+        ZeroShotArguments(vision="x")
+    with pytest.raises(RecipeError, match="No data"):
+        stage.run(ZeroShotArguments(**parts, output_dir=str(tmp_path / "run")), DataArguments())

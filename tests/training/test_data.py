@@ -1,0 +1,102 @@
+"""Opening a data set: what is counted, what is held out, and what is said when something is missing."""
+
+import numpy as np
+import pytest
+from datasets import load_dataset
+
+from dataset_scripts.schema import check_row, row_features
+from tests.fixtures.tiny_models import tiny_model
+from training.data import DataArguments, count_tokens, load_data
+from training.smoke_data import ANNOTATORS
+
+
+def test_counted_tokens_are_those_of_the_batch(data):
+    processor = tiny_model().processor
+    start = 0
+    for name in ("scoring", "pairwise"):
+        table = data.tables[name]
+        for i in (0, len(table) // 2, *[i for i, m in enumerate(table["modality"]) if m == "video"][:2]):
+            row = table[i]
+            media = [processor.prepare(m["bytes"]) for m in [*row["images"], *row["videos"]]]
+            tokens = max(sum(m.num_tiles) * processor.image_seq_length + sum(m.motion_lengths) for m in media)
+            assert data.visual_tokens[start + i] == tokens, row["id"]
+        start += len(table)
+    assert len(data.visual_tokens) == len(data.train_index) == sum(data.sizes.values())
+
+
+def test_pictures_on_their_side_are_counted_upright(tmp_path):
+    from datasets import Dataset
+    from PIL import Image
+
+    picture = Image.new("RGB", (400, 60))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    file = {"bytes": (tmp_path / "turned.jpg").read_bytes(), "path": None}
+    table = Dataset.from_list([{"id": "a", "images": [file], "videos": []}])
+    processor = tiny_model().processor
+    tiles = processor.image_processor.get_number_of_tiles(400, 60)
+    assert count_tokens(table, processor).tolist() == [tiles * processor.image_seq_length]
+
+
+def test_held_out_rows_are_scoring_rows_of_the_other_split(data):
+    train = set(data.tables["scoring"]["content_id"])
+    held_out = set(data.tables["eval"]["content_id"])
+    assert train
+    assert held_out
+    assert not train & held_out
+    assert set(data.eval_index["table"]) == {"eval"}
+
+
+def test_fewer_samples_keep_the_ratios(smoke_data):
+    args = DataArguments(
+        dataset=str(smoke_data), mixture={"scoring": 2, "distortion": 1}, max_samples=12, max_eval_samples=5
+    )
+    data = load_data(args, tiny_model().processor, seed=0)
+    assert data.sizes == {"scoring": 8, "distortion": 4}
+    assert len(data.eval_index) == 5
+    again = load_data(args, tiny_model().processor, seed=0)
+    assert again.tables["scoring"]["id"] == data.tables["scoring"]["id"]
+    assert load_data(args, tiny_model().processor, seed=1).tables["scoring"]["id"] != data.tables["scoring"]["id"]
+
+
+def test_without_a_held_out_split_it_warns(smoke_data, caplog):
+    args = DataArguments(dataset=str(smoke_data), mixture={"scoring": 1}, eval_split="nowhere")
+    data = load_data(args, tiny_model().processor, seed=0)
+    assert data.eval_index is None
+    assert "nowhere" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": None}, "No data"),
+        ({"mixture": {"scores": 1}}, "no configurations"),
+        ({"train_split": "trian"}, "trian"),
+    ],
+)
+def test_what_is_missing_is_named(smoke_data, changes, message):
+    args = DataArguments(**{"dataset": str(smoke_data), **changes})
+    with pytest.raises(ValueError, match=message):
+        load_data(args, tiny_model().processor, seed=0)
+    with pytest.raises(ValueError, match="max_samples"):
+        DataArguments(max_samples=0)
+    with pytest.raises(ValueError, match="mixture"):
+        DataArguments(mixture=[1])
+
+
+def test_an_unreadable_picture_is_named(data):
+    broken = data.tables["scoring"].select([0]).map(lambda row: {"images": [{"bytes": b"none", "path": None}]})
+    with pytest.raises(ValueError, match=broken[0]["id"]):
+        count_tokens(broken, tiny_model().processor)
+    assert isinstance(data.visual_tokens, np.ndarray)
+
+
+@pytest.mark.parametrize("config", ["scoring", "pairwise", "distortion"])
+def test_smoke_data_keeps_the_contract_of_the_data_sets(smoke_data, config):
+    for split in ("train", "validation"):
+        table = load_dataset(str(smoke_data), config, split=split)
+        assert table.features == row_features(config, sorted(n for names in ANNOTATORS.values() for n in names))
+        assert len(table) > 8
+        for row in table:
+            assert list(check_row(config, row)) == []

@@ -1,0 +1,251 @@
+"""The scripts as people run them: recipes, overrides, estimates, several processes, and kill -9."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from transformers import AutoModel
+
+from tests.fixtures.tiny_models import tiny_model
+from training.collators import RowError
+from training.recipe import Recipe, RecipeError
+from training.run import main, run
+
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = ROOT / "training" / "recipes"
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "tiny model"
+    tiny_model().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe_file(tmp_path, smoke_data, model_dir):
+    path = tmp_path / "my recipe.yaml"
+    recipe = {
+        "model": str(model_dir),
+        "dataset": str(smoke_data),
+        "mixture": {"scoring": 2, "pairwise": 1, "distortion": 1},
+        "bucket_batches": 4,
+        "output_dir": str(tmp_path / "out put"),
+        "per_device_train_batch_size": 4,
+        "max_steps": 4,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "save_steps": 2,
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def history(output_dir, key="loss"):
+    state = max(Path(output_dir).glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1])) / "trainer_state.json"
+    return {e["step"]: e[key] for e in json.loads(state.read_text())["log_history"] if key in e}
+
+
+def start(script, *arguments, processes=1, **kwargs):
+    command = [sys.executable, f"training/{script}.py", *map(str, arguments)]
+    if processes > 1:
+        launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0"]
+        command = [sys.executable, *launcher, "--standalone", *command[1:]]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **kwargs)
+
+
+def finish(process, timeout=300):
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+# ------------------------------------------------------------------------------------------------------------ recipes
+def test_the_command_line_overrides_the_recipe(recipe_file):
+    arguments = ["--config", str(recipe_file), "--max_steps", "7", "--prefix_weight", "0.2", "--stage", "pretrain"]
+    arguments += ["--mixture", '{"scoring": 1}', "--prompt_decoupling", "False", "--learning_rate", "5e-4"]
+    recipe = Recipe.parse("pretrain", arguments)
+    assert recipe.training.max_steps == 7
+    assert recipe.training.learning_rate == 5e-4
+    assert recipe.training.save_steps == 2  # from the file
+    assert recipe.loss.prefix_weight == 0.2
+    assert recipe.data.mixture == {"scoring": 1}
+    assert recipe.data.prompt_decoupling is False
+
+
+def test_a_saved_recipe_gives_the_same_settings(recipe_file, tmp_path):
+    recipe = Recipe.parse("pretrain", ["--config", str(recipe_file), "--focal_beta", "1.5", "--bf16", "True"])
+    recipe.save(tmp_path / "saved.yaml")
+    again = Recipe.parse("pretrain", ["--config", str(tmp_path / "saved.yaml")])
+    assert again.to_dict() == recipe.to_dict()
+    assert again.loss == recipe.loss
+    assert again.data == recipe.data
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rat: 1\n", "learning_rat"),
+        ("[1, 2]\n", "mapping"),
+        ("stage: warm_up\nmodel: x\n", "'warm_up', the script is for 'pretrain'"),
+        ("loss_form: papr\nmodel: x\n", "paper, released"),
+        ("dataset: x\n", "No model"),
+        ("max_samples: 0\nmodel: x\n", "max_samples"),
+        ("a: [\n", "cannot be used"),
+    ],
+)
+def test_wrong_recipes(tmp_path, text, message):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        Recipe.parse("pretrain", ["--config", str(path)])
+
+
+def test_mistakes_end_with_a_message_and_a_status(recipe_file, tmp_path, caplog, capsys):
+    assert main("pretrain", "", ["--config", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml" in caplog.text
+    assert main("pretrain", "", ["--config", str(recipe_file), "--model", "no/where at all"]) == 2
+    assert "no/where at all cannot be loaded" in caplog.text
+    assert main("pretrain", "", ["--config", str(recipe_file), "--dataset", str(tmp_path / "nothing")]) == 2
+    assert "nothing" in caplog.text
+    assert main("pretrain", "", ["--config", str(recipe_file), "--report_to", "comet_ml"]) == 2
+    assert "comet" in caplog.text.lower()
+    assert main("warm_up", "", ["--config", str(recipe_file), "--decoder_dtype", "bfloat16"]) == 2
+    assert "in 'warm_up' it learns" in caplog.text
+    assert main("pretrain", "", ["--config", str(recipe_file), "--decoder_dtype", "int8"]) == 2
+    assert "floating-point dtype" in caplog.text
+    assert main("pretrain", "", ["--config", str(recipe_file), "--max_step", "1"]) == 2
+    assert "--max_step" in caplog.text
+    with pytest.raises(SystemExit) as error:
+        main("pretrain", "What it does.", ["--help"])
+    assert error.value.code == 0
+    assert "--prompt_decoupling" in capsys.readouterr().out
+
+
+def test_a_run_leaves_a_model_a_card_a_picture_and_its_recipe(recipe_file, tmp_path):
+    arguments = ["--config", str(recipe_file), "--eval_strategy", "steps", "--eval_steps", "2"]
+    arguments += ["--monitor_samples", "3"]
+    arguments += ["--load_best_model_at_end", "True", "--metric_for_best_model", "srcc"]
+    trainer = run(Recipe.parse("warm_up", arguments))
+    out = tmp_path / "out put"
+    loaded = AutoModel.from_pretrained(out, trust_remote_code=True)
+    assert loaded.num_parameters() == trainer.model.num_parameters()
+    card = (out / "README.md").read_text()
+    best = max(e["eval_srcc"] for e in trainer.state.log_history if "eval_srcc" in e)
+    assert f"| all | {best:.3f} |" in card
+    assert "| scoring | 24 | 50% |" in card
+    assert "Stage `warm_up`" in card
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert yaml.safe_load((out / "recipe.yaml").read_text())["monitor_samples"] == 3
+    texts = [e for e in trainer.state.log_history if "eval_text_distinct" in e]
+    assert [e["step"] for e in texts] == [2, 4]
+    assert all(0 < e["eval_text_distinct"] <= 1 for e in texts)
+    assert run(Recipe.parse("warm_up", arguments)).state.global_step == 4  # finished: nothing is done again
+
+
+def test_a_result_that_cannot_be_written_is_said_and_written_later(recipe_file, tmp_path, caplog):
+    (tmp_path / "out put").mkdir()
+    (tmp_path / "out put" / "curves.png").mkdir()  # in the way
+    assert main("pretrain", "", ["--config", str(recipe_file)]) == 1
+    assert "its result cannot be written" in caplog.text
+    (tmp_path / "out put" / "curves.png").rmdir()
+    assert main("pretrain", "", ["--config", str(recipe_file)]) == 0
+    assert (tmp_path / "out put" / "README.md").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(recipe_file, caplog, monkeypatch):
+    def interrupted(recipe):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.run.run", interrupted)
+    assert main("pretrain", "", ["--config", str(recipe_file)]) == 130
+    assert "goes on from the last checkpoint" in caplog.text
+
+
+def test_a_row_that_cannot_be_read_stops_the_run_and_is_named(recipe_file, tmp_path, caplog, monkeypatch):
+    def broken(self, row):
+        raise RowError(f"row {row['id']!r}: damaged")
+
+    monkeypatch.setattr("training.collators.VitalCollator.encode", broken)
+    assert main("pretrain", "", ["--config", str(recipe_file)]) == 1
+    assert "damaged" in caplog.text
+
+
+def test_estimates(recipe_file, capsys):
+    assert main("pretrain", "", ["--config", str(recipe_file), "--estimate"]) == 0
+    out = capsys.readouterr().out
+    assert "Memory a device" in out
+    assert "4 steps" in out
+    with pytest.raises(RecipeError, match="expected_rows"):
+        run(Recipe.parse("pretrain", ["--config", str(recipe_file), "--estimate", "--max_steps", "-1"]))
+
+
+@pytest.mark.parametrize("name", ["smoke", "pretrain_8xh200", "pretrain_24gb", "warm_up"])
+def test_every_recipe_can_be_read_and_estimated(name, capsys):
+    path = RECIPES / f"{name}.yaml"
+    stage = yaml.safe_load(path.read_text()).get("stage", "pretrain")
+    assert main(stage, "", ["--config", str(path), "--estimate"]) == 0
+    out = capsys.readouterr().out
+    memory = float(out.split("Memory a device: ")[1].split(" GB")[0])
+    assert memory < {"smoke": 1, "pretrain_8xh200": 141, "pretrain_24gb": 22, "warm_up": 22}[name]
+
+
+# ---------------------------------------------------------------------------------------------------------- processes
+@pytest.mark.slow
+def test_smoke_as_documented(tmp_path):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "training/pretrain.py", "--config"]
+    command += ["training/recipes/smoke.yaml", "--output_dir", str(tmp_path / "smoke"), "--max_steps", "4"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert AutoModel.from_pretrained(tmp_path / "smoke", trust_remote_code=True).config.model_type == "vital"
+    assert len(history(tmp_path / "smoke")) == 4
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_gives_the_same_curve(recipe_file, tmp_path):
+    arguments = ["--config", recipe_file, "--max_steps", "10", "--dataloader_num_workers", "1"]
+    code, _, err = finish(start("pretrain", *arguments, "--output_dir", tmp_path / "whole"))
+    assert code == 0, err
+    process = start("pretrain", *arguments, "--output_dir", tmp_path / "killed", start_new_session=True)
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "killed" / "checkpoint-4" / "mixture_state.json").exists():
+        assert process.poll() is None, finish(process)[2]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "README.md").exists()
+    code, _, err = finish(start("pretrain", *arguments, "--output_dir", tmp_path / "killed"))
+    assert code == 0, err
+    assert "Going on from" in err
+    whole, resumed = history(tmp_path / "whole"), history(tmp_path / "killed")
+    assert list(resumed) == list(range(1, 11))
+    assert list(resumed.values()) == pytest.approx(list(whole.values()), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.parametrize("script", ["pretrain", "warm_up"])
+def test_two_processes_give_the_curve_of_one_with_the_doubled_batch(recipe_file, tmp_path, script):
+    """Gradients are summed in another order: 0.1 % after six steps."""
+    common = ["--config", recipe_file, "--max_steps", "6", "--eval_strategy", "steps", "--eval_steps", "6"]
+    one = start(script, *common, "--output_dir", tmp_path / "one")
+    code, _, err = finish(one)
+    assert code == 0, err
+    two = start(script, *common, "--output_dir", tmp_path / "two", "--per_device_train_batch_size", "2", processes=2)
+    code, _, err = finish(two)
+    assert code == 0, err
+    for key in ("loss", "grad_norm", "loss_kl", "eval_loss", "eval_srcc"):
+        a, b = history(tmp_path / "one", key), history(tmp_path / "two", key)
+        assert list(a) == list(b)
+        assert list(b.values()) == pytest.approx(list(a.values()), rel=1e-3), key
+    assert AutoModel.from_pretrained(tmp_path / "two", trust_remote_code=True).config.model_type == "vital"

@@ -1,0 +1,21 @@
+"""Assistant: fine-tuning on instructions, of the whole model or, with --lora_rank, through adapters.
+
+    accelerate launch training/assistant.py --config training/recipes/assistant_24gb.yaml \\
+        --model MODEL --dataset DATA
+
+Here the questions of the data are kept (prompt_decoupling is off) and text is learned with plain cross-entropy
+(focal_beta 0). With adapters, output_dir has the merged model, and the adapter alone in `adapter`.
+
+The same command goes on where an earlier run was stopped.
+"""
+
+import sys
+from pathlib import Path
+
+
+if __name__ == "__main__":
+    # Run as a file, Python looks for modules beside this one; the packages are one level up.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from training.run import main
+
+    sys.exit(main("assistant", __doc__))

@@ -1,0 +1,280 @@
+"""The data of a run: tables of rows, and the index from which batches are drawn."""
+
+import io
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, Image, List, get_dataset_config_names, load_dataset
+from PIL import Image as PILImage
+from PIL import UnidentifiedImageError
+
+from modeling_vital.image_processing_vital import VitalImageProcessor
+from modeling_vital.media_vital import Clip, MediaError, load_media
+from modeling_vital.processing_vital import VitalProcessor
+from modeling_vital.video_processing_vital import FrameSampling, sample_frames
+from training.collators import RowError
+
+
+logger = logging.getLogger(__name__)
+
+EVALUATION = "eval"
+"""Name of the table of held-out scoring rows."""
+
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_ORIENTATION = 0x0112
+
+
+@dataclass
+class DataArguments:
+    """What a run learns from."""
+
+    dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder or hub id of a data set with the columns of `vital-pairs`, or a CSV or Parquet file of "
+            "your own with the columns path, mos and perhaps std; see docs/fine-tuning.md."
+        },
+    )
+    mos_range: list[float] | None = field(
+        default=None,
+        metadata={"help": "Worst and best rating in a file of your own, e.g. 1 5; by default recognised, and logged."},
+    )
+    held_out_share: float = field(
+        default=0.2, metadata={"help": "Share of a file of your own that is held out, where it has no column `split`."}
+    )
+    mixture: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": 'Ratios at which items of each configuration are drawn, e.g. \'{"scoring": 2, "distortion": 1}\'.'
+        },
+    )
+    train_split: str = field(default="train", metadata={"help": "Split that is learned from."})
+    eval_split: str = field(default="validation", metadata={"help": "Split whose scoring rows are held out."})
+    max_samples: int | None = field(
+        default=None,
+        metadata={"help": "Learn from this many rows at most, chosen by the seed, at the set ratios."},
+    )
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on this many rows at most."})
+    prompt_decoupling: bool = field(
+        default=True, metadata={"help": "Leave the human turn empty but for the picture or clip."}
+    )
+    bucket_batches: int = field(
+        default=16, metadata={"help": "Batches drawn at once and sorted by visual tokens; 1: no bucketing."}
+    )
+    count_processes: int | None = field(
+        default=None, metadata={"help": "Processes that count visual tokens before the first run on a data set."}
+    )
+
+    def __post_init__(self):
+        if isinstance(self.mixture, str):
+            self.mixture = json.loads(self.mixture)
+        if not isinstance(self.mixture, dict | None):
+            raise ValueError(f"`mixture` maps configurations to ratios, got {self.mixture!r}.")
+        if self.mos_range is not None and (len(self.mos_range) != 2 or self.mos_range[0] == self.mos_range[1]):
+            raise ValueError(f"`mos_range` is the worst and the best rating, got {self.mos_range}.")
+        if not 0 <= self.held_out_share < 1:
+            raise ValueError(f"`held_out_share` is at least 0 and below 1, got {self.held_out_share}.")
+        for name in ("max_samples", "max_eval_samples", "bucket_batches"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+
+
+@dataclass
+class TrainingData:
+    """Tables by name, and the indices into them.
+
+    Attributes:
+        tables (`dict[str, Dataset]`): rows; media are encoded bytes until a batch is made.
+        ratios (`dict[str, float]`): of the training tables.
+        train_index (`Dataset`): one entry a training row, columns `table` and `row`.
+        visual_tokens (`np.ndarray` of shape `(len(train_index),)`): of each training row.
+        eval_index (`Dataset` or `None`): likewise the held-out scoring rows, if there are any.
+    """
+
+    tables: dict[str, Dataset]
+    ratios: dict[str, float]
+    train_index: Dataset
+    visual_tokens: np.ndarray
+    eval_index: Dataset | None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows of each training table."""
+        return {name: len(table) for name, table in self.tables.items() if name != EVALUATION}
+
+
+def load_data(args: DataArguments, processor: VitalProcessor, seed: int) -> TrainingData:
+    """Opens the tables of a data set and counts the visual tokens of each row; the counts are cached.
+
+    Raises:
+        ValueError: a configuration or a split is not there.
+        RowError: a picture or clip cannot be opened.
+    """
+    if args.dataset is None:
+        raise ValueError("No data: give `dataset`, a folder or hub id with the columns of `vital-pairs`.")
+    there = get_dataset_config_names(args.dataset)
+    ratios = args.mixture or dict.fromkeys(there, 1.0)
+    if unknown := set(ratios) - set(there):
+        raise ValueError(f"{args.dataset} has no configurations {sorted(unknown)}; it has {', '.join(there)}.")
+    tables = {name: _open(args.dataset, name, args.train_split) for name, ratio in ratios.items() if ratio}
+    held_out = _held_out(args, there)
+    return make_data(tables, {name: ratios[name] for name in tables}, held_out, processor, args, seed)
+
+
+def make_data(
+    tables: dict[str, Dataset],
+    ratios: dict[str, float],
+    held_out: Dataset | None,
+    processor: VitalProcessor,
+    args: DataArguments,
+    seed: int,
+) -> TrainingData:
+    """The same from tables that are already open.
+
+    Args:
+        tables (`dict[str, Dataset]`): training rows by configuration.
+        ratios (`dict[str, float]`): of these.
+        held_out (`Dataset` or `None`): scoring rows for evaluation.
+        processor (`VitalProcessor`): of the model to be trained; says how many tokens a picture or clip becomes.
+        args (`DataArguments`): limits.
+        seed (`int`): chooses the rows where `max_samples` is less than there are.
+    """
+    tables = {name: _undecoded(table) for name, table in tables.items()}
+    if args.max_samples is not None:
+        total = sum(ratios.values())
+        wanted = {name: max(1, round(args.max_samples * ratios[name] / total)) for name in tables}
+        tables = {
+            name: table.shuffle(seed=seed).select(range(min(wanted[name], len(table))))
+            for name, table in tables.items()
+        }
+    if empty := [name for name, table in tables.items() if len(table) == 0]:
+        raise ValueError(f"The configurations {', '.join(empty)} have no row to learn from.")
+    counts = [count_tokens(table, processor, args.count_processes) for table in tables.values()]
+    train_index = _index((name, len(table)) for name, table in tables.items())
+    eval_index = None
+    if held_out is not None and len(held_out):
+        if args.max_eval_samples is not None:
+            held_out = held_out.shuffle(seed=seed).select(range(min(args.max_eval_samples, len(held_out))))
+        tables = {**tables, EVALUATION: _undecoded(held_out)}
+        eval_index = _index([(EVALUATION, len(held_out))])
+    return TrainingData(tables, ratios, train_index, np.concatenate(counts), eval_index)
+
+
+def count_tokens(table: Dataset, processor: VitalProcessor, processes: int | None = None) -> np.ndarray:
+    """Visual tokens of every row of a table, from the sizes in the files' heads; nothing is decoded for that.
+
+    Of a pair it is those of the longer one: it decides how much padding the row brings into a batch.
+
+    Returns:
+        `np.ndarray` of shape `(len(table),)`, int64.
+    """
+    media = table.select_columns(["id", "images", "videos"])
+    # All that the counts depend on is an argument: `datasets` keeps them under a hash of these.
+    settings = {
+        "image_processor": processor.image_processor,
+        "sampling": processor.frame_sampling,
+        "tokens_per_tile": processor.image_seq_length,
+        "single_tile_copies": processor.single_tile_copies,
+        "max_tiles_per_frame": processor.max_tiles_per_frame,
+    }
+    counted = media.map(
+        _count_row,
+        fn_kwargs=settings,
+        remove_columns=media.column_names,
+        num_proc=processes,
+        desc="Counting visual tokens",
+    )
+    return np.asarray(counted["visual_tokens"], dtype=np.int64)
+
+
+def _count_row(
+    row: dict[str, Any],
+    image_processor: VitalImageProcessor,
+    sampling: dict[str, Any],
+    tokens_per_tile: int,
+    single_tile_copies: int,
+    max_tiles_per_frame: int,
+) -> dict[str, int]:
+    try:
+        lengths = []
+        for picture in row["images"]:
+            tiles = image_processor.get_number_of_tiles(*_picture_size(picture["bytes"] or picture["path"]))
+            lengths.append(tokens_per_tile * (tiles if tiles > 1 else single_tile_copies))
+        for video in row["videos"]:
+            clip = load_media(video["bytes"] or video["path"])
+            if not isinstance(clip, Clip):
+                raise MediaError("a picture where a clip is meant")
+            choice = sample_frames(clip.num_frames, clip.fps, FrameSampling.from_dict(sampling))
+            tiles = image_processor.get_number_of_tiles(clip.height, clip.width, max_tiles_per_frame)
+            tiles -= 1 if image_processor.use_thumbnail and tiles > 1 else 0  # key frames have no thumbnail
+            lengths.append(len(choice.key_frames) * tiles * tokens_per_tile + choice.num_motion_frames)
+    except (MediaError, UnidentifiedImageError, OSError, ValueError) as error:
+        raise RowError(f"row {row['id']!r}: {error}") from error
+    return {"visual_tokens": max(lengths, default=0)}
+
+
+def _picture_size(source: bytes | str) -> tuple[int, int]:
+    """Height and width, upright, from the head of the file."""
+    with PILImage.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+        turned = picture.getexif().get(_ORIENTATION) in _TURNED
+        return picture.size if turned else picture.size[::-1]
+
+
+def scoring_rows(args: DataArguments, split: str, limit: int | None, seed: int) -> Dataset:
+    """The scoring rows of a split, media undecoded; `limit` of them, chosen by the seed, if there are more.
+
+    Raises:
+        ValueError: the data set has no such configuration or split.
+    """
+    if args.dataset is None:
+        raise ValueError("No data: give `dataset`.")
+    table = _undecoded(_open(args.dataset, "scoring", split))
+    return table if limit is None else table.shuffle(seed=seed).select(range(min(limit, len(table))))
+
+
+def held_out_texts(args: DataArguments, configs: Iterable[str], count: int, seed: int) -> Dataset | None:
+    """Held-out rows with a text, from the first of `configs` that the data set has; `None` if it has none of them."""
+    there = get_dataset_config_names(args.dataset)
+    for config in configs:
+        if config not in there:
+            continue
+        try:
+            table = _undecoded(_open(args.dataset, config, args.eval_split))
+        except ValueError:  # no such split: the next may have one
+            continue
+        return table.shuffle(seed=seed).select(range(min(count, len(table)))) if len(table) else None
+    return None
+
+
+def _open(dataset: str, config: str, split: str) -> Dataset:
+    try:
+        return load_dataset(dataset, config, split=split)
+    except ValueError as error:
+        raise ValueError(f"Cannot open the split {split!r} of {config!r} in {dataset}: {error}") from error
+
+
+def _held_out(args: DataArguments, there: list[str]) -> Dataset | None:
+    if "scoring" not in there:
+        return None
+    try:
+        return _open(args.dataset, "scoring", args.eval_split)
+    except ValueError as error:
+        logger.warning("No evaluation in this run. %s", error)
+        return None
+
+
+def _undecoded(table: Dataset) -> Dataset:
+    """Pictures as the bytes they are stored in, so that worker processes decode them, and once."""
+    return table.cast_column("images", List(Image(decode=False)))
+
+
+def _index(sizes: Iterable[tuple[str, int]]) -> Dataset:
+    names, rows = [], []
+    for name, size in sizes:
+        names += [name] * size
+        rows += range(size)
+    return Dataset.from_dict({"table": names, "row": rows})

@@ -1,0 +1,44 @@
+"""How the processes of a run were started, where that is not what it looks like."""
+
+import logging
+import os
+
+import torch
+from accelerate import PartialState
+
+from training.recipe import RecipeError
+
+
+logger = logging.getLogger(__name__)
+
+
+def check_launch(use_cpu: bool) -> None:
+    """Says what accelerate passes over in silence.
+
+    Args:
+        use_cpu (`bool`): the run is to stay off a GPU that may be there.
+
+    Raises:
+        RecipeError: FSDP is asked for on a CPU, where accelerate ignores it.
+    """
+    on_cpu = use_cpu or not torch.cuda.is_available()
+    if on_cpu and os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        raise RecipeError(
+            "accelerate ignores FSDP on a CPU: every process would hold the whole model. Start the processes with "
+            "`torchrun --nproc_per_node N` (DDP), or run on GPUs."
+        )
+    # `accelerate launch --cpu --num_processes N` announces a group of processes and starts one.
+    alone = "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ
+    if alone and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
+        logger.warning(
+            "This run has one process, whatever --num_processes says: `accelerate launch --cpu` starts no more. Use "
+            "`torchrun --nproc_per_node N` for several."
+        )
+
+
+def start_processes(use_cpu: bool) -> PartialState:
+    """Joins the processes that torchrun or accelerate started, for a script that has no trainer to do so.
+
+    Left to itself, accelerate takes each of several processes on a machine without a GPU for the only one.
+    """
+    return PartialState(cpu=use_cpu or not torch.accelerator.is_available())

@@ -1,0 +1,249 @@
+"""From a recipe to a trained checkpoint: what the scripts of all stages share."""
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from safetensors import SafetensorError
+from transformers import set_seed
+
+from modeling_vital.configuration_vital import VitalConfig
+from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.zoo import presets, resolve
+from training.callbacks import CollapseMonitor
+from training.checkpoints import TrainingStopped
+from training.collators import RowError
+from training.data import DataArguments, TrainingData, held_out_texts, load_data
+from training.estimate import Estimate, estimate
+from training.launching import check_launch
+from training.lora import ADAPTER, lora_config, merge, quantization_config
+from training.manifest import ManifestError, ManifestSettings, import_manifest, is_manifest
+from training.recipe import Recipe, RecipeError
+from training.report import CURVES, draft_card, draw_curves
+from training.trainer import VitalTrainer, VitalTrainingConfig
+
+
+logger = logging.getLogger(__name__)
+
+SMOKE = "smoke"
+"""Name of the data set that is made on first use from the example pictures."""
+
+TEXT_CONFIGS = ("description", "distortion")
+"""Configurations whose held-out texts the collapse monitor is measured against, the richest first."""
+
+_BUILD = Path(__file__).resolve().parent.parent / "build"
+
+
+def main(stage: str, description: str, arguments: Sequence[str] | None = None) -> int:
+    """Runs a stage from the command line.
+
+    Args:
+        stage (`str`): a key of `training.freezing.STAGES`.
+        description (`str`): head of `--help`.
+        arguments (`Sequence[str]`, *optional*): the command line.
+
+    Returns:
+        `int`: the exit status: 0, 1 where the run could not go on, 2 for a recipe that cannot be used, 130 if it was
+        interrupted. What went wrong is on stderr.
+    """
+    return guarded(lambda: run(Recipe.parse(stage, arguments, description)))
+
+
+def guarded(work: Callable[[], object]) -> int:
+    """Runs `work` and says what went wrong; see [`main`]."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        work()
+    except RecipeError as error:
+        logger.error("%s", error)
+        return 2
+    except (TrainingStopped, RowError) as error:
+        logger.error("%s", error)
+        return 1
+    except KeyboardInterrupt:
+        logger.error("Interrupted; the same command goes on from the last checkpoint.")
+        return 130
+    return 0
+
+
+def run(recipe: Recipe) -> VitalTrainer | None:
+    """Trains by a recipe, and leaves a checkpoint, its card, a picture and the recipe in `output_dir`.
+
+    Returns:
+        `VitalTrainer`, after training; `None` if only an estimate was asked for, which goes to stdout.
+
+    Raises:
+        RecipeError: model or data cannot be used.
+        TrainingStopped: see [`VitalTrainer.train`].
+    """
+    if recipe.run.estimate:
+        sys.stdout.write(f"{estimate_recipe(recipe)}\n")
+        return None
+    check_launch(recipe.training.use_cpu)
+    data_args = data_at_hand(recipe.data, Path(recipe.training.output_dir), recipe.training.seed)
+    set_seed(recipe.training.seed)
+    model = load_model(recipe)
+    try:
+        with PartialState().local_main_process_first():  # the others find what it counted
+            data = load_data(data_args, model.processor, recipe.training.seed)
+        adapters = {} if recipe.lora.lora_rank is None else {"peft_config": lora_config(model, recipe.lora)}
+        trainer = VitalTrainer(model, recipe.training, data, data_args, recipe.loss, **adapters)
+    except (ValueError, FileNotFoundError, ImportError, RuntimeError) as error:  # the last two: from `report_to`
+        raise RecipeError(str(error)) from error
+    trainer.resume_point()  # before anything is written into a folder that may be another run's
+    if trainer.is_world_process_zero():
+        logger.info("%s", estimate_recipe(recipe, model.config, data))
+        Path(recipe.training.output_dir).mkdir(parents=True, exist_ok=True)
+        recipe.save(Path(recipe.training.output_dir) / "recipe.yaml")
+    if (rows := _monitored(recipe.training, data_args)) is not None:
+        trainer.add_callback(CollapseMonitor(trainer, rows))
+    trainer.train()
+    finish(trainer, recipe)
+    return trainer
+
+
+def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
+    """The checkpoint a run starts from, in float32 but for a frozen decoder with a `decoder_dtype` of its own.
+
+    With `quantize_decoder` the decoder is in 4 bits and the rest in bfloat16.
+
+    Raises:
+        RecipeError: it cannot be loaded, or the dtype is none or not for this stage.
+    """
+    if recipe.lora.quantize_decoder and recipe.run.decoder_dtype:
+        raise RecipeError("Give `decoder_dtype` or `quantize_decoder`, not both.")
+    how = {"dtype": torch.float32}
+    if recipe.lora.quantize_decoder:
+        device = "cpu" if recipe.training.use_cpu else PartialState().device
+        how = {"dtype": torch.bfloat16, "quantization_config": quantization_config(), "device_map": {"": device}}
+    try:
+        model = VitalForConditionalGeneration.from_pretrained(resolve(recipe.run.model), **how)
+        model.processor  # noqa: B018  reads it now, so that a missing file is found before training
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"The model {recipe.run.model} cannot be loaded: {error}") from error
+    if name := recipe.run.decoder_dtype:
+        dtype = getattr(torch, name, None)
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise RecipeError(f"`decoder_dtype` is the name of a floating-point dtype of torch, got {name!r}.")
+        if recipe.training.stage != "pretrain" and recipe.lora.lora_rank is None:
+            raise RecipeError(f"`decoder_dtype` is for a frozen decoder, in {recipe.training.stage!r} it learns.")
+        model.model.language_model.to(dtype)
+        model.lm_head.to(dtype)
+    return model
+
+
+def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: TrainingData | None = None) -> Estimate:
+    """What a recipe needs; without `data`, from the data set if it is at hand, else from the recipe's expectations."""
+    run, training = recipe.run, recipe.training
+    config = config or _config(recipe)
+    tokens, rows = run.expected_visual_tokens, run.expected_rows
+    if data is not None:
+        pairs = sum(ratio for name, ratio in data.ratios.items() if "preference" in data.tables[name].column_names)
+        tokens = float(data.visual_tokens.mean()) * (1 + pairs / sum(data.ratios.values()))
+        rows = len(data.train_index)
+    devices = run.num_devices or training.world_size
+    items = training.per_device_train_batch_size * devices * training.gradient_accumulation_steps
+    if training.max_steps <= 0 and rows is None:
+        raise RecipeError("An estimate needs `max_steps` or `expected_rows`.")
+    steps = training.max_steps if training.max_steps > 0 else -(-int(training.num_train_epochs * rows) // items)
+    return estimate(
+        config,
+        training.stage,
+        tokens,
+        training.per_device_train_batch_size,
+        devices * training.gradient_accumulation_steps,
+        steps,
+        devices,
+        run.device_tflops,
+        decoder_bytes=_decoder_bytes(recipe),
+        lora=recipe.lora,
+        mixed_precision=bool(training.bf16 or training.fp16 or run.device_tflops),
+        checkpointing=training.gradient_checkpointing,
+    )
+
+
+def _decoder_bytes(recipe: Recipe) -> float:
+    """Of a weight of the decoder where it is frozen; in 4 bits a block of 64 has a scale of 4 bytes."""
+    if recipe.lora.quantize_decoder:
+        return 0.5 + 4 / 64
+    return getattr(torch, recipe.run.decoder_dtype).itemsize if recipe.run.decoder_dtype else 4
+
+
+def _config(recipe: Recipe) -> VitalConfig:
+    try:
+        return VitalConfig.from_pretrained(resolve(recipe.run.model))
+    except (OSError, ValueError) as error:
+        if recipe.run.expected_model is None:
+            raise RecipeError(f"The model {recipe.run.model} cannot be read: {error}") from error
+        logger.warning("%s is not at hand; taking the sizes of %s.", recipe.run.model, recipe.run.expected_model)
+    try:
+        return presets.config(recipe.run.expected_model)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+
+
+def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
+    """Writes the model, the picture of the curves and the draft of the card into `output_dir`.
+
+    Raises:
+        TrainingStopped: they cannot be written.
+    """
+    output_dir = Path(recipe.training.output_dir)
+    adapters = recipe.lora.lora_rank is not None
+    try:
+        trainer.save_model(str(output_dir / ADAPTER if adapters else output_dir))
+        if trainer.is_world_process_zero():
+            if adapters:
+                half = recipe.lora.quantize_decoder or recipe.run.decoder_dtype
+                base, dtype = resolve(recipe.run.model), torch.bfloat16 if half else torch.float32
+                merge(base, output_dir / ADAPTER, output_dir, dtype)
+            draw_curves(trainer.state.log_history, output_dir / CURVES)
+            (output_dir / "README.md").write_text(draft_card(trainer, recipe.to_dict()), encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise TrainingStopped(
+            f"The run is over, but its result cannot be written to {output_dir}: {error}. Make room; the same command "
+            "then writes it, from the checkpoints that are there."
+        ) from error
+    if trainer.is_world_process_zero():
+        logger.info("Wrote %s", output_dir)
+
+
+def data_at_hand(data_args: DataArguments, output_dir: Path, seed: int) -> DataArguments:
+    """The same with the data set made where that is to be done first: the smoke data, and files of one's own.
+
+    Raises:
+        RecipeError: rows of such a file cannot be used.
+    """
+    if data_args.dataset != SMOKE and not is_manifest(data_args.dataset):
+        return data_args
+    with PartialState().local_main_process_first():
+        if data_args.dataset == SMOKE:
+            from training.smoke_data import make_smoke_data
+
+            return dataclasses.replace(data_args, dataset=str(make_smoke_data(_BUILD / "smoke-pairs")))
+        settings = ManifestSettings(
+            mos_range=tuple(data_args.mos_range) if data_args.mos_range else None,
+            held_out_share=data_args.held_out_share,
+            train_split=data_args.train_split,
+            eval_split=data_args.eval_split,
+            seed=seed,
+        )
+        try:
+            return dataclasses.replace(
+                data_args, dataset=str(import_manifest(Path(data_args.dataset), output_dir, settings))
+            )
+        except ManifestError as error:
+            raise RecipeError(str(error)) from error
+
+
+def _monitored(training: VitalTrainingConfig, data_args: DataArguments) -> Dataset | None:
+    """Held-out items with a text for the collapse monitor, if it is wanted and the data has any."""
+    if not training.monitor_samples or training.eval_strategy == "no":
+        return None
+    return held_out_texts(data_args, TEXT_CONFIGS, training.monitor_samples, training.seed)

@@ -1,0 +1,283 @@
+"""The trainer: TRL's SFTTrainer with mixed batches, the losses of VITAL and checkpoints that can be trusted."""
+
+import json
+import logging
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import pearsonr, spearmanr
+from torch.utils.data import DataLoader
+from transformers import EvalPrediction
+from transformers.trainer_utils import rotate_checkpoints
+from trl import SFTConfig, SFTTrainer
+
+from modeling_vital.levels_vital import expected_score
+from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from training.callbacks import GradientGuard
+from training.checkpoints import COMPLETE, TrainingStopped, checkpoint_to_resume, stopped_for, undone_on_failure
+from training.collators import MODEL_INPUTS, VitalCollator
+from training.data import DataArguments, TrainingData
+from training.freezing import STAGES, freeze, set_training_mode
+from training.losses import PARTS, LossConfig, MultiTaskLoss
+from training.mixing import BucketBatchSampler, TaskMixture
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class VitalTrainingConfig(SFTConfig):
+    """Settings of [`VitalTrainer`]: those of `SFTConfig` and these."""
+
+    stage: str = field(default="pretrain", metadata={"help": f"What learns, one of {', '.join(STAGES)}."})
+    resume: bool = field(
+        default=True, metadata={"help": "Go on from the newest complete checkpoint in output_dir, if there is one."}
+    )
+    update_batch_norm: bool = field(
+        default=False, metadata={"help": "Let batch norms that learn use and update the statistics of each batch."}
+    )
+    monitor_samples: int = field(
+        default=16, metadata={"help": "Held-out items described at each evaluation to see a collapse; 0: none."}
+    )
+    output_dir: str | None = field(default="runs/vital", metadata={"help": "Where checkpoints and the result go."})
+    learning_rate: float = field(default=2e-5, metadata={"help": "Peak of the learning rate."})
+    weight_decay: float = field(default=0.05, metadata={"help": "Of AdamW."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Shape of the learning rate's decay."})
+    warmup_steps: float = field(default=0.03, metadata={"help": "Steps of warm-up; below 1, a share of all steps."})
+    num_train_epochs: float = field(
+        default=1.0, metadata={"help": "How often as many items are drawn as there are rows; `max_steps` goes before."}
+    )
+    gradient_checkpointing: bool = field(
+        default=False, metadata={"help": "Compute activations again instead of keeping them: less memory, more time."}
+    )
+    bf16: bool | None = field(
+        default=None, metadata={"help": "Compute in bfloat16; by default on a GPU that can, and never on a CPU."}
+    )
+    max_length: int | None = field(
+        default=None,
+        metadata={"help": "A longer sequence is an error; by default the decoder's own limit."},
+    )
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "Where logs go, e.g. tensorboard."})
+    save_total_limit: int | None = field(default=3, metadata={"help": "Checkpoints kept, the best one besides."})
+
+    def __post_init__(self):
+        if self.stage not in STAGES:
+            raise ValueError(f"`stage` is one of {', '.join(STAGES)}, got {self.stage!r}.")
+        if self.bf16 is None:
+            able = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+            self.bf16 = able and not self.use_cpu and not self.fp16
+        if hasattr(self, "activation_checkpointing") and self.activation_checkpointing is None:
+            self.activation_checkpointing = self.gradient_checkpointing  # the older name alone draws a warning
+        # The index that the batches are drawn from has no columns that the model or TRL's preparation knows.
+        self.remove_unused_columns = False
+        self.dataset_kwargs = {**(self.dataset_kwargs or {}), "skip_prepare_dataset": True}
+        super().__post_init__()
+
+
+class VitalTrainer(SFTTrainer):
+    """Trains the parts of a stage on mixed data.
+
+    Args:
+        model (`VitalForConditionalGeneration`): with its processor; what is not of the stage is frozen.
+        args (`VitalTrainingConfig`): settings.
+        data (`TrainingData`): see [`training.data.load_data`].
+        data_args (`DataArguments`): how the data is shown.
+        loss_config (`LossConfig`, *optional*): weights of the losses.
+        kwargs: go to `SFTTrainer`; with a `peft_config`, its adapters learn instead of the parts of the stage.
+
+    Raises:
+        ValueError: the data or settings do not fit each other; it says how.
+    """
+
+    # The loss of a batch is a mean over its items, so accumulated steps are averaged.
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        model: VitalForConditionalGeneration,
+        args: VitalTrainingConfig,
+        data: TrainingData,
+        data_args: DataArguments,
+        loss_config: LossConfig | None = None,
+        **kwargs,
+    ):
+        if kwargs.get("peft_config") is None:
+            freeze(model, args.stage)
+        processor = model.processor
+        self.data = data
+        items = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+        if args.max_steps <= 0:
+            args.max_steps = math.ceil(args.num_train_epochs * len(data.train_index) / items)
+        self.batch_sampler = BucketBatchSampler(
+            TaskMixture(data.sizes, data.ratios, args.data_seed if args.data_seed is not None else args.seed),
+            data.visual_tokens,
+            batch_size=args.train_batch_size,
+            batches_per_step=args.world_size * args.gradient_accumulation_steps,
+            num_steps=args.max_steps,
+            bucket_batches=data_args.bucket_batches,
+        )
+        collator = VitalCollator(
+            processor,
+            data.tables,
+            prompt_decoupling=data_args.prompt_decoupling,
+            level_words=model.config.level_words,
+            max_length=args.max_length or getattr(model.config.get_text_config(), "max_position_embeddings", None),
+        )
+        self.multi_task_loss = MultiTaskLoss(collator.level_ids, loss_config or LossConfig())
+        self._parts: torch.Tensor | None = None
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=collator,
+            train_dataset=data.train_index,
+            eval_dataset=data.eval_index,
+            processing_class=processor,
+            compute_metrics=correlations,
+            **kwargs,
+        )
+        self.add_callback(GradientGuard())
+
+    # ------------------------------------------------------------------------------------------------------- data
+    def get_train_dataloader(self) -> DataLoader:
+        """The batches of the whole run as one epoch: the mixture knows no other."""
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=self.batch_sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+            worker_init_fn=_one_thread,
+        )
+        return self.accelerator.prepare(loader)
+
+    # ------------------------------------------------------------------------------------------------------- loss
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The mixed loss of a batch; see [`training.losses.multi_task_loss`]."""
+        if model.training:
+            set_training_mode(model, self.args.update_batch_norm)
+        losses, parts, level_logits = self._losses(model, inputs)
+        loss = losses.mean()
+        if model.training:
+            if not torch.isfinite(loss):
+                raise stopped_for(f"the loss is {loss.item()}", self.state.global_step, self.args.output_dir)
+            self._parts = parts if self._parts is None else self._parts + parts
+        return (loss, level_logits) if return_outputs else loss
+
+    def _losses(self, model, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Loss of each item, its parts, and the level logits `(num_rows, 5)` (0 for rows of text)."""
+        targets = inputs["targets"]
+        answer = int(targets["answer_length"])
+        # Answers are at the end of every row: only there does the head work. One position before the first of them.
+        logits = model(
+            **{name: inputs[name] for name in MODEL_INPUTS if name in inputs},
+            use_cache=False,
+            logits_to_keep=answer + 1,
+        ).logits[:, :-1]
+        level_mask = targets["level_mask"][:, -answer:]
+        aligned = {**targets, "labels": targets["labels"][:, -answer:], "level_mask": level_mask}
+        losses, parts = self.multi_task_loss(logits, aligned)
+        level_logits = logits.new_zeros(len(logits), len(self.multi_task_loss.level_ids), dtype=torch.float32)
+        level_logits[level_mask.any(-1)] = logits[level_mask][:, self.multi_task_loss.level_ids].detach().float()
+        return losses, parts, level_logits
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Of the held-out rows `(score, loss)`, and beside them `(mos, 1 for a clip)`.
+
+        No loss of the batch is returned: averaged over batches of unequal size, it would depend on the processes.
+        """
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            losses, _, level_logits = self._losses(model, inputs)
+        predictions = torch.stack([expected_score(level_logits.softmax(-1)), losses], dim=-1)
+        targets = inputs["targets"]
+        return None, predictions, torch.stack([targets["mos"], targets["is_video"].float()], dim=-1)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the parts of the loss, each a mean over the items that have it."""
+        if self._parts is not None and "loss" in logs:
+            sums = self.accelerator.reduce(self._parts.clone(), reduction="sum").tolist()
+            logs.update({f"loss_{name}": total / n for name, (total, n) in zip(PARTS, sums, strict=True) if n})
+            self._parts = None
+        super().log(logs, start_time)
+
+    # ------------------------------------------------------------------------------------------------ checkpoints
+    def resume_point(self) -> Path | None:
+        """The newest complete checkpoint of `output_dir`, where [`train`] goes on; `None` if there is none.
+
+        Raises:
+            TrainingStopped: the run may not or cannot go on from it.
+        """
+        checkpoint = checkpoint_to_resume(Path(self.args.output_dir), self.args.resume)
+        if checkpoint is not None:
+            try:
+                self.batch_sampler.check_state(json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8")))
+            except ValueError as error:
+                raise TrainingStopped(f"{checkpoint}: {error}") from error
+        return checkpoint
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        """Trains, from [`resume_point`] on unless a checkpoint is given.
+
+        Raises:
+            TrainingStopped: the loss or a gradient is not finite, or a checkpoint could not be written; and as
+                [`resume_point`].
+        """
+        checkpoint = resume_from_checkpoint or self.resume_point()
+        if checkpoint is not None:
+            logger.warning("Going on from %s.", checkpoint)
+        return super().train(resume_from_checkpoint=str(checkpoint) if checkpoint else None, **kwargs)
+
+    def _save_checkpoint(self, model, trial):
+        step = self.state.global_step
+        output_dir = Path(self._get_output_dir(trial=trial))
+        folder, limit = output_dir / f"checkpoint-{step}", self.args.save_total_limit
+        with undone_on_failure(folder, output_dir):
+            self.args.save_total_limit = None  # the older go when this one is known to be whole, not before
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.args.save_total_limit = limit
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                state = json.dumps(self.batch_sampler.state_dict(step))
+                (folder / COMPLETE).write_text(state, encoding="utf-8")
+        if self.args.should_save:
+            rotate_checkpoints(str(output_dir), limit, self.state.best_model_checkpoint, use_mtime=True)
+
+    # ---------------------------------------------------------------------------------------- switched-off habits
+    def _send_telemetry(self):
+        """Nothing leaves the machine."""
+
+    def create_model_card(self, *args, **kwargs):
+        """Ours is drafted from the run at its end, see [`training.report`]."""
+
+
+def correlations(prediction: EvalPrediction) -> dict[str, float]:
+    """Mean loss, and SRCC and PLCC of scores and opinions: over all held-out rows and, from three on, by modality.
+
+    A constant score has no correlation: 0 then, so that it is never the best.
+    """
+    (scores, losses), (mos, is_video) = (x.T.astype(float) for x in (prediction.predictions, prediction.label_ids))
+    return {"loss": float(losses.mean()), **score_correlations(scores, mos, is_video)}
+
+
+def score_correlations(scores: np.ndarray, mos: np.ndarray, is_video: np.ndarray) -> dict[str, float]:
+    """SRCC and PLCC over all rows and, where there are three, by modality; arrays of shape `(num_rows,)`."""
+    metrics = {}
+    for suffix, chosen in {"": mos == mos, "_image": is_video == 0, "_video": is_video == 1}.items():
+        if chosen.sum() < 3:
+            continue
+        for name, measure in {"srcc": spearmanr, "plcc": pearsonr}.items():
+            constant = np.ptp(scores[chosen]) == 0 or np.ptp(mos[chosen]) == 0
+            metrics[name + suffix] = 0.0 if constant else float(measure(scores[chosen], mos[chosen]).statistic)
+    return metrics
+
+
+def _one_thread(worker: int) -> None:
+    """A data worker uses one thread: its processes are the parallelism."""
+    torch.set_num_threads(1)
