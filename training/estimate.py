@@ -17,6 +17,9 @@ from training.freezing import freeze
 UTILISATION = 0.4
 """Share of a device's peak that training reaches, as commonly reported for models of this size."""
 
+NF4_BYTES = 0.5 + 4 / 64
+"""Of a weight in 4 bits: one scale of 4 bytes for 64 of them."""
+
 ANSWER_TOKENS = 16
 PROMPT_TOKENS = 32
 
@@ -71,6 +74,7 @@ def estimate(
     devices: int,
     device_tflops: float | None = None,
     decoder_bytes: int = 4,
+    layer_bytes: float | None = None,
     mixed_precision: bool = False,
     checkpointing: bool = False,
 ) -> Estimate:
@@ -85,7 +89,8 @@ def estimate(
         steps (`int`): optimiser steps.
         devices (`int`): how many work at once.
         device_tflops (`float`, *optional*): peak of one; by default this one is measured, which is what it reaches.
-        decoder_bytes (`int`, *optional*, defaults to 4): of each weight of a frozen decoder.
+        decoder_bytes (`int`, *optional*, defaults to 4): of each weight of a frozen decoder and its head.
+        layer_bytes (`float`, *optional*): of the weights of its layers, if that is another number.
         mixed_precision (`bool`, *optional*, defaults to `False`): activations in half precision.
         checkpointing (`bool`, *optional*, defaults to `False`): activations are computed again.
     """
@@ -98,7 +103,12 @@ def estimate(
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     vision = sum(p.numel() for p in model.model.vision_tower.parameters())
     vision_learns = any(p.requires_grad for p in model.model.vision_tower.parameters())
-    weights = 4 * (total - decoder) + (4 if decoder_learns else decoder_bytes) * decoder
+    layers_only = sum(p.numel() for p in model.model.language_model.layers.parameters())
+    head = 0 if config.tie_word_embeddings else model.lm_head.weight.numel()
+    weights = 4 * total
+    if not decoder_learns:
+        weights += (decoder_bytes - 4) * (decoder - layers_only + head)
+        weights += ((layer_bytes or decoder_bytes) - 4) * layers_only
 
     # A tile is more positions to the encoder than tokens to the decoder.
     vision_tokens = batch_size * visual_tokens / config.downsample_ratio**2

@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from safetensors import SafetensorError
-from transformers import set_seed
+from transformers import BitsAndBytesConfig, set_seed
 
 from modeling_vital.configuration_vital import VitalConfig
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
@@ -19,7 +19,8 @@ from training.callbacks import CollapseMonitor
 from training.checkpoints import TrainingStopped
 from training.collators import RowError
 from training.data import DataArguments, TrainingData, held_out_texts, load_data
-from training.estimate import Estimate, estimate
+from training.estimate import NF4_BYTES, Estimate, estimate
+from training.freezing import STAGES
 from training.recipe import Recipe, RecipeError
 from training.report import CURVES, draft_card, draw_curves
 from training.trainer import VitalTrainer, VitalTrainingConfig
@@ -101,25 +102,40 @@ def run(recipe: Recipe) -> VitalTrainer | None:
 
 
 def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
-    """The checkpoint a run starts from, in float32 but for a frozen decoder with a `decoder_dtype` of its own.
+    """The checkpoint a run starts from, in float32 but for a frozen decoder with `decoder_dtype` or `decoder_4bit`.
 
     Raises:
-        RecipeError: it cannot be loaded, or the dtype is none or not for this stage.
+        RecipeError: it cannot be loaded, or such a setting cannot be or is not for this stage.
     """
+    run, stage = recipe.run, recipe.training.stage
+    if (run.decoder_dtype or run.decoder_4bit) and stage != "pretrain":
+        raise RecipeError(f"`decoder_dtype` and `decoder_4bit` are for a frozen decoder, in {stage!r} it learns.")
+    dtype = getattr(torch, run.decoder_dtype or "float32", None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise RecipeError(f"`decoder_dtype` is the name of a floating-point dtype, got {run.decoder_dtype!r}.")
+    quantised = {"quantization_config": _four_bits()} if run.decoder_4bit else {}
     try:
-        model = VitalForConditionalGeneration.from_pretrained(resolve(recipe.run.model), dtype=torch.float32)
+        model = VitalForConditionalGeneration.from_pretrained(resolve(run.model), dtype=torch.float32, **quantised)
         model.processor  # noqa: B018  reads it now, so that a missing file is found before training
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"The model {recipe.run.model} cannot be loaded: {error}") from error
-    if name := recipe.run.decoder_dtype:
-        dtype = getattr(torch, name, None)
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise RecipeError(f"`decoder_dtype` is the name of a floating-point dtype of torch, got {name!r}.")
-        if recipe.training.stage != "pretrain":
-            raise RecipeError(f"`decoder_dtype` is for a frozen decoder, in {recipe.training.stage!r} it learns.")
-        model.model.language_model.to(dtype)
-        model.lm_head.to(dtype)
+    except (OSError, ValueError, ImportError) as error:
+        raise RecipeError(f"The model {run.model} cannot be loaded: {error}") from error
+    if run.decoder_4bit:
+        # To TRL and transformers a quantised model is one whose adapters learn. Here the encoders do, in float32.
+        model.is_quantized = model.is_loaded_in_4bit = False
+    for parameter in [*model.model.language_model.parameters(), *model.lm_head.parameters()]:
+        if parameter.is_floating_point():  # not those in 4 bits
+            parameter.data = parameter.data.to(dtype)
     return model
+
+
+def _four_bits() -> BitsAndBytesConfig:
+    learning = [name for name in STAGES["assistant"] if name != "model.language_model"]  # all but the decoder's layers
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=learning,
+    )
 
 
 def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: TrainingData | None = None) -> Estimate:
@@ -146,6 +162,7 @@ def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: Tra
         devices,
         run.device_tflops,
         decoder_bytes=getattr(torch, run.decoder_dtype).itemsize if run.decoder_dtype else 4,
+        layer_bytes=NF4_BYTES if run.decoder_4bit else None,
         mixed_precision=bool(training.bf16 or training.fp16 or run.device_tflops),
         checkpointing=training.gradient_checkpointing,
     )
