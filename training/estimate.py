@@ -19,6 +19,9 @@ from training.lora import LoraArguments, lora_config
 UTILISATION = 0.4
 """Share of a device's peak that training reaches, as commonly reported for models of this size."""
 
+NF4_BYTES = 0.5 + 4 / 64
+"""Of a weight in 4 bits: one scale of 4 bytes for 64 of them."""
+
 ANSWER_TOKENS = 16
 PROMPT_TOKENS = 32
 
@@ -73,6 +76,7 @@ def estimate(
     devices: int,
     device_tflops: float | None = None,
     decoder_bytes: float = 4,
+    layer_bytes: float | None = None,
     mixed_precision: bool = False,
     checkpointing: bool = False,
     lora: LoraArguments | None = None,
@@ -88,7 +92,8 @@ def estimate(
         steps (`int`): optimiser steps.
         devices (`int`): how many work at once.
         device_tflops (`float`, *optional*): peak of one; by default this one is measured, which is what it reaches.
-        decoder_bytes (`float`, *optional*, defaults to 4): of each weight of a frozen decoder.
+        decoder_bytes (`float`, *optional*, defaults to 4): of each weight of a frozen decoder and its head.
+        layer_bytes (`float`, *optional*): of the weights of its layers, if that is another number.
         mixed_precision (`bool`, *optional*, defaults to `False`): activations in half precision.
         checkpointing (`bool`, *optional*, defaults to `False`): activations are computed again.
         lora (`LoraArguments`, *optional*): with a rank, adapters learn instead of the parts of the stage.
@@ -107,8 +112,13 @@ def estimate(
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     vision = sum(p.numel() for p in model.model.vision_tower.parameters())
     vision_learns = any(p.requires_grad for p in model.model.vision_tower.parameters())
-    rest_bytes = 2 if adapters and lora.quantize_decoder else 4
-    weights = rest_bytes * (total - decoder) + (4 if decoder_learns else decoder_bytes) * decoder
+    layers_only = sum(p.numel() for p in model.model.language_model.layers.parameters())
+    head = 0 if config.tie_word_embeddings else model.lm_head.weight.numel()
+    rest_bytes = 2 if adapters and layer_bytes else 4  # beside a decoder in 4 bits, adapters learn on bfloat16
+    weights = rest_bytes * total
+    if not decoder_learns:
+        weights += (decoder_bytes - rest_bytes) * (decoder - layers_only + head)
+        weights += ((layer_bytes or decoder_bytes) - rest_bytes) * layers_only
     weights += 4 * trainable if adapters else 0
 
     # A tile is more positions to the encoder than tokens to the decoder.

@@ -80,10 +80,12 @@ def set_training_mode(model: nn.Module, update_batch_norm: bool = False) -> None
     """`model.train()`, but what [`still_modules`] names stays in evaluation mode.
 
     A frozen layer that recomputes its activations only does so in training mode; it keeps that, its parts do not.
+    bitsandbytes' layers keep it too: on a CPU they pass no gradient on in evaluation mode, and nothing else differs.
     """
     model.train()
     for module in still_modules(model, update_batch_norm):
-        module.training = bool(getattr(module, "gradient_checkpointing", False))
+        quantised = type(module).__module__.startswith("bitsandbytes.")
+        module.training = quantised or bool(getattr(module, "gradient_checkpointing", False))
 
 
 __all__ = ["STAGES", "freeze", "set_training_mode", "still_modules"]

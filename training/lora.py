@@ -35,15 +35,10 @@ class LoraArguments:
         default=None, metadata={"help": "Scale of the adapters; by default twice the rank."}
     )
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
-    quantize_decoder: bool = field(
-        default=False, metadata={"help": "Keep the decoder in 4 bits and all else in bfloat16; needs `lora_rank`."}
-    )
 
     def __post_init__(self):
         if self.lora_rank is not None and self.lora_rank < 1:
             raise ValueError(f"`lora_rank` must be at least 1, got {self.lora_rank}.")
-        if self.quantize_decoder and self.lora_rank is None:
-            raise ValueError("`quantize_decoder` needs `lora_rank`: weights of 4 bits cannot learn, adapters can.")
 
 
 def lora_config(model: VitalForConditionalGeneration, args: LoraArguments) -> LoraConfig:
@@ -65,7 +60,7 @@ def lora_config(model: VitalForConditionalGeneration, args: LoraArguments) -> Lo
 
 
 def quantization_config() -> BitsAndBytesConfig:
-    """4 bits (NF4) for the decoder, and for nothing else."""
+    """4 bits (NF4) for the decoder's layers, and for nothing else."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -44,6 +44,12 @@ class RunArguments:
         default=None,
         metadata={"help": "Dtype of a frozen decoder, e.g. bfloat16: half the memory. What learns is float32."},
     )
+    decoder_4bit: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep the layers of a frozen decoder, adapters or not, in 4 bits (nf4); needs bitsandbytes."
+        },
+    )
     estimate: bool = field(default=False, metadata={"help": "Print the memory and time the run needs, and stop."})
     num_devices: int | None = field(
         default=None, metadata={"help": "Devices the estimate is for; by default the processes that run."}

@@ -19,7 +19,7 @@ from training.callbacks import CollapseMonitor
 from training.checkpoints import TrainingStopped
 from training.collators import RowError
 from training.data import DataArguments, TrainingData, held_out_texts, load_data
-from training.estimate import Estimate, estimate
+from training.estimate import NF4_BYTES, Estimate, estimate
 from training.launching import check_launch
 from training.lora import ADAPTER, lora_config, merge, quantization_config
 from training.manifest import ManifestError, ManifestSettings, import_manifest, is_manifest
@@ -109,32 +109,43 @@ def run(recipe: Recipe) -> VitalTrainer | None:
 
 
 def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
-    """The checkpoint a run starts from, in float32 but for a frozen decoder with a `decoder_dtype` of its own.
+    """The checkpoint a run starts from, in float32 but for a frozen decoder with `decoder_dtype` or `decoder_4bit`.
 
-    With `quantize_decoder` the decoder is in 4 bits and the rest in bfloat16.
+    With adapters on a decoder in 4 bits, all else is in bfloat16.
 
     Raises:
-        RecipeError: it cannot be loaded, or the dtype is none or not for this stage.
+        RecipeError: it cannot be loaded, or such a setting cannot be or is not for this stage.
     """
-    if recipe.lora.quantize_decoder and recipe.run.decoder_dtype:
-        raise RecipeError("Give `decoder_dtype` or `quantize_decoder`, not both.")
+    run, stage, adapters = recipe.run, recipe.training.stage, recipe.lora.lora_rank is not None
+    if (run.decoder_dtype or run.decoder_4bit) and stage != "pretrain" and not adapters:
+        raise RecipeError(
+            f"`decoder_dtype` and `decoder_4bit` are for a frozen decoder, in {stage!r} it learns; adapters (`lora_rank`) "
+            "would leave it frozen."
+        )
+    if run.decoder_dtype and run.decoder_4bit and adapters:
+        raise RecipeError("With adapters give `decoder_dtype` or `decoder_4bit`, not both.")
+    dtype = getattr(torch, run.decoder_dtype or "float32", None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise RecipeError(f"`decoder_dtype` is the name of a floating-point dtype, got {run.decoder_dtype!r}.")
     how = {"dtype": torch.float32}
-    if recipe.lora.quantize_decoder:
+    if run.decoder_4bit:
+        how["quantization_config"] = quantization_config()
+    if run.decoder_4bit and adapters:
         device = "cpu" if recipe.training.use_cpu else PartialState().device
-        how = {"dtype": torch.bfloat16, "quantization_config": quantization_config(), "device_map": {"": device}}
+        how |= {"dtype": torch.bfloat16, "device_map": {"": device}}
     try:
-        model = VitalForConditionalGeneration.from_pretrained(resolve(recipe.run.model), **how)
+        model = VitalForConditionalGeneration.from_pretrained(resolve(run.model), **how)
         model.processor  # noqa: B018  reads it now, so that a missing file is found before training
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"The model {recipe.run.model} cannot be loaded: {error}") from error
-    if name := recipe.run.decoder_dtype:
-        dtype = getattr(torch, name, None)
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise RecipeError(f"`decoder_dtype` is the name of a floating-point dtype of torch, got {name!r}.")
-        if recipe.training.stage != "pretrain" and recipe.lora.lora_rank is None:
-            raise RecipeError(f"`decoder_dtype` is for a frozen decoder, in {recipe.training.stage!r} it learns.")
-        model.model.language_model.to(dtype)
-        model.lm_head.to(dtype)
+    except (OSError, ValueError, ImportError) as error:
+        raise RecipeError(f"The model {run.model} cannot be loaded: {error}") from error
+    if run.decoder_4bit and adapters:
+        return model
+    if run.decoder_4bit:
+        # To TRL and transformers a quantised model is one whose adapters learn. Here the encoders do, in float32.
+        model.is_quantized = model.is_loaded_in_4bit = False
+    for parameter in [*model.model.language_model.parameters(), *model.lm_head.parameters()]:
+        if parameter.is_floating_point():  # not those in 4 bits
+            parameter.data = parameter.data.to(dtype)
     return model
 
 
@@ -161,18 +172,12 @@ def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: Tra
         steps,
         devices,
         run.device_tflops,
-        decoder_bytes=_decoder_bytes(recipe),
+        decoder_bytes=getattr(torch, run.decoder_dtype).itemsize if run.decoder_dtype else 4,
+        layer_bytes=NF4_BYTES if run.decoder_4bit else None,
         lora=recipe.lora,
         mixed_precision=bool(training.bf16 or training.fp16 or run.device_tflops),
         checkpointing=training.gradient_checkpointing,
     )
-
-
-def _decoder_bytes(recipe: Recipe) -> float:
-    """Of a weight of the decoder where it is frozen; in 4 bits a block of 64 has a scale of 4 bytes."""
-    if recipe.lora.quantize_decoder:
-        return 0.5 + 4 / 64
-    return getattr(torch, recipe.run.decoder_dtype).itemsize if recipe.run.decoder_dtype else 4
 
 
 def _config(recipe: Recipe) -> VitalConfig:
@@ -200,7 +205,7 @@ def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
         trainer.save_model(str(output_dir / ADAPTER if adapters else output_dir))
         if trainer.is_world_process_zero():
             if adapters:
-                half = recipe.lora.quantize_decoder or recipe.run.decoder_dtype
+                half = recipe.run.decoder_4bit or recipe.run.decoder_dtype
                 base, dtype = resolve(recipe.run.model), torch.bfloat16 if half else torch.float32
                 merge(base, output_dir / ADAPTER, output_dir, dtype)
             draw_curves(trainer.state.log_history, output_dir / CURVES)

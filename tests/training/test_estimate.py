@@ -33,6 +33,9 @@ def test_choices_change_it_the_right_way():
     base["device_tflops"] = 1.0
     plain = estimate(config, "pretrain", **base)
     assert estimate(config, "pretrain", **base, decoder_bytes=2).weights < plain.weights
+    layers = sum(p.numel() for p in tiny_model().model.language_model.layers.parameters())
+    quantised = estimate(config, "pretrain", **base, layer_bytes=0.5)
+    assert plain.weights - quantised.weights == pytest.approx(3.5 * layers / 1e9)
     recomputed = estimate(config, "pretrain", **base, checkpointing=True)
     assert recomputed.activations < plain.activations
     assert recomputed.hours > plain.hours

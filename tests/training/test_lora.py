@@ -13,7 +13,6 @@ from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from tests.fixtures.tiny_models import tiny_model
 from training.collators import VitalCollator
 from training.data import DataArguments, scoring_rows
-from training.lora import LoraArguments
 from training.recipe import Recipe, RecipeError
 from training.run import load_model, main, run
 
@@ -147,7 +146,7 @@ def test_cheaper_ways_give_about_the_same_curve(command, tmp_path, saving):
 @pytest.mark.slow
 def test_a_decoder_in_4_bits(command, tmp_path):
     pytest.importorskip("bitsandbytes")
-    options = [*command, "--model", zoo.resolve("vital-tiny"), "--lora_rank", "4", "--quantize_decoder", "true"]
+    options = [*command, "--model", zoo.resolve("vital-tiny"), "--lora_rank", "4", "--decoder_4bit", "true"]
     trainer = run(Recipe.parse("assistant", options))
     base = trainer.model.get_base_model()
     assert base.model.language_model.layers[0].self_attn.q_proj.base_layer.weight.dtype == torch.uint8
@@ -168,10 +167,10 @@ def test_a_decoder_in_4_bits(command, tmp_path):
 
 
 def test_settings_that_do_not_go_together(command, caplog):
-    with pytest.raises(ValueError, match="needs `lora_rank`"):
-        LoraArguments(quantize_decoder=True)
+    assert main("assistant", "", [*command, "--decoder_4bit", "true"]) == 2
+    assert "`lora_rank`" in caplog.text
     with pytest.raises(RecipeError, match="it is frozen"):
         Recipe.parse("pretrain", [*command, "--lora_rank", "2"])
-    both = [*command, "--lora_rank", "2", "--quantize_decoder", "true", "--decoder_dtype", "bfloat16"]
+    both = [*command, "--lora_rank", "2", "--decoder_4bit", "true", "--decoder_dtype", "bfloat16"]
     assert main("assistant", "", both) == 2
     assert "not both" in caplog.text

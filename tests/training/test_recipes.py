@@ -54,9 +54,7 @@ def test_a_recipe_fits_the_machine_it_is_for(name, size):
 
 def test_adapters_need_less_than_the_decoder(tmp_path):
     path = str(TRAINING / "recipes" / "assistant_24gb.yaml")
-    whole = Recipe.parse(
-        "assistant", ["--config", path, "--expected_model", "vital-1b", "--quantize_decoder", "false"]
-    )
+    whole = Recipe.parse("assistant", ["--config", path, "--expected_model", "vital-1b", "--decoder_4bit", "false"])
     lora = estimate_recipe(whole)
     whole.lora.lora_rank = None
     full = estimate_recipe(whole)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from transformers import AutoModel
 
@@ -159,6 +160,30 @@ def test_a_result_that_cannot_be_written_is_said_and_written_later(recipe_file, 
     (tmp_path / "out put" / "curves.png").rmdir()
     assert main("pretrain", "", ["--config", str(recipe_file)]) == 0
     assert (tmp_path / "out put" / "README.md").exists()
+
+
+def test_a_decoder_in_four_bits_trains_resumes_and_loads(recipe_file, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    arguments = ["--config", str(recipe_file), "--model", "vital-tiny", "--decoder_4bit", "--output_dir"]
+    whole = run(Recipe.parse("pretrain", [*arguments, str(tmp_path / "whole")]))
+    out = tmp_path / "resumed"
+    run(Recipe.parse("pretrain", [*arguments, str(out), "--max_steps", "2", "--lr_scheduler_type", "constant"]))
+    trained = run(Recipe.parse("pretrain", [*arguments, str(out)]))
+    layer = trained.model.model.language_model.layers[0].mlp.up_proj
+    assert type(layer).__name__ == "Linear4bit"
+    assert {p.dtype for p in trained.model.parameters() if p.requires_grad} == {torch.float32}
+    assert list(history(out)) == [1, 2, 3, 4]
+    assert history(out)[1] == pytest.approx(history(tmp_path / "whole")[1], rel=1e-4)
+    loaded = AutoModel.from_pretrained(out, trust_remote_code=True)
+    assert type(loaded.model.language_model.layers[0].mlp.up_proj).__name__ == "Linear4bit"
+    picture = ROOT / "spaces_demo" / "examples" / "beach-jetty.jpg"
+    trained.model.eval()
+    assert loaded.score(picture)[0].score == pytest.approx(trained.model.score(picture)[0].score, abs=1e-3)
+    assert whole.state.global_step == 4
+    both = [*arguments, str(tmp_path / "both"), "--decoder_dtype", "bfloat16", "--eval_strategy", "steps"]
+    evaluated = run(Recipe.parse("pretrain", [*both, "--eval_steps", "2", "--monitor_samples", "0"]))
+    curve = [entry["loss"] for entry in evaluated.state.log_history if "loss" in entry]
+    assert curve == pytest.approx(list(history(tmp_path / "whole").values()), rel=0.1)
 
 
 def test_ctrl_c_says_how_to_go_on(recipe_file, caplog, monkeypatch):
