@@ -119,8 +119,8 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
     run, stage, adapters = recipe.run, recipe.training.stage, recipe.lora.lora_rank is not None
     if (run.decoder_dtype or run.decoder_4bit) and stage != "pretrain" and not adapters:
         raise RecipeError(
-            f"`decoder_dtype` and `decoder_4bit` are for a frozen decoder, in {stage!r} it learns; adapters (`lora_rank`) "
-            "would leave it frozen."
+            f"`decoder_dtype` and `decoder_4bit` are for a frozen decoder, in {stage!r} it learns; with adapters "
+            "(`lora_rank`) it would stay frozen."
         )
     if run.decoder_dtype and run.decoder_4bit and adapters:
         raise RecipeError("With adapters give `decoder_dtype` or `decoder_4bit`, not both.")
