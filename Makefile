@@ -17,7 +17,7 @@ RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(P
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format wheel tiny pairs clean
+.PHONY: help demo test slow lint format wheel tiny embed pairs clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -47,6 +47,11 @@ wheel: $(VENV)/.test  ## build and check the packages in dist/
 
 tiny: $(VENV)/.data  ## fetch the data, train and measure vital-tiny (CPU, under build/)
 	$(PY) -m training.tiny --recipe training/recipes/vital_tiny.yaml $(ARGS)
+
+embed: $(VENV)/.test  ## copy changed code files (*_vital.py) into the embedded checkpoints
+	$(PY) -c "from transformers.dynamic_module_utils import custom_object_save as save; \
+	from modeling_vital import VitalForConditionalGeneration as Model, zoo; \
+	[save(Model.from_pretrained(zoo.resolve(name)), zoo.resolve(name)) for name in zoo.EMBEDDED]"
 
 pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)
 	$(PY) -m dataset_scripts build --config dataset_scripts/recipes/demo.yaml --output build/pairs $(ARGS)
