@@ -1,0 +1,171 @@
+"""`vital bench`: how well models follow human opinions on a benchmark."""
+
+import argparse
+import contextlib
+import json
+import logging
+import sys
+from pathlib import Path
+
+from .errors import UsageError
+from .score import EXIT_SOME_FAILED, _positive, load_model, resolve_model
+
+
+EXIT_INTERRUPTED = 130
+PAIRS = "vital-pairs"
+
+logger = logging.getLogger(__name__)
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds `bench` to the subcommands of `vital`."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure models against human opinions",
+        description="Scores a benchmark from your own copy of it, as it was distributed, and prints SRCC, PLCC (of "
+        "the scores, and after a fitted curve), KRCC and RMSE with intervals. Needs the extra eval. With --output, an "
+        "interrupted run goes on where it was.",
+        epilog="Exit code: 0 all scored, 1 some items failed, 2 wrong use or an incomplete copy, 130 after Ctrl-C.",
+    )
+    parser.add_argument(
+        "--benchmark",
+        metavar="NAME",
+        help=f"name of a benchmark (see --list), or {PAIRS} for a folder dataset_scripts made",
+    )
+    parser.add_argument("--root", metavar="DIR", type=Path, help="the folder with your copy")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks and what they need, and stop")
+    parser.add_argument("--split", help="by default the one that is usually reported; all for all")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="M",
+        help="a name of the zoo, a folder, or a Hub id; repeatable",
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="another metric by its importable name, such as dataset_scripts.annotators.piqe:PIQE; repeatable",
+    )
+    parser.add_argument("--output", metavar="DIR", type=Path, help="for JSON, Parquet, plots, and to go on later")
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="on stdout (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="go on with files missing or other counts than published; results say so",
+    )
+    parser.add_argument(
+        "--batch-size", type=_positive, default=8, metavar="N", help="items at a time (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="auto", help="as for vital score (default: %(default)s)")
+    parser.add_argument(
+        "--resamples", type=_positive, default=1000, metavar="N", help="bootstrap samples (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the bootstrap (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scores a benchmark and prints what was measured.
+
+    Args:
+        args (`argparse.Namespace`): see `vital bench --help`.
+
+    Returns:
+        `int`: 0 when every item was scored by every model, 1 when some failed, 130 after Ctrl-C.
+
+    Raises:
+        UsageError: for a model, peer or benchmark that is not there, a copy that is not whole, or a missing package.
+    """
+    from ..evaluation.benchmarks import BenchmarkError
+    from ..evaluation.extras import MissingExtraError
+
+    if args.list:
+        sys.stdout.write(_list())
+        return 0
+    if not args.benchmark or not args.root or not (args.model or args.peer):
+        raise UsageError("give --benchmark, --root, and at least one --model or --peer (or --list)")
+    try:
+        return _bench(args)
+    except (BenchmarkError, MissingExtraError) as error:
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        kept = f"what was scored is in {args.output}; the same command goes on" if args.output else "nothing is kept"
+        logger.error("interrupted; %s", kept)
+        return EXIT_INTERRUPTED
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from ..evaluation import report
+    from ..evaluation.benchmarks import load_benchmark
+    from ..evaluation.benchmarks.pairs import load_pairs
+    from ..evaluation.results import Settings, make_result
+    from ..evaluation.runner import score_items
+
+    if args.benchmark == PAIRS:
+        loaded = load_pairs(args.root, args.split)
+    else:
+        loaded = load_benchmark(args.benchmark, args.root, args.split, args.partial)
+    scored = []
+    # A library that prints would break the output, so stdout is the result's alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        for scorer in _scorers(args):
+            store = args.output and args.output / "scores" / f"{report.file_name(scorer.name)}.jsonl"
+            with tqdm(total=len(loaded.items), desc=scorer.name, unit="item", delay=2, disable=None) as bar:
+                scored.append((scorer, score_items(loaded, scorer, store, args.batch_size, bar.update)))
+        result = make_result(loaded, scored, Settings(resamples=args.resamples, seed=args.seed))
+        failed = sum(len(model["failed"]) for model in result["models"])
+        for model in result["models"]:
+            for item in model["failed"]:
+                logger.error("%s: %s: %s", model["name"], item["id"], item["error"])
+        text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+        if args.output:
+            _write(args.output, loaded, scored, text)
+    sys.stdout.write(text if args.format == "json" else report.table(result))
+    if failed:
+        logger.error("%d scores are missing: the numbers are over the other items only", failed)
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def _scorers(args: argparse.Namespace) -> list:
+    from ..evaluation.scorers import PeerScorer, VitalScorer
+
+    try:
+        scorers = [PeerScorer(name) for name in args.peer]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    sources = [(name, resolve_model(name)) for name in args.model]
+    models = [VitalScorer(name, source, load_model(source, args.device), args.batch_size) for name, source in sources]
+    names = [scorer.name for scorer in (*models, *scorers)]
+    if len(set(names)) < len(names):
+        raise UsageError(f"models and peers need names of their own, got {', '.join(names)}")
+    return [*models, *scorers]
+
+
+def _write(output: Path, loaded, scored: list, text: str) -> None:
+    from ..evaluation import report
+
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "result.json").write_text(text, encoding="utf-8")
+    report.write_items(loaded, scored, output / "items.parquet")
+    for scorer, records in scored:
+        report.plot(loaded, scorer, records, output / f"{report.file_name(scorer.name)}.png")
+
+
+def _list() -> str:
+    from ..evaluation.benchmarks import BENCHMARKS
+
+    lines = []
+    for benchmark in BENCHMARKS.values():
+        counts = ", ".join(f"{split} {count}" for split, count in benchmark.counts.items())
+        tables = " or ".join(dict.fromkeys(" with ".join(table.files) for table in benchmark.tables))
+        guess = "" if benchmark.verified else " (layout guessed)"
+        lines.append(f"{benchmark.name}: {benchmark.title}, {benchmark.modality}; {counts}; labels in {tables}{guess}")
+    lines.append(f"{PAIRS}: a folder that dataset_scripts built")
+    return "\n".join(lines) + "\n"

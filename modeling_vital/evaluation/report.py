@@ -1,0 +1,120 @@
+"""Results for people: a table, a plot with the fitted curve, and one Parquet row an item."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .benchmarks import LoadedBenchmark
+from .extras import require
+from .logistic import fit_logistic
+from .results import oriented
+from .scorers import Scorer
+
+
+_COLUMNS = ("srcc", "plcc", "plcc_logistic4", "plcc_logistic5", "krcc", "rmse", "rmse_logistic4")
+
+
+def table(result: dict[str, Any], subsets: bool = True) -> str:
+    """The result as text.
+
+    Args:
+        result (`dict`): what `make_result` returns.
+        subsets (`bool`, *optional*, defaults to `True`): with a table of SRCC by subset, where there are any.
+
+    Returns:
+        `str`: lines that end with a newline; numbers that are not defined are `-`.
+    """
+    about = result["benchmark"]
+    low, high = about["mos_range"]
+    lines = [
+        f"{about['title']} ({about['split']}): {about['items']} items of {about['groups']} contents, "
+        f"mos {low:g} to {high:g}{'' if about['higher_is_better'] else ', mirrored: lower was better'}"
+    ]
+    if about["partial"]:
+        lines.append(f"a partial copy, {len(about['missing'])} files missing: not the published set")
+    lines += [f"note: {about['note']}"] if about["note"] else []
+    models = result["models"]
+    rows = [("model", "n", "srcc 95 %" if result["settings"]["confidence"] == 0.95 else "srcc interval", *_COLUMNS)]
+    for model in models:
+        measured = model["correlations"] or {}
+        interval = (model["intervals"] or {}).get("srcc", (None, None))
+        span = "-" if interval[0] is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+        rows.append((model["name"], str(model["n"]), span, *(_number(measured.get(name)) for name in _COLUMNS)))
+    lines += ["", *_aligned(rows)]
+    lines.append("plcc_logistic and rmse_logistic are after a curve fitted on these same items")
+    for c in result["comparisons"]:
+        lines.append(
+            f"{c['a']} over {c['b']}: srcc {c['difference']:+.3f} ({c['low']:+.3f} to {c['high']:+.3f}), "
+            f"p = {c['p_value']:.3g}, n = {c['n']}"
+            if c["difference"] is not None and c["low"] is not None
+            else f"{c['a']} over {c['b']}: not defined"
+        )
+    names = sorted({name for model in models for name in model["subsets"] or {}}) if subsets else []
+    if names:
+        lines += ["", *_aligned([("srcc within", "n", *(m["name"] for m in models)), *_subset_rows(models, names)])]
+    return "\n".join(lines) + "\n"
+
+
+def write_items(loaded: LoadedBenchmark, scored: Sequence[tuple[Scorer, list[dict[str, Any]]]], path: Path) -> None:
+    """One Parquet row an item: `id group split distortion mos mos_std`, and `score std error` of each model.
+
+    `mos` is as published; the scores are as the models gave them.
+    """
+    pyarrow = require("pyarrow")
+    columns: dict[str, list] = {name: [getattr(i, name) for i in loaded.items] for name in ("id", "group", "split")}
+    columns |= {"distortion": [i.distortion for i in loaded.items], "mos": [i.mos for i in loaded.items]}
+    columns["mos_std"] = pyarrow.array([i.std for i in loaded.items], pyarrow.float64())
+    for scorer, records in scored:
+        for name, kind in (("score", pyarrow.float64()), ("std", pyarrow.float64()), ("error", pyarrow.string())):
+            columns[f"{scorer.name}.{name}"] = pyarrow.array([record[name] for record in records], kind)
+    require("pyarrow.parquet").write_table(pyarrow.table(columns), path)
+
+
+def plot(loaded: LoadedBenchmark, scorer: Scorer, records: list[dict[str, Any]], path: Path) -> None:
+    """Scores against opinions with the fitted 4-parameter curve, as PNG; without it where it is not defined."""
+    require("matplotlib").use("Agg")
+    pyplot = require("matplotlib.pyplot")
+    rows = [(r["score"], i.mos) for i, r in zip(loaded.items, records, strict=True) if r["error"] is None]
+    scores = np.array([row[0] for row in rows])
+    mos = np.array([loaded.benchmark.oriented(row[1]) for row in rows])
+    figure, axes = pyplot.subplots(figsize=(5, 5), layout="constrained")
+    axes.scatter(scores, mos, s=8, alpha=0.4, linewidths=0)
+    try:
+        fit = fit_logistic(np.array(oriented(scorer, scores)), mos)
+    except ValueError:  # too few, or all alike
+        pass
+    else:
+        line = np.linspace(scores.min(), scores.max(), 200)
+        axes.plot(line, fit(np.array(oriented(scorer, line))), color="black", label="fitted on these items")
+        axes.legend()
+    axes.set(xlabel=f"score of {scorer.name}", ylabel=f"mos ({loaded.benchmark.title}, {loaded.split})")
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def file_name(text: str) -> str:
+    """A name for a file that stands for any text."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("_.") or "model"
+
+
+def _subset_rows(models: list[dict[str, Any]], names: Sequence[str]) -> list[tuple[str, ...]]:
+    rows = []
+    for name in names:
+        found = [(model["subsets"] or {}).get(name, {"n": 0}) for model in models]
+        rows.append((name, str(max(f["n"] for f in found)), *(_number(f.get("srcc")) for f in found)))
+    return rows
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
+        for row in rows
+    ]
