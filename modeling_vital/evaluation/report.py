@@ -43,7 +43,7 @@ def table(result: dict[str, Any], subsets: bool = True) -> str:
         interval = (model["intervals"] or {}).get("srcc", (None, None))
         span = "-" if interval[0] is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
         rows.append((model["name"], str(model["n"]), span, *(_number(measured.get(name)) for name in _COLUMNS)))
-    lines += ["", *_aligned(rows)]
+    lines += ["", *aligned(rows)]
     lines.append("plcc_logistic and rmse_logistic are after a curve fitted on these same items")
     for c in result["comparisons"]:
         lines.append(
@@ -54,7 +54,7 @@ def table(result: dict[str, Any], subsets: bool = True) -> str:
         )
     names = sorted({name for model in models for name in model["subsets"] or {}}) if subsets else []
     if names:
-        lines += ["", *_aligned([("srcc within", "n", *(m["name"] for m in models)), *_subset_rows(models, names)])]
+        lines += ["", *aligned([("srcc within", "n", *(m["name"] for m in models)), *_subset_rows(models, names)])]
     return "\n".join(lines) + "\n"
 
 
@@ -112,7 +112,8 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
