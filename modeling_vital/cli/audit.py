@@ -2,13 +2,14 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
-from .score import _first_line, load_model, resolve_model
+from .score import _first_line, _positive, load_model, resolve_model
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -16,7 +17,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "audit",
         help="check vocabulary and machine labels",
-        description="Checks of what the training stands on: do tokenizer and decoder know the words?",
+        description="Checks of what the training stands on: do machine opinions stand for people, do tokenizer and "
+        "decoder know the words?",
     )
     audits = parser.add_subparsers(dest="audit", metavar="AUDIT", required=True)
     vocab = audits.add_parser(
@@ -32,6 +34,36 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     vocab.add_argument("--device", default="auto", help="as for vital score (default: %(default)s)")
     _add_output(vocab)
     vocab.set_defaults(run=run_vocab)
+    pmod = audits.add_parser(
+        "pmod",
+        help="machine opinions against human ones",
+        description="Compares the machine opinions of a data set with human ones on a stratified sample: agreement "
+        "and bias of their mean and of each annotator, and whether their spread means anything.",
+    )
+    _add_opinions(pmod)
+    _add_output(pmod)
+    pmod.set_defaults(run=run_pmod)
+
+
+def _add_opinions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", metavar="DIR", type=Path, required=True, help="data set that dataset_scripts built")
+    parser.add_argument(
+        "--human",
+        metavar="CSV",
+        type=Path,
+        required=True,
+        help="columns mos (or mean), and id, or distortion with severity (or level): of items, or of kinds of items",
+    )
+    parser.add_argument(
+        "--mos-range", nargs=2, type=float, default=(1.0, 5.0), metavar=("WORST", "BEST"), help="default: 1 5"
+    )
+    parser.add_argument("--std-column", default="", metavar="NAME", help="column with the spread of people's opinions")
+    parser.add_argument("--split", default="all", help="of the data set (default: %(default)s)")
+    parser.add_argument(
+        "--per-stratum", type=_positive, default=20, metavar="N", help="items of each distortion and severity, at most"
+    )
+    parser.add_argument("--resamples", type=_positive, default=1000, metavar="N", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +98,60 @@ def run_vocab(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_pmod(args: argparse.Namespace) -> int:
+    """Compares machine with human opinions and prints what was found.
+
+    Args:
+        args (`argparse.Namespace`): see `vital audit pmod --help`.
+
+    Returns:
+        `int`: 0, whatever was found.
+
+    Raises:
+        UsageError: for data or a table that are not as they should be.
+    """
+    from ..evaluation.pmod_audit import audit_pmod, plot_spread
+
+    opinions = _opinions(args)
+    try:
+        found = audit_pmod(opinions, args.resamples, args.seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    report = _about(args) | found
+    _emit(args, report, "pmod.json", _pmod_table)
+    if args.output:
+        plot_spread(report, args.output / "pmod_spread.png")
+    return 0
+
+
+def _opinions(args: argparse.Namespace) -> Any:
+    from ..evaluation.extras import MissingExtraError
+    from ..evaluation.human_labels import load_opinions, stratified
+
+    if args.mos_range[0] == args.mos_range[1]:
+        raise UsageError("--mos-range needs two different ends")
+    try:
+        opinions = load_opinions(args.root, args.human, tuple(args.mos_range), args.std_column, args.split)
+    except (OSError, ValueError, MissingExtraError) as error:
+        raise UsageError(str(error)) from error
+    return stratified(opinions, args.per_stratum, args.seed)
+
+
+def _about(args: argparse.Namespace) -> dict[str, Any]:
+    """What a report depends on."""
+    import hashlib
+
+    from ..evaluation.results import versions
+
+    settings = {name: getattr(args, name) for name in ("split", "per_stratum", "resamples", "seed", "std_column")}
+    return {
+        "root": str(args.root),
+        "human": {"file": args.human.name, "sha256": hashlib.sha256(args.human.read_bytes()).hexdigest()},
+        "settings": settings | {"mos_range": list(args.mos_range)},
+        "versions": versions(),
+    }
+
+
 def _decoder(args: argparse.Namespace) -> tuple[Any, Any]:
     """Tokenizer and, unless only that is asked for, the model."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
@@ -92,7 +178,9 @@ def _decoder(args: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _emit(args: argparse.Namespace, report: dict[str, Any], name: str, table: Any) -> None:
-    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    from ..evaluation.results import plain
+
+    text = json.dumps(plain(report), indent=2, allow_nan=False) + "\n"
     if args.output:
         os.makedirs(args.output, exist_ok=True)
         (args.output / name).write_text(text, encoding="utf-8")
@@ -116,4 +204,31 @@ def _vocab_table(report: dict[str, Any]) -> str:
         )
     spots = [f"- {spot}" for spot in report["blind_spots"]] or ["none found"]
     lines = [*aligned(rows), "", "Blind spots:", *spots, "", "Limits:", *(f"- {text}" for text in report["limits"])]
+    return "\n".join(lines) + "\n"
+
+
+def _pmod_table(report: dict[str, Any]) -> str:
+    from ..evaluation.report import aligned, number
+
+    rows = [("opinion", "n", "srcc", "95 %", "plcc", "bias", "mean error")]
+    for name, found in {"mean of all": report["mean"], **report["annotators"]}.items():
+        low, high = found.get("intervals", {}).get("srcc", (math.nan, math.nan))
+        numbers = [number(found.get(key)) for key in ("srcc", "plcc", "bias", "mae")]
+        span = "-" if math.isnan(low) else f"{low:.2f} to {high:.2f}"
+        rows.append((name, str(found["n"]), numbers[0], span, *numbers[1:]))
+    kinds = [("distortion", "n", "bias", "mean error", "std")]
+    for name, found in report["distortions"].items():
+        kinds.append((name, str(found["n"]), *(number(found[key]) for key in ("bias", "mae", "std"))))
+    spread = report["spread"]
+    bins = [("fifth by std", "n", "std", "RMS error", "human std")]
+    for fifth, found in enumerate(spread["bins"], start=1):
+        bins.append((str(fifth), str(found["n"]), *(number(found.get(k)) for k in ("std", "rms_error", "human_std"))))
+    lines = [
+        f"{report['n']} items with human opinions of their {report['by']}; {report['too_few_opinions']} with too few "
+        f"machine opinions and {report['unmatched']} without a human one left out; all on [0, 1]",
+        *("", *aligned(rows), "", *aligned(kinds), "", *aligned(bins)),
+        f"std with the error of the mean: srcc {spread['with_error']['srcc']:.3f}; within 1 std "
+        f"{100 * spread['within_1_std']:.0f} % (normal: 68), within 2 {100 * spread['within_2_std']:.0f} % (95)",
+        *("", "Blind spots:", *([f"- {spot}" for spot in report["blind_spots"]] or ["none found"])),
+    ]
     return "\n".join(lines) + "\n"

@@ -39,6 +39,7 @@ def correlations(
     ids: Sequence[Hashable] | None = None,
     score_range: tuple[float, float] | None = None,
     mos_range: tuple[float, float] | None = None,
+    curves: Sequence[str] = tuple(LOGISTICS),
 ) -> dict[str, Any]:
     """All measures of agreement between predictions and opinions.
 
@@ -49,21 +50,24 @@ def correlations(
         score_range, mos_range (`tuple[float, float]`, *optional*):
             Ends of the two scales, both or neither. `rmse` is on the scale of `mos`: scores are taken there linearly,
             end to end. Without ranges, both are taken to be on one scale already.
+        curves (`Sequence[str]`, *optional*): names in `LOGISTICS`; all by default.
 
     Returns:
-        `dict`: `n`; `srcc`, `plcc`, `krcc` in [-1, 1]; `rmse` in units of `mos`; and, after each curve of `LOGISTICS`
+        `dict`: `n`; `srcc`, `plcc`, `krcc` in [-1, 1]; `rmse` in units of `mos`; and, after each of the curves
         fitted on these same items, `plcc_logistic4`, `rmse_logistic4`, `plcc_logistic5`, `rmse_logistic5`. What is not
         defined is NaN: correlations and curves where all scores, or all opinions, are alike (also curves with more
         parameters than items).
 
     Raises:
-        ValueError: for lengths that differ, fewer than 3 items, a number that is not finite (the item is named), or
-            only one of the two ranges.
+        ValueError: for lengths that differ, fewer than 3 items, a number that is not finite (the item is named), only
+            one of the two ranges, or an unknown curve.
     """
     x, y = checked(scores, mos, ids)
+    if not set(curves) <= set(LOGISTICS):
+        raise ValueError(f"unknown curve in {list(curves)}; there are {', '.join(LOGISTICS)}")
     result = {"n": len(x), **{name: _defined(function, x, y) for name, function in CORRELATIONS.items()}}
     result["rmse"] = _rmse(_rescaled(x, score_range, mos_range), y)
-    for curve in LOGISTICS:
+    for curve in curves:
         try:
             mapped = fit_logistic(x, y, curve)(x)
         except ValueError:  # alike, or too few: not defined
@@ -154,7 +158,7 @@ def paired_difference(
 def subset_correlations(
     scores: Sequence[float], mos: Sequence[float], subsets: Sequence[Hashable]
 ) -> dict[Hashable, dict[str, Any]]:
-    """[`correlations`] within each subset, such as one distortion, or in-domain and out-of-domain items.
+    """[`correlations`] without curves within each subset: one distortion, or in-domain and out-of-domain items.
 
     Args:
         scores, mos (`Sequence[float]` of length N): as in [`correlations`].
@@ -174,7 +178,9 @@ def subset_correlations(
         if subset is not None:
             rows.setdefault(subset, []).append(row)
     return {
-        name: correlations(x[rows[name]], y[rows[name]]) if len(rows[name]) >= MIN_ITEMS else {"n": len(rows[name])}
+        name: correlations(x[rows[name]], y[rows[name]], curves=())
+        if len(rows[name]) >= MIN_ITEMS
+        else {"n": len(rows[name])}
         for name in sorted(rows, key=str)
     }
 

@@ -1,5 +1,6 @@
 """Results for people: a table, a plot with the fitted curve, and one Parquet row an item."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def table(result: dict[str, Any], subsets: bool = True) -> str:
         measured = model["correlations"] or {}
         interval = (model["intervals"] or {}).get("srcc", (None, None))
         span = "-" if interval[0] is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
-        rows.append((model["name"], str(model["n"]), span, *(_number(measured.get(name)) for name in _COLUMNS)))
+        rows.append((model["name"], str(model["n"]), span, *(number(measured.get(name)) for name in _COLUMNS)))
     lines += ["", *aligned(rows)]
     lines.append("plcc_logistic and rmse_logistic are after a curve fitted on these same items")
     for c in result["comparisons"]:
@@ -104,12 +105,13 @@ def _subset_rows(models: list[dict[str, Any]], names: Sequence[str]) -> list[tup
     rows = []
     for name in names:
         found = [(model["subsets"] or {}).get(name, {"n": 0}) for model in models]
-        rows.append((name, str(max(f["n"] for f in found)), *(_number(f.get("srcc")) for f in found)))
+        rows.append((name, str(max(f["n"] for f in found)), *(number(f.get("srcc")) for f in found)))
     return rows
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def number(value: float | None) -> str:
+    """Three decimals; `-` for what is not defined."""
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

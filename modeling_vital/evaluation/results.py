@@ -56,7 +56,7 @@ def make_result(
     benchmark = loaded.benchmark
     models = [_model(loaded, scorer, records, settings) for scorer, records in scored]
     comparisons = [_comparison(loaded, scored[0], other, settings) for other in scored[1:]]
-    return _plain(
+    return plain(
         {
             "benchmark": {
                 "name": benchmark.name,
@@ -144,10 +144,10 @@ def _comparison(loaded: LoadedBenchmark, first: tuple, other: tuple, settings: S
     return {"a": a.name, "b": b.name, "statistic": "srcc", "n": len(rows), **difference}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Values that JSON has: what is not a number becomes `None`."""
     if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

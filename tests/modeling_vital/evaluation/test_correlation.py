@@ -108,6 +108,8 @@ def test_fit_does_not_depend_on_units(opinions):
 
 
 def test_fits_that_cannot_be():
+    with pytest.raises(ValueError, match="logistic3"):
+        correlations([1, 2, 3, 4], [1, 2, 3, 4], curves=["logistic3"])
     with pytest.raises(ValueError, match="cubic"):
         fit_logistic([1, 2, 3, 4], [1, 2, 3, 4], "cubic")
     with pytest.raises(ValueError, match="5 parameters, 4 items"):
