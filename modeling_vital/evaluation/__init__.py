@@ -3,7 +3,7 @@
 Example:
 
     >>> from modeling_vital.evaluation import correlations
-    >>> correlations([0.1, 0.4, 0.3, 0.9], [1.2, 2.9, 3.1, 4.6])["srcc"]
+    >>> round(correlations([0.1, 0.4, 0.3, 0.9], [1.2, 2.9, 3.1, 4.6])["srcc"], 3)
     0.8
 """
 

@@ -5,7 +5,8 @@ Example:
     >>> import evaluate
     >>> from modeling_vital.evaluation import METRIC_FOLDER
     >>> metric = evaluate.load(METRIC_FOLDER)
-    >>> metric.compute(predictions=[0.1, 0.4, 0.3, 0.9], references=[1.2, 2.9, 3.1, 4.6])["srcc"]
+    >>> result = metric.compute(predictions=[0.1, 0.4, 0.3, 0.9], references=[1.2, 2.9, 3.1, 4.6])
+    >>> round(result["srcc"], 3)
     0.8
 """
 
