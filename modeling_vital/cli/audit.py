@@ -2,14 +2,19 @@
 
 import argparse
 import json
+import logging
 import math
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from .bench import EXIT_INTERRUPTED
 from .errors import UsageError
 from .score import _first_line, _positive, load_model, resolve_model
+
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -43,9 +48,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     _add_opinions(pmod)
     _add_output(pmod)
     pmod.set_defaults(run=run_pmod)
+    labels = audits.add_parser(
+        "labels",
+        help="training on machine labels against training on human ones",
+        description="Freezes an encoder, trains a linear head on PMOD distributions and others by plain regression on "
+        "ever more human opinions, and measures all against people on contents none of them saw.",
+    )
+    labels.add_argument("--model", default="vital-tiny", help="whose encoder (default: %(default)s)")
+    labels.add_argument("--device", default="auto", help="as for vital score (default: %(default)s)")
+    _add_opinions(labels, split="train", per_stratum=10)
+    labels.add_argument("--test-split", default="test", help="default: %(default)s")
+    _add_output(labels)
+    labels.set_defaults(run=run_labels)
 
 
-def _add_opinions(parser: argparse.ArgumentParser) -> None:
+def _add_opinions(parser: argparse.ArgumentParser, split: str = "all", per_stratum: int = 20) -> None:
     parser.add_argument("--root", metavar="DIR", type=Path, required=True, help="data set that dataset_scripts built")
     parser.add_argument(
         "--human",
@@ -58,9 +75,13 @@ def _add_opinions(parser: argparse.ArgumentParser) -> None:
         "--mos-range", nargs=2, type=float, default=(1.0, 5.0), metavar=("WORST", "BEST"), help="default: 1 5"
     )
     parser.add_argument("--std-column", default="", metavar="NAME", help="column with the spread of people's opinions")
-    parser.add_argument("--split", default="all", help="of the data set (default: %(default)s)")
+    parser.add_argument("--split", default=split, help="of the data set (default: %(default)s)")
     parser.add_argument(
-        "--per-stratum", type=_positive, default=20, metavar="N", help="items of each distortion and severity, at most"
+        "--per-stratum",
+        type=_positive,
+        default=per_stratum,
+        metavar="N",
+        help="items of each distortion and severity, at most (default: %(default)s)",
     )
     parser.add_argument("--resamples", type=_positive, default=1000, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
@@ -112,7 +133,7 @@ def run_pmod(args: argparse.Namespace) -> int:
     """
     from ..evaluation.pmod_audit import audit_pmod, plot_spread
 
-    opinions = _opinions(args)
+    opinions = _opinions(args, args.split)
     try:
         found = audit_pmod(opinions, args.resamples, args.seed)
     except ValueError as error:
@@ -124,14 +145,54 @@ def run_pmod(args: argparse.Namespace) -> int:
     return 0
 
 
-def _opinions(args: argparse.Namespace) -> Any:
+def run_labels(args: argparse.Namespace) -> int:
+    """Trains heads on machine and on human labels and prints how well each follows people.
+
+    Args:
+        args (`argparse.Namespace`): see `vital audit labels --help`.
+
+    Returns:
+        `int`: 0, whatever was found; 130 after Ctrl-C, when the same command with `--output` goes on.
+
+    Raises:
+        UsageError: for a model without this use, data or a table that are not as they should be.
+    """
+    import numpy as np
+    from tqdm import tqdm
+
+    from ..evaluation.benchmarks.pairs import load_pairs
+    from ..evaluation.label_audit import audit_labels, extract_features
+
+    parts = [_opinions(args, split) for split in (args.split, args.test_split)]
+    model = load_model(resolve_model(args.model), args.device)
+    if not hasattr(model, "encode_media"):
+        raise UsageError(f"{args.model!r} is a linear probe: give the model that it was made from")
+    try:
+        known = {item.id: item for item in load_pairs(args.root, "all").items}
+        store, features = args.output and args.output / "features.npz", []
+        for part in parts:
+            media = [known[name].media for name in part.ids]
+            with tqdm(total=len(media), desc="features", unit="item", delay=2, disable=None) as bar:
+                features.append(extract_features(model, part.ids, media, store, bar.update))
+        probs = np.array([known[name].level_probs for name in parts[0].ids])
+        found = audit_labels(parts[0], features[0], probs, parts[1], features[1], args.resamples, args.seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        logger.error("interrupted; with --output, the same command goes on")
+        return EXIT_INTERRUPTED
+    _emit(args, {"model": args.model, **_about(args), **found}, "labels.json", _labels_table)
+    return 0
+
+
+def _opinions(args: argparse.Namespace, split: str) -> Any:
     from ..evaluation.extras import MissingExtraError
     from ..evaluation.human_labels import load_opinions, stratified
 
     if args.mos_range[0] == args.mos_range[1]:
         raise UsageError("--mos-range needs two different ends")
     try:
-        opinions = load_opinions(args.root, args.human, tuple(args.mos_range), args.std_column, args.split)
+        opinions = load_opinions(args.root, args.human, tuple(args.mos_range), args.std_column, split)
     except (OSError, ValueError, MissingExtraError) as error:
         raise UsageError(str(error)) from error
     return stratified(opinions, args.per_stratum, args.seed)
@@ -230,5 +291,29 @@ def _pmod_table(report: dict[str, Any]) -> str:
         f"std with the error of the mean: srcc {spread['with_error']['srcc']:.3f}; within 1 std "
         f"{100 * spread['within_1_std']:.0f} % (normal: 68), within 2 {100 * spread['within_2_std']:.0f} % (95)",
         *("", "Blind spots:", *([f"- {spot}" for spot in report["blind_spots"]] or ["none found"])),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _labels_table(report: dict[str, Any]) -> str:
+    from ..evaluation.report import aligned, number
+
+    rows = [("trained on", "labels", "srcc", "95 %", "plcc", "rmse")]
+    for name, head in report["heads"].items():
+        low, high = head["intervals"]["srcc"]
+        span = f"{low:.2f} to {high:.2f}"
+        rows.append(
+            (name, str(head["labels"]), number(head["srcc"]), span, number(head["plcc"]), number(head["rmse"]))
+        )
+    c = report["comparison"]
+    worth = "no number of human labels tried" if report["worth"] is None else f"{report['worth']} human labels"
+    lines = [
+        f"linear heads on one frozen encoder, {report['train']} training items, measured against people on "
+        f"{report['test']} items of {report['test_contents']} other contents",
+        *("", *aligned(rows), ""),
+        f"pmod over {c['b']}: srcc {c['difference']:+.3f} ({c['low']:+.3f} to {c['high']:+.3f}), "
+        f"p = {c['p_value']:.3g}",
+        f"{worth} reach the srcc of pmod",
+        *("", "Blind spots:", *(f"- {spot}" for spot in report["blind_spots"])),
     ]
     return "\n".join(lines) + "\n"

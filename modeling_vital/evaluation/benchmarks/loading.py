@@ -31,6 +31,7 @@ class Item:
         split (`str`): the split it is in, `"all"` where there are none.
         distortion (`str`): with what it was made, `""` where that means nothing.
         std (`float`, *optional*): spread of the opinions, as published.
+        level_probs (`tuple[float]`): distribution over the levels, best first; empty where none is known.
         media (`Callable[[], object]` or `str`): path of the file, or a function that gives what a model scores.
     """
 
@@ -40,6 +41,7 @@ class Item:
     split: str
     distortion: str = ""
     std: float | None = None
+    level_probs: tuple[float, ...] = ()
     media: "str | Callable[[], object]" = ""
 
 

@@ -20,7 +20,7 @@ PAIRS = Benchmark(
     note="opinions are those of machine annotators, not of people",
 )
 
-_COLUMNS = ["id", "modality", "mos", "std", "content_id", "split", "distortion"]
+_COLUMNS = ["id", "modality", "mos", "std", "content_id", "split", "distortion", "level_probs"]
 
 
 def load_pairs(root: str | Path, split: str | None = None) -> LoadedBenchmark:
@@ -62,6 +62,7 @@ def _items(path: Path) -> list[Item]:
                     split=row["split"],
                     distortion=(row["distortion"] or {}).get("type") or "none",
                     std=row["std"],
+                    level_probs=tuple(row["level_probs"] or ()),
                     media=partial(_media, path, group, number),
                 )
             )

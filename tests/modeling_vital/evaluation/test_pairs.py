@@ -23,6 +23,7 @@ def put_pairs(root, rows):
                 "videos": videos,
                 "mos": [row[3] for row in mine],
                 "std": [0.1] * len(mine),
+                "level_probs": [[0.2] * 5] * len(mine),
                 "content_id": [row[1] for row in mine],
                 "split": [row[2] for row in mine],
                 "distortion": [{"type": row[4], "family": None, "severity": None} for row in mine],
