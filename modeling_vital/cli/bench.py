@@ -34,6 +34,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--root", metavar="DIR", type=Path, help="the folder with your copy")
     parser.add_argument("--list", action="store_true", help="list the benchmarks and what they need, and stop")
+    parser.add_argument(
+        "--summary",
+        nargs="+",
+        metavar="OUTPUT",
+        type=Path,
+        help="put results that --output has got side by side, and stop",
+    )
     parser.add_argument("--split", help="by default the one that is usually reported; all for all")
     parser.add_argument(
         "--model",
@@ -87,11 +94,14 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         sys.stdout.write(_list())
         return 0
+    if args.summary:
+        sys.stdout.write(_summary(args.summary))
+        return 0
     if not args.benchmark or not args.root or not (args.model or args.peer):
         raise UsageError("give --benchmark, --root, and at least one --model or --peer (or --list)")
     try:
         return _bench(args)
-    except (BenchmarkError, MissingExtraError) as error:
+    except (BenchmarkError, MissingExtraError, OSError) as error:  # the last: an --output that cannot be written
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
         kept = f"what was scored is in {args.output}; the same command goes on" if args.output else "nothing is kept"
@@ -156,6 +166,15 @@ def _write(output: Path, loaded, scored: list, text: str) -> None:
     report.write_items(loaded, scored, output / "items.parquet")
     for scorer, records in scored:
         report.plot(loaded, scorer, records, output / f"{report.file_name(scorer.name)}.png")
+
+
+def _summary(folders: list[Path]) -> str:
+    from ..evaluation.report import summary
+
+    missing = [str(folder) for folder in folders if not (folder / "result.json").is_file()]
+    if missing:
+        raise UsageError(f"no result.json in {', '.join(missing)}; give folders that --output named")
+    return summary([json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders])
 
 
 def _list() -> str:

@@ -59,6 +59,37 @@ def table(result: dict[str, Any], subsets: bool = True) -> str:
     return "\n".join(lines) + "\n"
 
 
+def summary(results: Sequence[dict[str, Any]]) -> str:
+    """Results of several benchmarks side by side: SRCC / PLCC of each model, and their means, by domain.
+
+    Args:
+        results (`Sequence[dict]`): what `make_result` returns, one a benchmark.
+
+    Returns:
+        `str`: a table. A mean is `-` for a model that lacks one of its numbers, so that means stand for the same
+        benchmarks.
+    """
+    models = list(dict.fromkeys(model["name"] for result in results for model in result["models"]))
+    rows, cells = [("srcc / plcc", *models)], {}
+    for result in results:
+        about = result["benchmark"]
+        found = {model["name"]: model["correlations"] or {} for model in result["models"]}
+        name = f"{about['title']} ({about['split']})" + (", partial" if about["partial"] else "")
+        pairs = [tuple(found.get(model, {}).get(key) for key in ("srcc", "plcc")) for model in models]
+        cells.setdefault(about["domain"], []).append(pairs)
+        rows.append((name, *(" / ".join(map(number, pair)) for pair in pairs)))
+    for domain, name in (("in", "mean, in domain"), ("out", "mean, out of domain")):
+        columns = zip(*cells.get(domain, []), strict=True)
+        means = [[_mean([pair[i] for pair in column]) for i in range(2)] for column in columns]
+        if means:
+            rows.append((f"{name} ({len(cells[domain])})", *(" / ".join(map(number, pair)) for pair in means)))
+    return "\n".join(aligned(rows)) + "\n"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    return None if None in values else sum(values) / len(values)
+
+
 def write_items(loaded: LoadedBenchmark, scored: Sequence[tuple[Scorer, list[dict[str, Any]]]], path: Path) -> None:
     """One Parquet row an item: `id group split distortion mos mos_std`, and `score std error` of each model.
 

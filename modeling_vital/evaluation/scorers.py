@@ -88,7 +88,8 @@ class PeerScorer:
         name (`str`): `package.module:Class`, importable from the current folder too; made without arguments.
 
     Raises:
-        ValueError: if there is no such class, or it cannot be made, or lacks what a peer needs.
+        ValueError: if there is no such class, or it cannot be made, lacks what a peer needs, or needs an
+            original to compare with.
     """
 
     def __init__(self, name: str) -> None:
@@ -106,6 +107,8 @@ class PeerScorer:
         ]
         if lacks:
             raise ValueError(f"the peer {name!r} has no {', '.join(lacks)}; see PeerScorer for what it needs")
+        if getattr(self.peer, "needs_reference", False):
+            raise ValueError(f"the peer {name!r} compares with an original, which benchmarks of opinions do not give")
         self.import_name, self.name = name, self.peer.name
         self.higher_is_better = self.peer.higher_is_better
         low, high = self.peer.raw_range
@@ -129,7 +132,7 @@ class PeerScorer:
     def _score(self, item: Any) -> tuple[float, float | None] | str:
         try:
             return _checked(float(self.peer.score(self._pixels(item))), None)
-        except (MediaError, ValueError, ArithmeticError) as error:
+        except (MediaError, ValueError, ArithmeticError, RuntimeError) as error:
             return str(error)
 
     def _pixels(self, item: Any) -> np.ndarray:

@@ -205,8 +205,38 @@ def test_wrong_use(model, tmp_path, capsys):
     assert "package.module:Class" in complaint(*args, "--peer", "piqe")
     assert "cannot be made" in complaint(*args, "--peer", "nowhere.at.all:Piqe")
     assert "has no name, modality" in complaint(*args, "--peer", "fractions:Fraction")
+    assert "compares with an original" in complaint(*args, "--peer", "dataset_scripts.annotators.ssim:SSIM")
     assert "names of their own" in complaint(*args, "--model", "vital-tiny", "--model", "vital-tiny")
     assert "Unknown model" in complaint(*args, "--model", "vital-huge")
+
+
+def test_results_side_by_side(model, tmp_path, capsys):
+    srcc = {}
+    for name in ("kadid10k", "csiq", "livevqc"):
+        COPIES[name](tmp_path / name)
+        args = [
+            "--benchmark",
+            name,
+            "--root",
+            tmp_path / name,
+            "--model",
+            "vital-tiny",
+            "--output",
+            tmp_path / "out" / name,
+        ]
+        assert call(*args) == 0
+        srcc[name] = json.loads((tmp_path / "out" / name / "result.json").read_text())["models"][0]["correlations"][
+            "srcc"
+        ]
+    capsys.readouterr()
+    assert main(["bench", "--summary", *(str(tmp_path / "out" / name) for name in srcc)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{srcc['kadid10k']:.3f} / " in next(line for line in lines if line.startswith("KADID-10k (test), partial"))
+    assert f"{srcc['kadid10k']:.3f} / " in next(line for line in lines if line.startswith("mean, in domain"))
+    mean = (srcc["csiq"] + srcc["livevqc"]) / 2
+    assert f"{mean:.3f} / " in next(line for line in lines if line.startswith("mean, out of domain"))
+    assert main(["bench", "--summary", str(tmp_path)]) == 2
+    assert "no result.json" in capsys.readouterr().err
 
 
 def test_the_list_names_all(capsys):

@@ -167,7 +167,6 @@ IMAGE_SETS = (
             Table((f"uhd-iqa-{word}-metadata.csv",), ("image_name",), ("quality_mos",), of_split=split)
             for word, split in (("training", "train"), ("validation", "validation"), ("test", "test"))
         ),
-        folders=("training", "validation", "test"),
         note="the public set, not the private 4K list of the released VITAL code",
     ),
 )

@@ -21,7 +21,7 @@ EXPECTED = {
     "csiq": ("all", 10, "AWGN/1600.AWGN.2.png", 0.09, "1600", "noise"),
     "tid2013": ("all", 8, "I01_01_1.bmp", 1.5, "i01", "additive gaussian noise"),
     "bid": ("all", 4, "DatabaseImage0001.JPG", 0.4, "1", ""),
-    "uhdiqa": ("test", 4, "1.jpg", 0.3, "1.jpg", ""),
+    "uhdiqa": ("test", 4, "5.jpg", 0.3, "5.jpg", ""),
     "lsvq_test": ("test", 5, "yfcc-batch1/0", 30.5, "yfcc-batch1/0", ""),
     "lsvq_1080p": ("all", 4, "yfcc-batch9/0", 30.5, "yfcc-batch9/0", ""),
     "konvid1k": ("all", 4, "3339962845", 1.9, "3339962845", ""),
@@ -150,6 +150,13 @@ def test_a_file_that_could_be_two(tmp_path):
     (tmp_path / "Video" / "A001.mp4").unlink()
     with pytest.raises(BenchmarkError, match=r"A001\.mp4 of LIVE-VQC could be any of a/A001.mp4, b/A001.mp4"):
         load_benchmark("livevqc", tmp_path, partial=True)
+
+
+def test_a_picture_of_another_split_is_never_taken(tmp_path):
+    COPIES["uhdiqa"](tmp_path)
+    (tmp_path / "challenge" / "training" / "5.jpg").write_text("0.5")
+    with pytest.raises(BenchmarkError, match=r"5\.jpg of UHD-IQA could be any of challenge/test/5.jpg, challenge/tr"):
+        load_benchmark("uhdiqa", tmp_path, partial=True)
 
 
 def test_tables_that_are_something_else(tmp_path):
