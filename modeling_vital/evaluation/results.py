@@ -1,6 +1,7 @@
 """From scores and opinions to a result: measures, intervals, subsets, comparisons, and all they depend on."""
 
 import math
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from typing import Any
 from .. import __version__
 from .benchmarks import LoadedBenchmark
 from .correlation import (
-    CORRELATIONS,
     MIN_ITEMS,
     bootstrap_intervals,
     correlations,
@@ -68,6 +68,7 @@ def make_result(
                 "higher_is_better": benchmark.higher_is_better,
                 "items": len(loaded.items),
                 "groups": len({item.group for item in loaded.items}),
+                "media_folder": _media_folder(loaded),
                 "partial": loaded.partial,
                 "missing": loaded.missing,
                 "list_sha256": loaded.list_sha256,
@@ -81,6 +82,12 @@ def make_result(
             "versions": versions(),
         }
     )
+
+
+def _media_folder(loaded: LoadedBenchmark) -> str | None:
+    """Name of the folder that all media are in: KonIQ-10k comes in two sizes. `None` where they are in no files."""
+    paths = [item.media for item in loaded.items if isinstance(item.media, str)]
+    return os.path.basename(os.path.dirname(os.path.commonprefix(paths))) if paths else None
 
 
 def versions() -> dict[str, str]:
@@ -116,7 +123,7 @@ def _model(
         measured["rmse"] = math.nan  # the scores have no scale that could be taken to that of the opinions
     intervals = None
     if len(set(groups)) > 1:
-        intervals = bootstrap_intervals(scores, mos, groups, tuple(CORRELATIONS), *vars(settings).values())
+        intervals = bootstrap_intervals(scores, mos, groups, **vars(settings))
     kinds = [item.distortion or None for item, _ in rows]
     subsets = subset_correlations(scores, mos, kinds) if any(kinds) else {}
     return {**model, "correlations": measured, "intervals": intervals, "subsets": subsets}
@@ -139,7 +146,7 @@ def _comparison(loaded: LoadedBenchmark, first: tuple, other: tuple, settings: S
     mos = [loaded.benchmark.oriented(item.mos) for item, _, _ in rows]
     scores_a, scores_b = oriented(a, [row[1] for row in rows]), oriented(b, [row[2] for row in rows])
     difference = paired_difference(
-        scores_a, scores_b, mos, [item.group for item, _, _ in rows], "srcc", *vars(settings).values()
+        scores_a, scores_b, mos, [item.group for item, _, _ in rows], "srcc", **vars(settings)
     )
     return {"a": a.name, "b": b.name, "statistic": "srcc", "n": len(rows), **difference}
 

@@ -63,6 +63,7 @@ def test_numbers_are_those_of_scipy_on_what_was_scored(model, tmp_path, capsys):
     assert measured["plcc"] == pytest.approx(-pearsonr(scores, dmos).statistic, abs=1e-12)
     assert measured["rmse"] == pytest.approx(np.sqrt(np.mean((np.array(scores) - 1 + dmos) ** 2)), abs=1e-12)
     assert result["benchmark"]["groups"] == 2
+    assert result["benchmark"]["media_folder"] == "dst_imgs"
     assert result["models"][0]["subsets"]["noise"] == {"n": 2}
     assert result["models"][0]["revision"] == "abc123"
     assert result["models"][0]["frame_policy"] == {"max_key_frames": 4}
