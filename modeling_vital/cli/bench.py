@@ -68,11 +68,23 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--batch-size", type=_positive, default=8, metavar="N", help="items at a time (default: %(default)s)"
     )
+    parser.add_argument(
+        "--method",
+        choices=("likelihood", "generate"),
+        default="likelihood",
+        help="how a model picks an option of a question (default: %(default)s)",
+    )
     parser.add_argument("--device", default="auto", help="as for vital score (default: %(default)s)")
     parser.add_argument(
         "--resamples", type=_positive, default=1000, metavar="N", help="bootstrap samples (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the bootstrap (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="of the bootstrap, and of the order of options (default: %(default)s)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -100,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.benchmark or not args.root or not (args.model or args.peer):
         raise UsageError("give --benchmark, --root, and at least one --model or --peer (or --list)")
     try:
-        return _bench(args)
+        return _ask(args) if args.benchmark in _question_files() else _bench(args)
     except (BenchmarkError, MissingExtraError, OSError) as error:  # the last: an --output that cannot be written
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
@@ -140,6 +152,51 @@ def _bench(args: argparse.Namespace) -> int:
     sys.stdout.write(text if args.format == "json" else report.table(result))
     if failed:
         logger.error("%d scores are missing: the numbers are over the other items only", failed)
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def _question_files() -> dict:
+    from ..evaluation.qbench import QUESTION_FILES
+
+    return QUESTION_FILES
+
+
+def _ask(args: argparse.Namespace) -> int:
+    """Asks every question and prints accuracies."""
+    from tqdm import tqdm
+
+    from ..evaluation import report
+    from ..evaluation.qbench import QuestionScorer, accuracy_report, load_questions
+    from ..evaluation.results import versions
+    from ..evaluation.runner import score_items
+
+    if args.peer or args.split not in (None, "dev"):
+        raise UsageError(f"{args.benchmark} is for models, not peers, and has the split dev only")
+    loaded = load_questions(args.benchmark, args.root, args.partial)
+    models = []
+    with contextlib.redirect_stdout(sys.stderr):
+        for name in args.model:
+            source = resolve_model(name)
+            model = load_model(source, args.device)
+            if not hasattr(model, "answer"):
+                raise UsageError(f"{name!r} is a linear probe: it cannot answer questions")
+            scorer = QuestionScorer(name, source, model, args.batch_size, args.method, args.seed)
+            store = args.output and args.output / "answers" / f"{report.file_name(name)}-{args.method}.jsonl"
+            with tqdm(total=len(loaded.items), desc=name, unit="question", delay=2, disable=None) as bar:
+                records = score_items(loaded, scorer, store, args.batch_size, bar.update)
+            models.append(accuracy_report(loaded, scorer, records))
+    about = {"name": args.benchmark, "title": loaded.benchmark.title, "questions": len(loaded.items)}
+    about |= {"partial": loaded.partial, "not_asked": loaded.missing, "note": loaded.benchmark.note}
+    about |= {"list_sha256": loaded.list_sha256}
+    result = {"benchmark": about, "models": models, "settings": {"seed": args.seed}, "versions": versions()}
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "accuracy.json").write_text(text, encoding="utf-8")
+    sys.stdout.write(text if args.format == "json" else report.accuracy_table(result))
+    failed = [(model["name"], item) for model in models for item in model["failed"]]
+    for name, item in failed:
+        logger.error("%s: %s: %s", name, item["id"], item["error"])
     return EXIT_SOME_FAILED if failed else 0
 
 
@@ -186,5 +243,7 @@ def _list() -> str:
         tables = " or ".join(dict.fromkeys(" with ".join(table.files) for table in benchmark.tables))
         guess = "" if benchmark.verified else " (layout guessed)"
         lines.append(f"{benchmark.name}: {benchmark.title}, {benchmark.modality}; {counts}; labels in {tables}{guess}")
+    for name, questions in _question_files().items():
+        lines.append(f"{name}: {questions.title}, {questions.count} questions in {questions.file}")
     lines.append(f"{PAIRS}: a folder that dataset_scripts built")
     return "\n".join(lines) + "\n"

@@ -59,6 +59,30 @@ def table(result: dict[str, Any], subsets: bool = True) -> str:
     return "\n".join(lines) + "\n"
 
 
+def accuracy_table(result: dict[str, Any]) -> str:
+    """Accuracies of multiple-choice questions as text.
+
+    Args:
+        result (`dict`): `benchmark`, and `models` as `accuracy_report` returns them.
+    """
+    about, models = result["benchmark"], result["models"]
+    rows = [("accuracy", "n", *(model["name"] for model in models))]
+    rows.append(("all", str(about["questions"]), *(number(model["accuracy"]) for model in models)))
+    rows.append(("always A, in the file's order", "", *(number(m["always_a_in_the_file"]) for m in models)))
+    rows.append(("always A, as shown", "", *(number(m["always_a_as_shown"]) for m in models)))
+    for kind, values in models[0]["by"].items():
+        for value, found in values.items():
+            shares = [model["by"].get(kind, {}).get(value, {}).get("accuracy") for model in models]
+            rows.append((f"{kind}: {value}", str(found["n"]), *map(number, shares)))
+    picks = [
+        f"{model['name']}: picks {', '.join(f'{k} {v}' for k, v in model['letters'].items())}; {model['no_option']} "
+        "answers name no option and count as wrong"
+        for model in models
+    ]
+    note = [f"note: {about['note']}"] if about["note"] else []
+    return "\n".join([f"{about['title']}: {about['questions']} questions", *note, "", *aligned(rows), *picks]) + "\n"
+
+
 def summary(results: Sequence[dict[str, Any]]) -> str:
     """Results of several benchmarks side by side: SRCC / PLCC of each model, and their means, by domain.
 

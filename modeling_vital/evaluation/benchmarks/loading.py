@@ -94,7 +94,7 @@ def load_benchmark(
     apart = any(table.of_split for table in benchmark.tables)
     if split not in benchmark.counts and (split != "all" or apart):
         raise BenchmarkError(f"{benchmark.title} has no split {split!r}; it has {', '.join(benchmark.counts)}")
-    files = _Files(root)
+    files = MediaFiles(root)
     table, paths = _find_table(benchmark, split, files)
     others = [(name,) for name in (table.std, table.split) if name]
     rows = read_table(paths, [table.name, table.mos, *others], table.sheet, table.columns)
@@ -110,7 +110,7 @@ def load_benchmark(
         )
     items, missing = [], []
     for item in chosen:
-        path = files.media(benchmark, item.id)
+        path = files.find(item.id, benchmark.suffixes, benchmark.folders)
         if path is None:
             missing.append(item.id)
         else:
@@ -151,7 +151,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
-class _Files:
+class MediaFiles:
     """All files under a folder, to be found by the end of their path whatever its case."""
 
     def __init__(self, root: Path) -> None:
@@ -164,29 +164,35 @@ class _Files:
                 self.by_name.setdefault(name.lower(), []).append(relative)
 
     def matching(self, pattern: str) -> list[Path]:
+        """Files whose name matches, those least deep first."""
         found = [path for name in fnmatch.filter(self.by_name, pattern.lower()) for path in self.by_name[name]]
         return [self.root / path for path in sorted(found, key=lambda path: (path.count("/"), path))]
 
-    def media(self, benchmark: Benchmark, name: str) -> Path | None:
+    def find(self, name: str, suffixes: Sequence[str] = ("",), folders: Sequence[str] = ()) -> Path | None:
+        """The file whose path ends so, with the first suffix that there is; `None` if there is none.
+
+        Raises:
+            BenchmarkError: if there are several, and `folders` does not say which counts.
+        """
         end = name.replace("\\", "/").lower()
-        for suffix in benchmark.suffixes:
+        for suffix in suffixes:
             found = [
                 path
                 for path in self.by_name.get(f"{end}{suffix}".rsplit("/", 1)[-1], [])
                 if f"/{path.lower()}".endswith(f"/{end}{suffix}")
             ]
             if len(found) > 1:
-                found = self._preferred(benchmark, found, name)
+                found = self._preferred(found, name, folders)
             if found:
                 return self.root / found[0]
         return None
 
-    def _preferred(self, benchmark: Benchmark, found: list[str], name: str) -> list[str]:
-        for folder in benchmark.folders:
+    def _preferred(self, found: list[str], name: str, folders: Sequence[str]) -> list[str]:
+        for folder in folders:
             inside = [path for path in found if folder.lower() in path.lower().split("/")[:-1]]
             if len(inside) == 1:
                 return inside
-        raise BenchmarkError(f"{name} of {benchmark.title} could be any of {listed(found)}; leave one of them")
+        raise BenchmarkError(f"{name} could be any of {listed(found)}; leave one of them")
 
 
 def _by_name(name: str) -> Benchmark:
@@ -197,7 +203,7 @@ def _by_name(name: str) -> Benchmark:
     return BENCHMARKS[name]
 
 
-def _find_table(benchmark: Benchmark, split: str, files: _Files) -> tuple[Table, list[Path]]:
+def _find_table(benchmark: Benchmark, split: str, files: MediaFiles) -> tuple[Table, list[Path]]:
     tables = [table for table in benchmark.tables if split == "all" or table.of_split in ("", split)]
     for table in tables:
         found = [files.matching(name) for name in table.files]

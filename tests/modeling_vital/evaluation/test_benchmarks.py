@@ -148,14 +148,14 @@ def test_a_file_that_could_be_two(tmp_path):
         (tmp_path / copy / "A001.mp4").write_text("0.5")
     assert load_benchmark("livevqc", tmp_path, partial=True).items[0].media.endswith("Video/A001.mp4")
     (tmp_path / "Video" / "A001.mp4").unlink()
-    with pytest.raises(BenchmarkError, match=r"A001\.mp4 of LIVE-VQC could be any of a/A001.mp4, b/A001.mp4"):
+    with pytest.raises(BenchmarkError, match=r"A001\.mp4 could be any of a/A001.mp4, b/A001.mp4"):
         load_benchmark("livevqc", tmp_path, partial=True)
 
 
 def test_a_picture_of_another_split_is_never_taken(tmp_path):
     COPIES["uhdiqa"](tmp_path)
     (tmp_path / "challenge" / "training" / "5.jpg").write_text("0.5")
-    with pytest.raises(BenchmarkError, match=r"5\.jpg of UHD-IQA could be any of challenge/test/5.jpg, challenge/tr"):
+    with pytest.raises(BenchmarkError, match=r"5\.jpg could be any of challenge/test/5.jpg, challenge/tr"):
         load_benchmark("uhdiqa", tmp_path, partial=True)
 
 
