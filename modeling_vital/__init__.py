@@ -60,8 +60,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name == "zoo":
-        return import_module(".zoo", __name__)
+    if name in ("evaluation", "zoo"):
+        return import_module(f".{name}", __name__)
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)

@@ -7,18 +7,17 @@ its original.
 
 import json
 import logging
-from collections import defaultdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
-from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from dataset_scripts.annotators.calibration import annotate_image
 from dataset_scripts.distortions import distort_clip, distort_image
 from dataset_scripts.pmod import pmod
+from modeling_vital.evaluation import CORRELATIONS, bootstrap_intervals
 from modeling_vital.media_vital import load_media
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from training.tiny_data import DataConfig, load_originals
@@ -172,17 +171,9 @@ def correlation(rows: list[dict], rng, resamples: int = 500) -> dict:
     Returns:
         `dict` with `srcc`, `low`, `high` in [-1, 1] and `n`, the number of pictures.
     """
-    by_content = defaultdict(list)
-    for row in rows:
-        by_content[row["content_id"]].append((row["score"], row["mos"]))
-    groups = [np.array(pairs) for pairs in by_content.values()]
-    draws = [
-        spearmanr(np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))])).statistic
-        for _ in range(resamples)
-    ]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    srcc = spearmanr(np.concatenate(groups)).statistic
-    return {"srcc": float(srcc), "low": float(low), "high": float(high), "n": len(rows)}
+    scores, mos, groups = ([row[name] for row in rows] for name in ("score", "mos", "content_id"))
+    low, high = bootstrap_intervals(scores, mos, groups, ("srcc",), resamples, seed=rng)["srcc"]
+    return {"srcc": CORRELATIONS["srcc"](scores, mos), "low": low, "high": high, "n": len(rows)}
 
 
 def by_distortion(rows: list[dict]) -> dict[str, float]:
@@ -193,7 +184,7 @@ def by_distortion(rows: list[dict]) -> dict[str, float]:
         mine = [r for r in rows if r["distortion"] == name]
         ids = {r["content_id"] for r in mine}
         mine += [r for r in clean if r["content_id"] in ids]
-        result[name] = float(spearmanr([r["score"] for r in mine], [r["mos"] for r in mine]).statistic)
+        result[name] = CORRELATIONS["srcc"]([r["score"] for r in mine], [r["mos"] for r in mine])
     return result
 
 

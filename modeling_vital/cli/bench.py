@@ -1,0 +1,249 @@
+"""`vital bench`: how well models follow human opinions on a benchmark."""
+
+import argparse
+import contextlib
+import json
+import logging
+import sys
+from pathlib import Path
+
+from .errors import UsageError
+from .score import EXIT_SOME_FAILED, _positive, load_model, resolve_model
+
+
+EXIT_INTERRUPTED = 130
+PAIRS = "vital-pairs"
+
+logger = logging.getLogger(__name__)
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds `bench` to the subcommands of `vital`."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure models against human opinions",
+        description="Scores a benchmark from your own copy of it, as it was distributed, and prints SRCC, PLCC (of "
+        "the scores, and after a fitted curve), KRCC and RMSE with intervals. Needs the extra eval. With --output, an "
+        "interrupted run goes on where it was.",
+        epilog="Exit code: 0 all scored, 1 some items failed, 2 wrong use or an incomplete copy, 130 after Ctrl-C.",
+    )
+    parser.add_argument(
+        "--benchmark",
+        metavar="NAME",
+        help=f"name of a benchmark (see --list), or {PAIRS} for a folder dataset_scripts made",
+    )
+    parser.add_argument("--root", metavar="DIR", type=Path, help="the folder with your copy")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks and what they need, and stop")
+    parser.add_argument(
+        "--summary",
+        nargs="+",
+        metavar="OUTPUT",
+        type=Path,
+        help="put results that --output has got side by side, and stop",
+    )
+    parser.add_argument("--split", help="by default the one that is usually reported; all for all")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="M",
+        help="a name of the zoo, a folder, or a Hub id; repeatable",
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="another metric by its importable name, such as dataset_scripts.annotators.piqe:PIQE; repeatable",
+    )
+    parser.add_argument("--output", metavar="DIR", type=Path, help="for JSON, Parquet, plots, and to go on later")
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="on stdout (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="go on with files missing or other counts than published; results say so",
+    )
+    parser.add_argument(
+        "--batch-size", type=_positive, default=8, metavar="N", help="items at a time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--method",
+        choices=("likelihood", "generate"),
+        default="likelihood",
+        help="how a model picks an option of a question (default: %(default)s)",
+    )
+    parser.add_argument("--device", default="auto", help="as for vital score (default: %(default)s)")
+    parser.add_argument(
+        "--resamples", type=_positive, default=1000, metavar="N", help="bootstrap samples (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="of the bootstrap, and of the order of options (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scores a benchmark and prints what was measured.
+
+    Args:
+        args (`argparse.Namespace`): see `vital bench --help`.
+
+    Returns:
+        `int`: 0 when every item was scored by every model, 1 when some failed, 130 after Ctrl-C.
+
+    Raises:
+        UsageError: for a model, peer or benchmark that is not there, a copy that is not whole, or a missing package.
+    """
+    from ..evaluation.benchmarks import BenchmarkError
+    from ..evaluation.extras import MissingExtraError
+
+    if args.list:
+        sys.stdout.write(_list())
+        return 0
+    if args.summary:
+        sys.stdout.write(_summary(args.summary))
+        return 0
+    if not args.benchmark or not args.root or not (args.model or args.peer):
+        raise UsageError("give --benchmark, --root, and at least one --model or --peer (or --list)")
+    try:
+        return _ask(args) if args.benchmark in _question_files() else _bench(args)
+    except (BenchmarkError, MissingExtraError, OSError) as error:  # the last: an --output that cannot be written
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        kept = f"what was scored is in {args.output}; the same command goes on" if args.output else "nothing is kept"
+        logger.error("interrupted; %s", kept)
+        return EXIT_INTERRUPTED
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from ..evaluation import report
+    from ..evaluation.benchmarks import load_benchmark
+    from ..evaluation.benchmarks.pairs import load_pairs
+    from ..evaluation.results import Settings, make_result
+    from ..evaluation.runner import score_items
+
+    if args.benchmark == PAIRS:
+        loaded = load_pairs(args.root, args.split)
+    else:
+        loaded = load_benchmark(args.benchmark, args.root, args.split, args.partial)
+    scored = []
+    # A library that prints would break the output, so stdout is the result's alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        for scorer in _scorers(args):
+            store = args.output and args.output / "scores" / f"{report.file_name(scorer.name)}.jsonl"
+            with tqdm(total=len(loaded.items), desc=scorer.name, unit="item", delay=2, disable=None) as bar:
+                scored.append((scorer, score_items(loaded, scorer, store, args.batch_size, bar.update)))
+        result = make_result(loaded, scored, Settings(resamples=args.resamples, seed=args.seed))
+        failed = sum(len(model["failed"]) for model in result["models"])
+        for model in result["models"]:
+            for item in model["failed"]:
+                logger.error("%s: %s: %s", model["name"], item["id"], item["error"])
+        text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+        if args.output:
+            _write(args.output, loaded, scored, text)
+    sys.stdout.write(text if args.format == "json" else report.table(result))
+    if failed:
+        logger.error("%d scores are missing: the numbers are over the other items only", failed)
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def _question_files() -> dict:
+    from ..evaluation.qbench import QUESTION_FILES
+
+    return QUESTION_FILES
+
+
+def _ask(args: argparse.Namespace) -> int:
+    """Asks every question and prints accuracies."""
+    from tqdm import tqdm
+
+    from ..evaluation import report
+    from ..evaluation.qbench import QuestionScorer, accuracy_report, load_questions
+    from ..evaluation.results import versions
+    from ..evaluation.runner import score_items
+
+    if args.peer or args.split not in (None, "dev"):
+        raise UsageError(f"{args.benchmark} is for models, not peers, and has the split dev only")
+    loaded = load_questions(args.benchmark, args.root, args.partial)
+    models = []
+    with contextlib.redirect_stdout(sys.stderr):
+        for name in args.model:
+            source = resolve_model(name)
+            model = load_model(source, args.device)
+            if not hasattr(model, "answer"):
+                raise UsageError(f"{name!r} is a linear probe: it cannot answer questions")
+            scorer = QuestionScorer(name, source, model, args.batch_size, args.method, args.seed)
+            store = args.output and args.output / "answers" / f"{report.file_name(name)}-{args.method}.jsonl"
+            with tqdm(total=len(loaded.items), desc=name, unit="question", delay=2, disable=None) as bar:
+                records = score_items(loaded, scorer, store, args.batch_size, bar.update)
+            models.append(accuracy_report(loaded, scorer, records))
+    about = {"name": args.benchmark, "title": loaded.benchmark.title, "questions": len(loaded.items)}
+    about |= {"partial": loaded.partial, "not_asked": loaded.missing, "note": loaded.benchmark.note}
+    about |= {"list_sha256": loaded.list_sha256}
+    result = {"benchmark": about, "models": models, "settings": {"seed": args.seed}, "versions": versions()}
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "accuracy.json").write_text(text, encoding="utf-8")
+    sys.stdout.write(text if args.format == "json" else report.accuracy_table(result))
+    failed = [(model["name"], item) for model in models for item in model["failed"]]
+    for name, item in failed:
+        logger.error("%s: %s: %s", name, item["id"], item["error"])
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def _scorers(args: argparse.Namespace) -> list:
+    from ..evaluation.scorers import PeerScorer, VitalScorer
+
+    try:
+        scorers = [PeerScorer(name) for name in args.peer]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    sources = [(name, resolve_model(name)) for name in args.model]
+    models = [VitalScorer(name, source, load_model(source, args.device), args.batch_size) for name, source in sources]
+    names = [scorer.name for scorer in (*models, *scorers)]
+    if len(set(names)) < len(names):
+        raise UsageError(f"models and peers need names of their own, got {', '.join(names)}")
+    return [*models, *scorers]
+
+
+def _write(output: Path, loaded, scored: list, text: str) -> None:
+    from ..evaluation import report
+
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "result.json").write_text(text, encoding="utf-8")
+    report.write_items(loaded, scored, output / "items.parquet")
+    for scorer, records in scored:
+        report.plot(loaded, scorer, records, output / f"{report.file_name(scorer.name)}.png")
+
+
+def _summary(folders: list[Path]) -> str:
+    from ..evaluation.report import summary
+
+    missing = [str(folder) for folder in folders if not (folder / "result.json").is_file()]
+    if missing:
+        raise UsageError(f"no result.json in {', '.join(missing)}; give folders that --output named")
+    return summary([json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders])
+
+
+def _list() -> str:
+    from ..evaluation.benchmarks import BENCHMARKS
+
+    lines = []
+    for benchmark in BENCHMARKS.values():
+        counts = ", ".join(f"{split} {count}" for split, count in benchmark.counts.items())
+        tables = " or ".join(dict.fromkeys(" with ".join(table.files) for table in benchmark.tables))
+        guess = "" if benchmark.verified else " (layout guessed)"
+        lines.append(f"{benchmark.name}: {benchmark.title}, {benchmark.modality}; {counts}; labels in {tables}{guess}")
+    for name, questions in _question_files().items():
+        lines.append(f"{name}: {questions.title}, {questions.count} questions in {questions.file}")
+    lines.append(f"{PAIRS}: a folder that dataset_scripts built")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,27 @@
+"""Benchmarks with human opinions, read from a copy as it was distributed, and data sets that this project makes.
+
+Example:
+
+    >>> from modeling_vital.evaluation.benchmarks import load_benchmark
+    >>> items = load_benchmark("koniq10k", "/data/koniq10k").items
+"""
+
+from .image_sets import IMAGE_SETS
+from .loading import Item, LoadedBenchmark, check_no_leak, load_benchmark
+from .manifest import Benchmark, BenchmarkError, Table
+from .video_sets import VIDEO_SETS
+
+
+BENCHMARKS = {benchmark.name: benchmark for benchmark in (*IMAGE_SETS, *VIDEO_SETS)}
+"""By name, images first."""
+
+__all__ = [
+    "BENCHMARKS",
+    "Benchmark",
+    "BenchmarkError",
+    "Item",
+    "LoadedBenchmark",
+    "Table",
+    "check_no_leak",
+    "load_benchmark",
+]

@@ -1,0 +1,148 @@
+"""Machine opinions of a data set put beside human ones: of the same items, or of the same kind of distortion."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .benchmarks import BenchmarkError
+from .benchmarks.loading import listed
+from .extras import require
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """Items with machine and human opinions, all on [0, 1], higher is better.
+
+    Attributes:
+        ids (`list[str]`), groups (`list[str]`): name and content of each item.
+        distortions (`list[str]`), severities (`list[int]`): with what it was made; `"none"` and 0 for originals.
+        annotators (`dict[str, np.ndarray]`): name -> scores of shape `[N]`, NaN without an opinion.
+        human (`np.ndarray` of shape `[N]`): mean human opinion.
+        human_std (`np.ndarray` of shape `[N]`, *optional*): spread of human opinions about one item.
+        unmatched (`int`): items that were left out because no human opinion is known.
+        by (`str`): `"item"` or `"cell"`, a distortion at a severity: whose mean the human opinion is.
+    """
+
+    ids: list[str]
+    groups: list[str]
+    distortions: list[str]
+    severities: list[int]
+    annotators: dict[str, np.ndarray]
+    human: np.ndarray
+    human_std: np.ndarray | None
+    unmatched: int
+    by: str
+
+    def matrix(self) -> np.ndarray:
+        """Machine scores of shape `[N, A]`, NaN without an opinion."""
+        return np.column_stack(list(self.annotators.values()))
+
+    def take(self, rows: Sequence[int]) -> "Opinions":
+        """Only these rows."""
+        return Opinions(
+            *([values[i] for i in rows] for values in (self.ids, self.groups, self.distortions, self.severities)),
+            {name: scores[rows] for name, scores in self.annotators.items()},
+            self.human[rows],
+            None if self.human_std is None else self.human_std[rows],
+            self.unmatched,
+            self.by,
+        )
+
+
+def load_opinions(
+    root: str | Path, human: str | Path, mos_range: tuple[float, float], std_column: str = "", split: str = "all"
+) -> Opinions:
+    """Reads the opinions of a data set and joins human ones to them.
+
+    Args:
+        root (`str` or `Path`): folder that `python -m dataset_scripts build` wrote.
+        human (`str` or `Path`): CSV (lines that begin with # are left out) with a column `mos` or `mean`, and either
+            `id` for items, or `distortion` and `level` or `severity` for cells.
+        mos_range (`tuple[float, float]`): ends of the human scale, worst first; reversed for DMOS.
+        std_column (`str`, *optional*): column with the spread of the opinions *of people about one item*.
+        split (`str`, *optional*, defaults to `"all"`): of the data set.
+
+    Returns:
+        [`Opinions`]: items for which no human opinion is known are left out and counted.
+
+    Raises:
+        BenchmarkError: for a table without these columns, an opinion outside the scale, or no item in common.
+    """
+    known, by = _human_table(Path(human), mos_range, std_column)
+    rows = _rows(Path(root), split)
+    keys = [row["id"] if by == "item" else (row["distortion"], row["severity"]) for row in rows]
+    matched = [(row, known[key]) for row, key in zip(rows, keys, strict=True) if key in known]
+    if not matched:
+        raise BenchmarkError(
+            f"no item of {root} is in {human}, which has {listed([str(key) for key in known])}; the data has "
+            f"{listed([str(key) for key in dict.fromkeys(keys)])}"
+        )
+    names = list(rows[0]["annotators"])
+    scores = np.array([[row["annotators"][name] for name in names] for row, _ in matched], dtype=np.float64)
+    given = np.isfinite(scores).any(axis=0)
+    return Opinions(
+        *([row[name] for row, _ in matched] for name in ("id", "content_id", "distortion", "severity")),
+        {name: scores[:, i] for i, name in enumerate(names) if given[i]},
+        np.array([mos for _, (mos, _) in matched]),
+        np.array([std for _, (_, std) in matched]) if std_column else None,
+        len(rows) - len(matched),
+        by,
+    )
+
+
+def stratified(opinions: Opinions, per_stratum: int, seed: int) -> Opinions:
+    """At most so many items of each distortion at each severity, so that frequent ones do not decide alone.
+
+    Args:
+        opinions ([`Opinions`]): all.
+        per_stratum (`int`): items of each.
+        seed (`int`): of the choice; the same seed, the same items.
+    """
+    rng = np.random.default_rng(seed)
+    strata: dict[tuple[str, int], list[int]] = {}
+    for row, key in enumerate(zip(opinions.distortions, opinions.severities, strict=True)):
+        strata.setdefault(key, []).append(row)
+    chosen = [rng.choice(rows, min(per_stratum, len(rows)), replace=False) for rows in strata.values()]
+    return opinions.take(sorted(int(row) for row in np.concatenate(chosen)))
+
+
+def _human_table(path: Path, mos_range: tuple[float, float], std_column: str) -> tuple[dict, str]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    columns = set(rows[0]) if rows else set()
+    mos = next((name for name in ("mos", "mean") if name in columns), None)
+    level = next((name for name in ("severity", "level") if name in columns), None)
+    by = "item" if "id" in columns else "cell" if level and "distortion" in columns else None
+    if mos is None or by is None or (std_column and std_column not in columns):
+        wanted = "mos or mean, and id, or distortion with severity or level" + (
+            f", and {std_column}" * bool(std_column)
+        )
+        raise BenchmarkError(f"{path} needs the columns {wanted}; it has {', '.join(sorted(columns)) or 'no rows'}")
+    low, high = mos_range
+    known = {}
+    for row in rows:
+        key = row["id"] if by == "item" else (row["distortion"], int(row[level]))
+        value = (float(row[mos]) - low) / (high - low)
+        if not 0 <= value <= 1:
+            raise BenchmarkError(f"{path}: the opinion of {key} is {row[mos]}, outside {low:g} to {high:g}")
+        known[key] = (value, float(row[std_column]) / abs(high - low) if std_column else float("nan"))
+    return known, by
+
+
+def _rows(root: Path, split: str) -> list[Mapping]:
+    paths = sorted(root.glob("data/scoring/*.parquet"))
+    if not paths:
+        raise BenchmarkError(f"{root} has no data/scoring/*.parquet; give a folder that dataset_scripts built")
+    columns = ["id", "content_id", "split", "modality", "annotators", "distortion"]
+    parquet, rows = require("pyarrow.parquet"), []
+    for path in paths:
+        for row in parquet.read_table(path, columns=columns).to_pylist():
+            made = row["distortion"] or {}
+            if split in ("all", row["split"]):
+                rows.append({**row, "distortion": made.get("type") or "none", "severity": made.get("severity") or 0})
+    if not rows:
+        raise BenchmarkError(f"{root} has no items in the split {split!r}")
+    return rows
