@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import convert, export, score, zoo
+from . import convert, export, push, score, zoo
 from .errors import UsageError
 
 
@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     zoo.add_parser(commands)
     convert.add_parser(commands)
     export.add_parser(commands)
+    push.add_parser(commands)
     return parser
 
 
