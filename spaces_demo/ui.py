@@ -18,7 +18,8 @@ CSS = """
 .headline .word { font-size: 1.5rem; font-weight: 600; }
 .headline .note { width: 100%; opacity: .8; }
 """
-_TABLE = ["file", "modality", "score", "std", "level", "seconds", "error"]
+_BATCH = {"file": "str", "modality": "str", "score": "number", "std": "number", "level": "str", "error": "str"}
+_ZOO = {"model": "str", "score": "number", "std": "number", "level": "str", "seconds": "number"}
 
 
 def build(assessor: inference.Assessor) -> gr.Blocks:
@@ -129,7 +130,10 @@ def _describe_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
 
 def _compare_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
     with gr.Row():
-        a, b = _file("A"), _file("B")
+        with gr.Column():
+            a = _file("A")
+        with gr.Column():
+            b = _file("B")
     button = gr.Button("Compare", variant="primary")
     headline = gr.HTML(label="Result", min_height=90)
     with gr.Accordion("As JSON", open=False):
@@ -165,9 +169,7 @@ def _zoo_tab(assessor: inference.Assessor) -> None:
             models = gr.CheckboxGroup(assessor.names, value=assessor.names, label="Models")
             button = gr.Button("Score with each", variant="primary")
         with gr.Column():
-            table = gr.Dataframe(
-                headers=["model", "score", "std", "level", "seconds"], label="Side by side", interactive=False
-            )
+            table = _table("Side by side", _ZOO)
     _examples([file])
     records = gr.JSON(label="Records", visible=False)
 
@@ -178,13 +180,13 @@ def _zoo_tab(assessor: inference.Assessor) -> None:
 
     button.click(
         zoo, [file, models], records, api_name="zoo", api_description="The same item through several models."
-    ).success(lambda rows: _table(rows, table.headers), records, table, api_visibility="private")
+    ).success(lambda rows: _cells(rows, _ZOO), records, table, api_visibility="private")
 
 
 def _batch_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
     files = gr.File(label="Images and clips", file_count="multiple", file_types=["image", "video"])
     button = gr.Button("Score all", variant="primary")
-    table = gr.Dataframe(headers=_TABLE, label="Scores (click a column to sort)", interactive=False, wrap=True)
+    table = _table("Scores (⋮ in a column's head sorts)", _BATCH)
     download = gr.DownloadButton("Download CSV", interactive=False)
     records = gr.JSON(label="Records", visible=False)
 
@@ -194,7 +196,7 @@ def _batch_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
         return assessor.batch(files, model, lambda done: progress(done, unit="files"))
 
     def show(rows: list[dict[str, Any]]) -> tuple[list[list[Any]], gr.DownloadButton]:
-        return _table(rows, _TABLE), gr.DownloadButton(value=inference.write_csv(rows), interactive=True)
+        return _cells(rows, _BATCH), gr.DownloadButton(value=inference.write_csv(rows), interactive=True)
 
     button.click(
         batch,
@@ -250,8 +252,14 @@ def _headline(value: str, word: str, note: str) -> str:
     )
 
 
-def _table(records: list[dict[str, Any]], columns: list[str]) -> list[list[Any]]:
+def _table(label: str, columns: dict[str, str]) -> gr.Dataframe:
+    return gr.Dataframe(
+        headers=list(columns), datatype=list(columns.values()), label=label, interactive=False, wrap=True
+    )
+
+
+def _cells(records: list[dict[str, Any]], columns: dict[str, str]) -> list[list[Any]]:
     def cell(value: Any) -> Any:
-        return "" if value is None else round(value, 3) if isinstance(value, float) else value
+        return round(value, 3) if isinstance(value, float) else value
 
     return [[cell(record.get(name)) for name in columns] for record in records]

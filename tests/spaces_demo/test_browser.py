@@ -108,6 +108,15 @@ def press(page, name):
     panel(page).get_by_role("button", name=name, exact=True).click()
 
 
+def cells(page):
+    """Of the table in the open tab, those that can be seen."""
+    return panel(page).locator("[role=gridcell]:visible")
+
+
+def column(page, number):
+    return [cell.inner_text().strip() for cell in cells(page).and_(page.locator(f"[aria-colindex='{number}']")).all()]
+
+
 def shoot(page, name):
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.wait_for_timeout(700)  # plots and fades
@@ -181,7 +190,7 @@ def test_zoo(page):
     upload(page, PHOTOS[1])
     press(page, "Score with each")
     for name in ("vital-tiny", "my tiny"):
-        panel(page).locator("td:visible", has_text=name).wait_for(timeout=ANSWER_MS)
+        cells(page).filter(has_text=name).wait_for(timeout=ANSWER_MS)
     shoot(page, "zoo")
 
 
@@ -191,7 +200,15 @@ def test_batch(page, tmp_path):
     bad.write_bytes(b"\x89PNG\r\n\x1a\n")
     upload(page, PHOTOS[0], PHOTOS[3], CLIPS[1], bad)
     press(page, "Score all")
-    panel(page).locator("td:visible", has_text="broken file.png").wait_for(timeout=ANSWER_MS)
+    cells(page).filter(has_text="broken file.png").first.wait_for(timeout=ANSWER_MS)
+    shoot(page, "batch")
+    unsorted = [float(cell) for cell in column(page, 3) if cell]
+    head = panel(page).locator("[role=columnheader]:visible", has_text="score").first
+    head.hover()
+    head.get_by_role("button", name="Open cell menu").click()
+    page.get_by_text("Sort ascending").click()
+    page.wait_for_timeout(500)
+    assert [float(cell) for cell in column(page, 3) if cell] == sorted(unsorted) != unsorted
     button = panel(page).get_by_text("Download CSV")
     with page.expect_download(timeout=ANSWER_MS) as download:
         button.click()
@@ -199,7 +216,6 @@ def test_batch(page, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == [PHOTOS[0].name, PHOTOS[3].name, CLIPS[1].name, "broken file.png"]
     assert [bool(row["score"]) for row in rows] == [True, True, True, False] and rows[3]["error"]
-    shoot(page, "batch")
 
 
 def test_everything_that_can_be_used_has_a_name(page):
