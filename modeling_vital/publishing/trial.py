@@ -17,6 +17,19 @@ from .errors import PublishError
 
 
 _MARK = "trial: "
+# Where things are kept, and whether the network may be used: each trial has its own.
+_STATE = {
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_MODULES_CACHE",
+    "HF_ASSETS_CACHE",
+    "HF_DATASETS_CACHE",
+    "HF_DATASETS_OFFLINE",
+    "HF_HUB_OFFLINE",
+    "HF_ENDPOINT",
+    "TRANSFORMERS_OFFLINE",
+    "TRANSFORMERS_CACHE",
+}
 
 
 def run_trial(kind: str, source: str, revision: str | None = None, env: Mapping[str, str] | None = None) -> dict:
@@ -43,7 +56,7 @@ def run_trial(kind: str, source: str, revision: str | None = None, env: Mapping[
         *([revision] if revision else []),
     ]
     with tempfile.TemporaryDirectory(prefix="vital-trial-") as home:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+        clean = {name: value for name, value in os.environ.items() if name not in _STATE}
         offline = {} if revision else {"HF_HUB_OFFLINE": "1"}
         done = subprocess.run(
             command,

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
@@ -58,6 +59,40 @@ def test_wrong_use(hub, arguments, message, capsys):
     assert main(["push", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert hub.requests == []
+
+
+def test_a_space_is_published(hub, capsys):
+    assert main(["push", "space", "spaces_demo", "org/vital", "--private"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"{hub.url}/spaces/org/vital"
+    repo = hub.repos["space", "org/vital"]
+    assert repo.private and repo.files()["app.py"] == Path("spaces_demo/app.py").read_bytes()
+    assert "examples/beach-jetty.jpg" in repo.files()
+    assert not [name for name in repo.files() if "__pycache__" in name]
+
+
+def test_a_card_goes_along(hub, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("modeling_vital.publishing.trial.run_trial", lambda *args: {"score": 0.5})
+    card = tmp_path / "vital-tiny.md"
+    card.write_text("---\ntags: [vital]\n---\n")
+    assert main(["push", "model", "vital-tiny", "org/tiny", "--card", str(card)]) == 0
+    assert hub.repos["model", "org/tiny"].files()["README.md"] == card.read_bytes()
+    assert "no README.md" not in capsys.readouterr().err
+
+
+def test_a_model_that_differs_from_there_is_reported(hub, capsys, monkeypatch):
+    answers = iter([{"score": 0.5}, {"score": 0.7}])
+    monkeypatch.setattr("modeling_vital.publishing.trial.run_trial", lambda *args: next(answers))
+    assert main(["push", "model", "vital-tiny", "org/tiny"]) == 1
+    assert "was published, but gives {'score': 0.7} and not {'score': 0.5}" in capsys.readouterr().err
+
+
+def test_ctrl_c(hub, capsys, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modeling_vital.publishing.upload.upload", interrupt)
+    assert main(["push", "space", "spaces_demo", "org/vital"]) == 130
+    assert "interrupted" in capsys.readouterr().err and hub.repos == {}
 
 
 @pytest.mark.slow

@@ -51,6 +51,12 @@ def test_limits(inference, assessor, tmp_path, monkeypatch):
         inference.Assessor(["vital-tiny"])._model("vital-8b")
 
 
+def test_the_limits_are_those_of_the_readme(inference):
+    limits = " ".join(Path("spaces_demo/README.md").read_text().split("## Limits")[1].split())
+    assert f"Files up to {inference.MAX_FILE_MB} MB" in limits and f"{inference.MAX_BATCH} files at a time" in limits
+    assert f"{inference.MAX_PIXELS / 1e6:.0f} megapixels" in limits and inference.MAX_CLIP_S == 120  # two minutes
+
+
 def test_text_comes_in_pieces(assessor):
     pieces = list(assessor.describe(str(PHOTOS[0]), "", "vital-tiny"))
     assert len(pieces) > 2 and pieces[-1].startswith("The distortion of the image is")
