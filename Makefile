@@ -17,7 +17,7 @@ RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(P
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format wheel tiny embed pairs clean
+.PHONY: help demo space test slow browser lint format wheel tiny embed pairs clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -26,11 +26,17 @@ help:  ## this list
 demo: $(VENV)/.demo  ## score the example pictures and clips
 	$(VENV)/bin/vital score spaces_demo/examples $(ARGS)
 
+space: $(VENV)/.space  ## the demo, in a browser (CPU, no network)
+	GRADIO_ANALYTICS_ENABLED=False HF_HUB_OFFLINE=$${HF_HUB_OFFLINE:-1} $(PY) spaces_demo/app.py $(ARGS)
+
 test: $(VENV)/.test  ## the tests: CPU, no network
 	$(RUN_TESTS) $(ARGS)
 
 slow: $(VENV)/.test  ## the tests that take longer, or several processes
 	$(RUN_TESTS) -m "(slow or distributed) and not gpu and not network" $(ARGS) || test $$? -eq 5  # 5: there are none
+
+browser: $(VENV)/.test  ## the demo in headless Chromium, which must be there; screenshots in build/screenshots
+	VITAL_BROWSER=required $(RUN_TESTS) -m browser $(ARGS)
 
 lint: $(VENV)/.test  ## ruff: rules and formatting, nothing is changed
 	$(PY) -m ruff check $(ARGS) .
@@ -74,10 +80,14 @@ $(VENV)/.demo: $(VENV)/.torch $(SOURCES_OF_METADATA)
 	$(INSTALL) -e ".[video]"
 	@touch $@
 
+$(VENV)/.space: $(VENV)/.torch $(SOURCES_OF_METADATA)
+	$(INSTALL) -e ".[video,demo]"
+	@touch $@
+
 $(VENV)/.data: $(VENV)/.torch $(SOURCES_OF_METADATA)
 	$(INSTALL) -e ".[video,data]"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch $(SOURCES_OF_METADATA)
-	$(INSTALL) -e ".[video,data,train,eval,onnx,dev]"
+	$(INSTALL) -e ".[video,data,train,eval,onnx,demo,dev]"
 	@touch $@

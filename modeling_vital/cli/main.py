@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import audit, bench, convert, export, score, zoo
+from . import audit, bench, convert, export, push, score, zoo
 from .errors import UsageError
 
 
@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     zoo.add_parser(commands)
     convert.add_parser(commands)
     export.add_parser(commands)
+    push.add_parser(commands)
     return parser
 
 

@@ -1,0 +1,38 @@
+"""`python -m model_cards render`: writes the cards of the zoo."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from model_cards.render import DEFAULT_ORG, CardError, render_model_card
+from modeling_vital import zoo
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Renders what is asked for and prints the paths.
+
+    Returns:
+        `int`: 0, or 2 for an unknown name.
+    """
+    parser = argparse.ArgumentParser(prog="python -m model_cards", description="Cards of the models.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    render = commands.add_parser("render", help="write cards", description="Writes FOLDER/NAME.md for each model.")
+    render.add_argument("names", nargs="*", metavar="NAME", help=f"default: all ({', '.join(zoo.NAMES)})")
+    render.add_argument("--org", default=DEFAULT_ORG, help="whose name stands in the code (default: %(default)s)")
+    render.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where to write; may exist")
+    args = parser.parse_args(argv)
+    try:
+        cards = {name: render_model_card(name, f"{args.org}/{name}") for name in args.names or zoo.NAMES}
+    except CardError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    args.output.mkdir(parents=True, exist_ok=True)
+    for name, card in cards.items():
+        path = args.output / f"{name}.md"
+        path.write_text(card, encoding="utf-8")
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""From numbers to cards: one template, and data a checkpoint."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from modeling_vital import zoo
+from modeling_vital.levels_vital import LEVEL_VALUES
+from modeling_vital.scoring_vital import SCORING_CONVENTIONS
+from modeling_vital.zoo import presets
+
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(__file__).with_name("data")
+REGISTRY_ITEMS = ROOT / "dataset_scripts" / "sources" / "registry_items.csv"
+CITATION = ROOT / "CITATION.cff"
+DEFAULT_ORG = "ORG"
+
+_WEAK_BELOW = 0.5
+_CLIP_WORDS = {"compression": "compressed", "stutter": "stuttering"}
+_EVALUATED = "held-out photos and clips of package registries, synthetic distortions"
+
+
+class CardError(ValueError):
+    """A card that cannot be rendered. The message names it and says what to do."""
+
+
+def render_model_card(name: str, repo_id: str | None = None) -> str:
+    """Renders the card of a member of the zoo.
+
+    Args:
+        name (`str`): one of `zoo.NAMES`.
+        repo_id (`str`, *optional*): where it will be published; shown in the code. `ORG/name` by default.
+
+    Returns:
+        `str`: a `README.md`, checked by huggingface_hub.
+
+    Raises:
+        CardError: for another name.
+    """
+    if name not in zoo.NAMES:
+        raise CardError(f"Unknown model {name!r}; the zoo has {', '.join(zoo.NAMES)}.")
+    entry, measured = presets.entry(name), _measured(name)
+    paper = json.loads((DATA / "paper.json").read_text(encoding="utf-8"))
+    quoted = paper.get(name, {})
+    text = (
+        _environment()
+        .get_template("model.md.jinja")
+        .render(
+            name=name,
+            repo_id=repo_id or f"{DEFAULT_ORG}/{name}",
+            metadata=_metadata(name, measured, quoted).to_yaml().strip(),
+            parameters={part: _parameters(count) for part, count in entry.parameters.items()},
+            memory={kind: _memory(size) for kind, size in entry.memory_bytes.items()},
+            level_values=_values(LEVEL_VALUES),
+            released_values=_values(SCORING_CONVENTIONS["released"].level_values),
+            measured=measured,
+            interval=_interval,
+            share=_share,
+            clip_words=_CLIP_WORDS,
+            **_distortions(measured),
+            items=_registry_items(),
+            released_as=" and ".join(quoted.get("released_as", [])),
+            released_as_first=next(iter(quoted.get("released_as", [])), None),
+            results=quoted.get("results"),
+            paper=paper["source"],
+            bibtex=_bibtex(),
+        )
+    )
+    ModelCard(text, ignore_metadata_errors=False)
+    return text
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown
+    )
+
+
+def _measured(name: str) -> dict[str, Any] | None:
+    path = DATA / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _metadata(name: str, measured: dict[str, Any] | None, quoted: dict[str, Any]) -> ModelCardData:
+    shared = {
+        "library_name": "transformers",
+        "pipeline_tag": "image-text-to-text",
+        "tags": ["image-quality-assessment", "video-quality-assessment", "vital", "arxiv:2511.17962"],
+        "language": "en",
+    }
+    if measured is None:
+        return ModelCardData(
+            **shared,
+            base_model=quoted["base_model"],
+            license="other",
+            license_name="ask-the-authors-of-vital",
+        )
+    return ModelCardData(
+        **shared, license="apache-2.0", metrics=["spearmanr"], model_name=name, eval_results=_eval_results(measured)
+    )
+
+
+def _eval_results(measured: dict[str, Any]) -> list[EvalResult]:
+    common = {"task_type": "image-text-to-text", "task_name": "visual quality assessment"}
+    common |= {"dataset_type": "registry-photos", "dataset_name": _EVALUATED, "dataset_split": "test"}
+    found = [
+        EvalResult(
+            **common,
+            dataset_config=config,
+            metric_type="spearmanr",
+            metric_name=f"SRCC with the mean of machine annotators, {words}",
+            metric_value=round(measured[config]["srcc"], 4),
+            metric_args={"low_95": round(measured[config]["low"], 4), "high_95": round(measured[config]["high"], 4)},
+        )
+        for config, words in (("in_domain", "distortions trained on"), ("held_out", "distortions never trained on"))
+    ]
+    pairs = {**{f"{_CLIP_WORDS[k]} clips": v for k, v in measured["clip_pairs"].items() if k in _CLIP_WORDS}}
+    pairs["blurred, noisy and JPEG example photos"] = measured["example_pairs"]
+    return found + [
+        EvalResult(
+            **common,
+            dataset_config=words,
+            metric_type="accuracy",
+            metric_name=f"copies ranked below their original, {words}",
+            metric_value=round(pair["share"], 4),
+            metric_args={"n": pair["n"]},
+        )
+        for words, pair in pairs.items()
+    ]
+
+
+def _distortions(measured: dict[str, Any] | None) -> dict[str, Any]:
+    if measured is None:
+        return {"held_out": None, "by_distortion": None, "weak": None}
+    by_name = {**measured["in_domain_by_distortion"], **measured["held_out_by_distortion"]}
+    ordered = [(name.replace("_", " "), value) for name, value in sorted(by_name.items(), key=lambda item: item[1])]
+    return {
+        "held_out": ", ".join(name.replace("_", " ") for name in measured["held_out_distortions"]),
+        "by_distortion": ordered,
+        "weak": ", ".join(name for name, value in ordered if value < _WEAK_BELOW),
+    }
+
+
+def _registry_items() -> dict[str, Any]:
+    with REGISTRY_ITEMS.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] != "example"]
+    return {"count": len(rows), "licenses": Counter(row["license"] for row in rows).most_common()}
+
+
+def _bibtex() -> str:
+    """The paper, from `CITATION.cff`."""
+    paper = yaml.safe_load(CITATION.read_text(encoding="utf-8"))["preferred-citation"]
+    authors = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
+    fields = {"title": paper["title"], "author": authors, "journal": paper["journal"], "year": paper["year"]}
+    return "@article{vital,\n" + "".join(f"  {key} = {{{value}}},\n" for key, value in fields.items()) + "}"
+
+
+def _interval(result: dict[str, Any]) -> str:
+    return f"{result['srcc']:.3f} ({result['low']:.3f} to {result['high']:.3f}, n = {result['n']})"
+
+
+def _share(pairs: dict[str, Any]) -> str:
+    return f"{pairs['share']:.1%} of {pairs['n']}".replace("%", " %")
+
+
+def _values(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _parameters(count: int) -> str:
+    return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.2f} M"
+
+
+def _memory(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

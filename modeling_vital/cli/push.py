@@ -1,0 +1,129 @@
+"""`vital push`: a model, a data set or a Space to the Hub."""
+
+import argparse
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import UsageError
+
+
+if TYPE_CHECKING:
+    from ..publishing.contents import Contents
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130  # as in `main`
+MAX_LISTED = 60
+
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+logger = logging.getLogger(__name__)
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds `push` to the subcommands of `vital`."""
+    parser = commands.add_parser(
+        "push",
+        help="publish a model, a data set or a Space",
+        description="Checks a folder (a model loads and scores, with its own code files; a data set loads; a Space is "
+        "complete), shows what will be sent, sends it to the Hub in one commit, and checks what is there by loading "
+        "it. Hidden files and caches stay here.",
+        epilog="Exit code: 0 published, 1 the Hub refused or the check there failed, 2 wrong use or an unfit folder, "
+        "130 stopped by Ctrl-C. Whatever goes wrong, no half of it is published: run the same command again.",
+    )
+    parser.add_argument("kind", choices=("model", "dataset", "space"), help="what it is")
+    parser.add_argument("source", metavar="SRC", help="its folder; for a model also a name of the zoo")
+    parser.add_argument("repo_id", metavar="REPO_ID", help="org/name on the Hub; made if it is not there")
+    parser.add_argument("--private", action="store_true", help="make the repository private")
+    parser.add_argument("--revision", metavar="BRANCH", help="branch to publish to; made if it is not there")
+    parser.add_argument("--card", type=Path, metavar="FILE", help="send this file as README.md")
+    parser.add_argument("--prune", action="store_true", help="remove from the repository what the folder lacks")
+    parser.add_argument("--dry-run", action="store_true", help="check and show, without the network; send nothing")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Checks, shows, sends and checks again; prints what is sent and the address.
+
+    Args:
+        args (`argparse.Namespace`): see `vital push --help`.
+
+    Returns:
+        `int`: 0, 1 if the Hub refused or what is there does not work, or 130 after Ctrl-C.
+
+    Raises:
+        UsageError: for a folder that is not fit to be published, or a wrong name.
+    """
+    from ..publishing.contents import read_contents
+    from ..publishing.errors import PublishError
+    from ..publishing.trial import run_trial
+
+    if not _REPO_ID.fullmatch(args.repo_id):
+        raise UsageError(f"{args.repo_id!r} is not a name on the Hub; give org/name.")
+    try:
+        if args.card is not None and not args.card.is_file():
+            raise UsageError(f"{args.card} is not a file; give the card to send as README.md.")
+        contents = read_contents(args.kind, _folder(args), args.card)
+        logger.warning("checking that the %s works", args.kind)
+        here = run_trial(args.kind, str(contents.root)) if args.kind != "space" else None
+    except PublishError as error:
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        return _interrupted()
+    _show(contents, args.repo_id, args.revision)
+    if args.dry_run:
+        return 0
+    try:
+        return _send(args, contents, here)
+    except PublishError as error:
+        logger.error("%s", error)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return _interrupted()
+
+
+def _send(args: argparse.Namespace, contents: "Contents", here: dict | None) -> int:
+    from huggingface_hub import HfApi, get_token
+
+    from ..publishing.errors import PublishError
+    from ..publishing.trial import run_trial
+    from ..publishing.upload import upload
+
+    api = HfApi(token=get_token())
+    published = upload(contents, args.repo_id, args.private, args.revision, args.prune, api)
+    for name in published.kept:
+        logger.warning("%s is in the repository, not in the folder; it was left there (--prune removes such)", name)
+    if here is not None:
+        logger.warning("checking that the %s works from there", args.kind)
+        env = {"HF_ENDPOINT": api.endpoint, "HF_TOKEN": api.token}
+        there = run_trial(args.kind, args.repo_id, published.commit, env)
+        if there != here:
+            raise PublishError(f"{published.url} was published, but gives {there} and not {here}; look into it.")
+    sys.stdout.write(f"{published.url}\n")
+    return 0
+
+
+def _folder(args: argparse.Namespace) -> Path:
+    from .. import zoo
+
+    return Path(zoo.resolve(args.source) if args.kind == "model" and args.source in zoo.EMBEDDED else args.source)
+
+
+def _show(contents: "Contents", repo_id: str, revision: str | None) -> None:
+    branch = f", branch {revision}" if revision else ""
+    lines = [f"{contents.kind} {repo_id}{branch}: {len(contents.files)} files, {contents.size_bytes:,} bytes"]
+    sizes = [(f"{path.stat().st_size:,}", name) for name, path in contents.files.items()]
+    width = max(len(size) for size, _ in sizes)
+    lines += [f"  {size:>{width}}  {name}" for size, name in sizes[:MAX_LISTED]]
+    if len(sizes) > MAX_LISTED:
+        lines.append(f"  ... and {len(sizes) - MAX_LISTED} more")
+    lines += [f"not sent: {name}" for name in contents.left_out]
+    sys.stdout.write("\n".join(lines) + "\n")
+    for warning in contents.warnings:
+        logger.warning("%s", warning)
+
+
+def _interrupted() -> int:
+    logger.error("interrupted; unless an address was printed, nothing was published: run the same command again")
+    return EXIT_INTERRUPTED

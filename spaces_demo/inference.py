@@ -1,0 +1,247 @@
+"""What the demo computes, without a word of user interface: files in, plain records out."""
+
+import csv
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+try:  # the hosts that lend GPUs by the call have this package; it must come before torch
+    import spaces
+
+    on_gpu = spaces.GPU(duration=60)
+except ImportError:
+
+    def on_gpu(function: Callable) -> Callable:
+        """Nothing to ask for: the models are where they are."""
+        return function
+
+
+import torch
+from PIL import Image
+from transformers import TextIteratorStreamer
+
+from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital.media_vital import MediaError, load_media
+
+
+MODELS_VARIABLE = "VITAL_MODELS"
+MAX_FILE_MB = 100
+MAX_CLIP_S = 120
+MAX_BATCH = 20
+MAX_PIXELS = 50_000_000
+MAX_TEXT_S = 60
+PREVIEW_PX = 640
+
+
+class Refused(ValueError):
+    """Something the visitor gave cannot be used. The message is for the visitor."""
+
+
+class Assessor:
+    """The models of the demo, loaded once.
+
+    Args:
+        names (`list[str]`): what `vital score --model` takes; the first is the default.
+
+    Attributes:
+        names (`list[str]`): the models, as the visitor sees them: a folder by its name alone.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._models = {}
+        for name in names:
+            model = VitalForConditionalGeneration.from_pretrained(zoo.resolve(name))
+            self._models[Path(name).name if Path(name).is_dir() else name] = model.to(device).eval()
+        self.names = list(self._models)
+
+    @classmethod
+    def from_environment(cls) -> "Assessor":
+        """Those that the variable `VITAL_MODELS` lists, with commas between them; by default those of the package."""
+        listed = [name.strip() for name in os.environ.get(MODELS_VARIABLE, "").split(",")]
+        return cls([name for name in listed if name] or list(zoo.EMBEDDED))
+
+    def score(self, file: str | None, model: str) -> dict[str, Any]:
+        """Scores a picture or a clip.
+
+        Args:
+            file (`str`, *optional*): its path.
+            model (`str`): one of `names`.
+
+        Returns:
+            `dict`: `file`, `modality`, `score`, `std`, `level`, `level_probs`, `model`, `seconds`.
+
+        Raises:
+            Refused: for a file that cannot be used.
+        """
+        media, started = _read(file), time.perf_counter()
+        with _plain_words(file):
+            (result,) = self._model(model).score([media])
+        seconds = round(time.perf_counter() - started, 3)
+        return {"file": Path(file).name, **result.to_dict(), "model": model, "seconds": seconds}
+
+    def describe(self, file: str | None, question: str, model: str) -> Iterator[str]:
+        """Describes a picture or a clip, or answers a question about it, as the text comes.
+
+        Args:
+            file (`str`, *optional*): its path.
+            question (`str`): empty for a description.
+            model (`str`): one of `names`.
+
+        Yields:
+            `str`: the text so far; the last one is whole.
+
+        Raises:
+            Refused: for a file that cannot be used.
+        """
+        media, chosen = _read(file), self._model(model)
+        streamer = TextIteratorStreamer(chosen.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        outcome: list[Any] = []
+
+        def work() -> None:
+            try:
+                options = {"streamer": streamer, "max_time": MAX_TEXT_S}
+                if question.strip():
+                    outcome.append(chosen.answer(media, question.strip(), **options).text)
+                else:
+                    outcome.append(chosen.describe(media, **options))
+            except Exception as error:  # raised below, in the thread that was asked
+                outcome.append(error)
+            finally:
+                streamer.end()
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        text = ""
+        for piece in streamer:
+            text += piece
+            if piece:
+                yield text.strip()
+        thread.join()
+        if isinstance(outcome[0], MediaError):
+            raise Refused(_told(outcome[0], file)) from outcome[0]
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        yield outcome[0] or "(the model says nothing)"  # with the words that the model was made to begin with
+
+    def compare(self, a: str | None, b: str | None, model: str) -> dict[str, Any]:
+        """Says which of two is better, and how surely.
+
+        Returns:
+            `dict`: `winner` (`"a"`, `"b"` or `"tie"`), `probability` that A is better, the scores `a` and `b`.
+
+        Raises:
+            Refused: for a file that cannot be used.
+        """
+        first, second = _read(a, "A: "), _read(b, "B: ")
+        with _plain_words(a, b):
+            return {**self._model(model).compare(first, second).to_dict(), "model": model}
+
+    def zoo(self, file: str | None, models: list[str]) -> list[dict[str, Any]]:
+        """Scores one item with several models: a record each, as `score` gives."""
+        if not models:
+            raise Refused("Choose at least one model.")
+        return [self.score(file, model) for model in models]
+
+    def batch(
+        self, files: list[str] | None, model: str, progress: Callable[[tuple[int, int]], None] = lambda done: None
+    ) -> list[dict[str, Any]]:
+        """Scores several files.
+
+        Returns:
+            `list[dict]`: a record each, in order, as `score` gives, with `error`: why a file has no score, or `None`.
+
+        Raises:
+            Refused: for no file, or more than `MAX_BATCH`.
+        """
+        if not files:
+            raise Refused("Add at least one file first.")
+        if len(files) > MAX_BATCH:
+            raise Refused(f"That is {len(files)} files; this demo takes {MAX_BATCH} at a time.")
+        records = []
+        for number, file in enumerate(files):
+            progress((number, len(files)))
+            try:
+                records.append({**self.score(file, model), "error": None})
+            except Refused as error:
+                records.append({"file": Path(file).name, "model": model, "error": str(error)})
+        return records
+
+    def _model(self, name: str) -> VitalForConditionalGeneration:
+        if name not in self._models:
+            raise Refused(f"There is no model {name!r} here; choose one of {', '.join(self.names)}.")
+        return self._models[name]
+
+
+def preview(file: str | None) -> Image.Image | None:
+    """A small picture of the file: the picture itself, or the first frame of a clip.
+
+    Raises:
+        Refused: for a file that cannot be used.
+    """
+    if file is None:
+        return None
+    media = _read(file)
+    with _plain_words(file):
+        picture = media if isinstance(media, Image.Image) else Image.fromarray(media.get_frames([0])[0])
+    picture = picture.copy()
+    picture.thumbnail((PREVIEW_PX, PREVIEW_PX))
+    return picture
+
+
+def write_csv(records: list[dict[str, Any]]) -> str:
+    """Writes records of a batch to a new file, and returns its path.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    columns = ("file", "modality", "score", "std", "level", "model", "error")
+    folder = tempfile.mkdtemp(prefix="vital-demo-")
+    path = Path(folder, "vital-scores.csv")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for record in records:
+            cells = ["" if record.get(name) is None else record[name] for name in columns]
+            writer.writerow([f"'{cell}" if str(cell)[:1] in ("=", "+", "-", "@", "\t") else cell for cell in cells])
+    return str(path)
+
+
+# ------------------------------------------------------------------------------------------------- what is refused
+def _read(file: str | None, where: str = "") -> Any:
+    if file is None:
+        raise Refused(f"{where}Add a picture or a clip first.")
+    size = Path(file).stat().st_size / 2**20
+    if size > MAX_FILE_MB:
+        raise Refused(f"{where}{Path(file).name} has {size:.0f} MB; this demo takes {MAX_FILE_MB} MB.")
+    with _plain_words(file):
+        media = load_media(file, max_pixels=MAX_PIXELS)
+    seconds = 0 if isinstance(media, Image.Image) else media.num_frames / media.fps
+    if seconds > MAX_CLIP_S:
+        raise Refused(f"{where}{Path(file).name} is {seconds:.0f} s long; this demo takes {MAX_CLIP_S} s. Cut it.")
+    return media
+
+
+class _plain_words:  # noqa: N801 -- reads as a statement: `with _plain_words(file):`
+    """Makes a `MediaError` a `Refused` that names the file as the visitor knows it."""
+
+    def __init__(self, *files: str | None) -> None:
+        self._files = files
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, MediaError):
+            raise Refused(_told(error, *self._files)) from error
+
+
+def _told(error: MediaError, *files: str | None) -> str:
+    text = str(error)
+    for file in files:
+        text = text.replace(str(file), Path(file).name)  # not where this machine keeps it
+    return text

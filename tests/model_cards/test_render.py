@@ -1,0 +1,98 @@
+"""Cards say what was measured, quote what was not, and show code that runs."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from model_cards.__main__ import main
+from model_cards.render import DATA, CardError, render_model_card
+from modeling_vital import zoo
+from modeling_vital.publishing.contents import read_card
+from tests.test_embedded_checkpoint import PHOTOS
+
+
+LARGE = [name for name in zoo.NAMES if name not in zoo.EMBEDDED]
+MEASURED = json.loads((DATA / "vital-tiny.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def cards():
+    return {name: render_model_card(name) for name in zoo.NAMES}
+
+
+@pytest.mark.parametrize("name", zoo.NAMES)
+def test_huggingface_hub_accepts_the_card(cards, name, tmp_path):
+    (tmp_path / "README.md").write_text(cards[name])
+    metadata = read_card("model", tmp_path / "README.md")
+    assert metadata["library_name"] == "transformers" and metadata["pipeline_tag"] == "image-text-to-text"
+    for heading in ("Use", "Size", "Intended use", "Limits", "Training data", "Citation"):
+        assert f"\n## {heading}\n" in cards[name]
+    assert "{{" not in cards[name] and "None" not in cards[name] and "\n\n\n" not in cards[name]
+    assert f'"ORG/{name}"' in cards[name] and "@article{vital" in cards[name]
+
+
+def test_results_of_the_measured_one_are_those_of_the_file(cards):
+    results = ModelCard(cards["vital-tiny"]).data.eval_results
+    values = {result.dataset_config: result.metric_value for result in results}
+    assert values["in_domain"] == round(MEASURED["in_domain"]["srcc"], 4)
+    assert values["held_out"] == round(MEASURED["held_out"]["srcc"], 4)
+    assert values["compressed clips"] == round(MEASURED["clip_pairs"]["compression"]["share"], 4)
+    assert len(results) == 5
+    in_domain = next(result for result in results if result.dataset_config == "in_domain")
+    assert in_domain.metric_type == "spearmanr"
+    assert in_domain.metric_args["low_95"] < in_domain.metric_value < in_domain.metric_args["high_95"]
+
+
+def test_weak_distortions_are_named_as_limits(cards):
+    weak = re.search(r"It is weak on (.*):", cards["vital-tiny"])[1].split(", ")
+    by_name = {**MEASURED["in_domain_by_distortion"], **MEASURED["held_out_by_distortion"]}
+    assert set(weak) == {name.replace("_", " ") for name, value in by_name.items() if value < 0.5}
+    assert weak
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_others_claim_nothing_as_ours(cards, name):
+    card = ModelCard(cards[name])
+    assert card.data.eval_results is None and "model-index" not in card.data.to_dict()
+    assert card.data.license == "other" and card.data.base_model.startswith("OpenGVLab/InternVL3-")
+    assert "The weights are the authors', or yours to convert." in cards[name]
+    assert "## Measured" not in cards[name]
+    quoted = json.loads((DATA / "paper.json").read_text())[name]["results"]
+    section = cards[name].split("## What the paper reports")[1].split("## ")[0]
+    assert ("Not measured by us" in section) == bool(quoted)
+    rows = [f"| {row['model']} | {row['set']} | {row['reported']} |" for row in quoted]
+    assert [line for line in section.splitlines() if line.startswith("| VITAL")] == rows
+    # No correlation outside of what is marked as quoted.
+    assert not re.findall(r"0\.\d{3}", cards[name].replace(section, ""))
+
+
+@pytest.mark.parametrize("name", zoo.NAMES)
+def test_the_code_runs(cards, name, tmp_path, monkeypatch, capsys):
+    shutil.copy(PHOTOS[0], tmp_path / "photo.jpg")
+    shutil.copy(PHOTOS[1], tmp_path / "other.jpg")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```$", cards[name], re.MULTILINE | re.DOTALL)
+    # The same code for every size, run with the one that is here.
+    code = "".join(blocks).replace(f"ORG/{name}", zoo.resolve("vital-tiny"))
+    names = {}
+    exec(compile(code, name, "exec"), names)
+    assert 0 <= names["result"].score <= 1 and names["comparison"].winner in ("a", "b", "tie")
+    assert names["result"].level in capsys.readouterr().out
+
+
+def test_command(tmp_path, capsys):
+    assert main(["render", "vital-tiny", "--org", "someone", "--output", str(tmp_path / "my cards")]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path == tmp_path / "my cards" / "vital-tiny.md"
+    assert '"someone/vital-tiny"' in path.read_text()
+    assert main(["render", "vital-9b", "--output", str(tmp_path)]) == 2
+    assert "vital-14b" in capsys.readouterr().err
+
+
+def test_unknown_name():
+    with pytest.raises(CardError, match="vital-9b"):
+        render_model_card("vital-9b")

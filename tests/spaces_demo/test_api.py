@@ -1,0 +1,115 @@
+"""The named endpoints of the demo, and what makes the folder a Space."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital.publishing.contents import read_contents
+from tests.fixtures.demo_server import run_demo
+from tests.test_embedded_checkpoint import CLIPS, PHOTOS
+
+
+SPACE = Path("spaces_demo")
+
+
+def test_the_folder_is_a_space():
+    contents = read_contents("space", SPACE.resolve())
+    assert contents.warnings == []
+    assert {"app.py", "ui.py", "inference.py", "requirements.txt", "README.md"} <= set(contents.files)
+    assert len((SPACE / "app.py").read_text().splitlines()) <= 40
+    pinned = re.search(r"^gradio==(.+)$", Path("constraints.txt").read_text(), re.MULTILINE)[1]
+    assert f"\nsdk_version: {pinned}\n" in (SPACE / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    gradio_client = pytest.importorskip("gradio_client", reason="needs the extra `demo`")
+    pytest.importorskip("gradio", reason="needs the extra `demo`")
+    folder = tmp_path_factory.mktemp("demo")
+    with run_demo(folder) as url:
+        yield gradio_client.Client(url, verbose=False, download_files=str(folder))
+
+
+@pytest.fixture(scope="module")
+def ask(client):
+    from gradio_client import handle_file
+
+    def ask(endpoint, *arguments):
+        def given(argument):
+            if isinstance(argument, list):
+                return [given(each) for each in argument]
+            return handle_file(str(argument)) if isinstance(argument, Path) else argument
+
+        return client.predict(*[given(argument) for argument in arguments], api_name=f"/{endpoint}")
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def model():
+    return VitalForConditionalGeneration.from_pretrained(zoo.resolve("vital-tiny"))
+
+
+def test_endpoints_are_named_and_nothing_else_is_public(client):
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
+        "/score",
+        "/describe",
+        "/compare",
+        "/zoo",
+        "/batch",
+    }
+
+
+@pytest.mark.parametrize("item", [PHOTOS[0], CLIPS[0]], ids=["photo", "clip"])
+def test_score_is_the_models_own(ask, model, item):
+    record, (expected,) = ask("score", item, "vital-tiny"), model.score(item)
+    assert record["score"] == pytest.approx(expected.score, abs=1e-6) and record["level"] == expected.level
+    assert record["file"] == item.name and record["modality"] == expected.modality and record["seconds"] > 0
+    assert sum(record["level_probs"].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("item", [PHOTOS[0], CLIPS[0]], ids=["photo", "clip"])
+def test_describe_and_answer(ask, model, item):
+    assert ask("describe", item, "", "vital-tiny") == model.describe(item)
+    assert ask("describe", item, "What is wrong?", "vital-tiny") == (
+        model.answer(item, "What is wrong?").text or "(the model says nothing)"
+    )
+
+
+def test_compare(ask, model):
+    record, expected = ask("compare", PHOTOS[0], CLIPS[0], "vital-tiny"), model.compare(PHOTOS[0], CLIPS[0])
+    assert record["winner"] == expected.winner
+    assert record["probability"] == pytest.approx(expected.probability, abs=1e-5)
+
+
+def test_zoo_gives_a_record_a_model(ask):
+    (record,) = ask("zoo", PHOTOS[1], ["vital-tiny"])
+    assert record["model"] == "vital-tiny" and record["file"] == PHOTOS[1].name
+
+
+def test_batch_goes_on_after_a_bad_file(ask, tmp_path):
+    bad = tmp_path / "not a picture.jpg"
+    bad.write_bytes(b"hello")
+    records = ask("batch", [PHOTOS[0], bad, CLIPS[0]], "vital-tiny")
+    assert [record["file"] for record in records] == [PHOTOS[0].name, bad.name, CLIPS[0].name]
+    assert [record["error"] is None for record in records] == [True, False, True]
+    assert "not a picture.jpg" in records[1]["error"] and "/" not in records[1]["error"]
+
+
+def test_refusals_are_said_in_plain_words(ask, tmp_path):
+    with pytest.raises(Exception, match="Add a picture or a clip first"):
+        ask("score", None, "vital-tiny")
+    with pytest.raises(Exception, match="B: Add a picture or a clip first"):
+        ask("compare", PHOTOS[0], None, "vital-tiny")
+    with pytest.raises(Exception, match="Choose at least one model"):
+        ask("zoo", PHOTOS[0], [])
+    with pytest.raises(Exception, match="takes 20 at a time"):
+        ask("batch", [PHOTOS[0]] * 21, "vital-tiny")
+    cut = tmp_path / "cut short.png"
+    cut.write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(Exception, match="^'cut short.png'"):
+        ask("score", cut, "vital-tiny")
+    with pytest.raises(Exception, match="^'cut short.png'"):
+        ask("describe", cut, "", "vital-tiny")
