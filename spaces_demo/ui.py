@@ -20,7 +20,7 @@ CSS = """
 .headline .word { font-size: 1.5rem; font-weight: 600; }
 .headline .note { width: 100%; opacity: .8; }
 """
-_BATCH = {"file": "str", "modality": "str", "score": "number", "std": "number", "level": "str", "error": "str"}
+_BATCH = {"file": "str", "score": "number", "std": "number", "level": "str", "modality": "str", "error": "str"}
 _ZOO = {"model": "str", "score": "number", "std": "number", "level": "str", "seconds": "number"}
 
 
