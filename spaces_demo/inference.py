@@ -2,7 +2,6 @@
 
 import csv
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -194,14 +193,13 @@ def preview(file: str | None) -> Image.Image | None:
     return picture
 
 
-def write_csv(records: list[dict[str, Any]]) -> str:
-    """Writes records of a batch to a new file, and returns its path.
+def write_csv(records: list[dict[str, Any]], folder: Path) -> str:
+    """Writes records of a batch to a file in a folder, and returns its path.
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it.
     """
     columns = ("file", "modality", "score", "std", "level", "model", "error")
-    folder = tempfile.mkdtemp(prefix="vital-demo-")
-    path = Path(folder, "vital-scores.csv")
+    path = folder / "vital-scores.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)

@@ -1,5 +1,7 @@
 """The page: five tabs over one [`inference.Assessor`]. Every button is also a named endpoint of the API."""
 
+import html
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -18,7 +20,7 @@ CSS = """
 .headline .word { font-size: 1.5rem; font-weight: 600; }
 .headline .note { width: 100%; opacity: .8; }
 """
-_BATCH = {"file": "str", "modality": "str", "score": "number", "std": "number", "level": "str", "error": "str"}
+_BATCH = {"file": "str", "score": "number", "std": "number", "level": "str", "modality": "str", "error": "str"}
 _ZOO = {"model": "str", "score": "number", "std": "number", "level": "str", "seconds": "number"}
 
 
@@ -196,7 +198,9 @@ def _batch_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
         return assessor.batch(files, model, lambda done: progress(done, unit="files"))
 
     def show(rows: list[dict[str, Any]]) -> tuple[list[list[Any]], gr.DownloadButton]:
-        return _cells(rows, _BATCH), gr.DownloadButton(value=inference.write_csv(rows), interactive=True)
+        Path(download.GRADIO_CACHE).mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=download.GRADIO_CACHE))  # where old files are deleted
+        return _cells(rows, _BATCH), gr.DownloadButton(value=inference.write_csv(rows, folder), interactive=True)
 
     button.click(
         batch,
@@ -245,7 +249,8 @@ def _answering(function: Callable) -> Callable:
 
 
 def _headline(value: str, word: str, note: str) -> str:
-    """Three texts of ours (never a visitor's) as HTML, read out when they change."""
+    """Three texts as HTML, read out when they change."""
+    value, word, note = map(html.escape, (value, word, note))
     return (
         f'<div class="headline" role="status"><span class="value">{value}</span>'
         f'<span class="word">{word}</span><span class="note">{note}</span></div>'

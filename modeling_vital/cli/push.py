@@ -65,8 +65,10 @@ def run(args: argparse.Namespace) -> int:
         if args.card is not None and not args.card.is_file():
             raise UsageError(f"{args.card} is not a file; give the card to send as README.md.")
         contents = read_contents(args.kind, _folder(args), args.card)
-        logger.warning("checking that the %s works", args.kind)
-        here = run_trial(args.kind, str(contents.root)) if args.kind != "space" else None
+        here = None
+        if args.kind != "space":
+            logger.warning("checking that the %s works", args.kind)
+            here = run_trial(args.kind, str(contents.root))
     except PublishError as error:
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:

@@ -71,7 +71,8 @@ def upload(
         _prepare_repository(api, contents, where, private)
         if revision is not None:
             api.create_branch(**where, branch=revision, exist_ok=True)
-        there = _remote_files(api, where, revision)
+        parent = api.repo_info(**where, revision=revision).sha
+        there = _remote_files(api, where, parent)
         extra = sorted(set(there) - set(contents.files) - _KEPT_THERE)
         loaded = [name for name in extra if name.endswith(_LOADED)]
         if loaded and not prune:
@@ -79,7 +80,6 @@ def upload(
                 f"{repo_id} holds {', '.join(loaded)}, not in {contents.root}, and users would load them along with "
                 "the new files; --prune removes what the folder lacks."
             )
-        parent = api.repo_info(**where, revision=revision).sha
         additions = [CommitOperationAdd(name, str(path)) for name, path in contents.files.items()]
         api.preupload_lfs_files(**where, additions=additions, revision=revision, free_memory=False)
     with _explained(

@@ -90,7 +90,7 @@ def test_csv_holds_the_records_and_no_formula(inference, tmp_path):
         },
         {"file": "ä, b.jpg", "model": "m", "error": "it is damaged"},
     ]
-    with Path(inference.write_csv(records)).open(newline="", encoding="utf-8") as file:
+    with Path(inference.write_csv(records, tmp_path)).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == ["'=1+1.jpg", "ä, b.jpg"]
     assert float(rows[0]["score"]) == 0.5 and rows[1]["score"] == "" and rows[1]["error"] == "it is damaged"
