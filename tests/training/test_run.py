@@ -162,6 +162,7 @@ def test_a_result_that_cannot_be_written_is_said_and_written_later(recipe_file, 
     assert (tmp_path / "out put" / "README.md").exists()
 
 
+@pytest.mark.slow
 def test_a_decoder_in_four_bits_trains_resumes_and_loads(recipe_file, tmp_path):
     pytest.importorskip("bitsandbytes")
     arguments = ["--config", str(recipe_file), "--model", "vital-tiny", "--decoder_4bit", "--output_dir"]
