@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,12 @@ def _build(args: argparse.Namespace) -> int:
     else:
         engine = LocalEngine(args.workers)
     report = build(config, args.output, engine, args.restart, args.keep_staging)
+    left_out = Counter()
+    for stage in report["stages"].values():
+        left_out.update(stage["dropped"])
+    if left_out:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+        logger.warning("left out: %s; %s names each", reasons, args.output / "dropped.jsonl")
     rows = ", ".join(f"{sum(splits.values())} {name}" for name, splits in report["rows"].items())
     logger.info("%s: %s rows; its card is %s", args.output, rows, args.output / "README.md")
     return 0

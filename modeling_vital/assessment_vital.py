@@ -59,9 +59,16 @@ class VitalScoringMixin:
                     "This model was not loaded from a checkpoint: assign `model.processor` before scoring."
                 )
             revision = getattr(self.config, "_commit_hash", None)
-            self._processor = self._processor_class.from_pretrained(
-                source, **({"revision": revision} if revision else {})
-            )
+            try:
+                self._processor = self._processor_class.from_pretrained(
+                    source, **({"revision": revision} if revision else {})
+                )
+            except OSError as error:
+                raise ValueError(
+                    f"The checkpoint {source!r} has no processor that can be loaded, so it cannot score. One that was "
+                    "converted without a tokenizer has none: convert it again with a tokenizer, or assign "
+                    f"`model.processor`. ({str(error).splitlines()[0]})"
+                ) from error
         return self._processor
 
     @processor.setter

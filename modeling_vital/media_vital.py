@@ -453,7 +453,7 @@ def load_media(
         item = item["path"] if item.get("bytes") is None else item["bytes"]
     if isinstance(item, str) and _URL.match(item):
         if not allow_url:
-            raise MediaError(f"{name} is an address; download it first, or pass allow_url=True.")
+            raise MediaError(f"{name} is an address; download it first (in Python, allow_url=True fetches it).")
         return _from_file(_download(item, name), name, max_pixels)
     if isinstance(item, bytes | bytearray | memoryview):
         return _from_file(bytes(item), name, max_pixels)

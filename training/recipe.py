@@ -93,8 +93,13 @@ def parse_recipe(
     parser.set_defaults(**defaults)
     try:
         return parser.parse_args_and_config(arguments)
+    except FileNotFoundError as error:
+        raise RecipeError(f"There is no recipe {error.filename!r}.") from error
     except (OSError, ValueError, TypeError, IndexError, yaml.YAMLError) as error:
-        raise RecipeError(f"The recipe cannot be used: {error}") from error
+        reason = str(error).replace(
+            "Some specified arguments are not used by the HfArgumentParser:", "unknown options"
+        )
+        raise RecipeError(f"The recipe cannot be used: {reason}") from error
 
 
 @dataclass

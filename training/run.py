@@ -83,7 +83,13 @@ def run(recipe: Recipe) -> VitalTrainer | None:
         TrainingStopped: see [`VitalTrainer.train`].
     """
     if recipe.run.estimate:
-        sys.stdout.write(f"{estimate_recipe(recipe)}\n")
+        assumed = f"`max_steps` {recipe.training.max_steps}"
+        if recipe.training.max_steps <= 0:
+            assumed = f"{recipe.run.expected_rows} rows (`expected_rows`)"
+        sys.stdout.write(
+            f"{estimate_recipe(recipe)}\nAssumed: {assumed}, {recipe.run.expected_visual_tokens} visual tokens "
+            "an item (`expected_visual_tokens`); the data set itself is not read.\n"
+        )
         return None
     check_launch(recipe.training.use_cpu)
     data_args = data_at_hand(recipe.data, Path(recipe.training.output_dir), recipe.training.seed)
@@ -150,7 +156,7 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
 
 
 def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: TrainingData | None = None) -> Estimate:
-    """What a recipe needs; without `data`, from the data set if it is at hand, else from the recipe's expectations."""
+    """What a recipe needs: with `data` for that, without for what the recipe expects."""
     run, training = recipe.run, recipe.training
     config = config or _config(recipe)
     tokens, rows = run.expected_visual_tokens, run.expected_rows

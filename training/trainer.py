@@ -112,6 +112,11 @@ class VitalTrainer(SFTTrainer):
         items = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
         if args.max_steps <= 0:
             args.max_steps = math.ceil(args.num_train_epochs * len(data.train_index) / items)
+        # To transformers the whole run is one epoch: what is wanted after each comes after so many steps instead.
+        for what in ("eval", "save", "logging"):
+            if getattr(args, f"{what}_strategy") == "epoch":
+                setattr(args, f"{what}_strategy", type(getattr(args, f"{what}_strategy"))("steps"))
+                setattr(args, f"{what}_steps", math.ceil(len(data.train_index) / items))
         self.batch_sampler = BucketBatchSampler(
             TaskMixture(data.sizes, data.ratios, args.data_seed if args.data_seed is not None else args.seed),
             data.visual_tokens,

@@ -142,6 +142,7 @@ def load_model(source: str, device: str) -> "VitalForConditionalGeneration | Vit
     try:
         is_probe = PreTrainedConfig.get_config_dict(source)[0].get("model_type") == VitalProbeConfig.model_type
         model = (VitalForQualityProbe if is_probe else VitalForConditionalGeneration).from_pretrained(source)
+        model.processor  # noqa: B018  loads it, so that a checkpoint without one is found here
     except (OSError, ValueError) as error:
         raise UsageError(f"no VITAL model can be loaded from {source!r}: {_first_line(error)}") from error
     return model.to(device).eval()

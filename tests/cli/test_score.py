@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -533,6 +534,15 @@ def test_folder_that_is_no_checkpoint(tmp_path, pictures, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert str(tmp_path) in err
+
+
+def test_a_model_without_a_processor_is_wrong_use(checkpoint, pictures, tmp_path, capsys):
+    bare = tmp_path / "no tokenizer"
+    shutil.copytree(checkpoint, bare, ignore=shutil.ignore_patterns("processor*", "tokenizer*", "chat*"))
+    assert main(["score", "--model", str(bare), str(pictures / "dark.png")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "has no processor" in err and len(err.splitlines()) == 1
 
 
 def test_hub_model_that_cannot_be_reached(pictures, capsys):

@@ -17,6 +17,7 @@ from transformers import (
 from modeling_vital.configuration_vital import VitalMotionConfig
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from tests.fixtures.tiny_models import MOTION, text_config, tiny_model, vision_config
+from tests.fixtures.tiny_probes import tiny_probe
 from tests.modeling_vital.test_modeling import clip, picture
 from training.tiny_model import build_tokenizer
 
@@ -231,6 +232,13 @@ def test_a_head_that_is_more_than_a_matrix_is_refused(folders, tokenizer, monkey
     biased = plain_decoder("qwen2", tokenizer)
     biased.lm_head = torch.nn.Linear(24, len(tokenizer))
     assert "a bias" in refusal(seer, biased, monkeypatch, tokenizer=tokenizer)
+
+
+def test_a_linear_probe_is_no_part(encoders, tmp_path):
+    tiny_probe().save_pretrained(tmp_path / "probe")
+    for parts in ((tmp_path / "probe", encoders), (encoders, tmp_path / "probe")):
+        with pytest.raises(ValueError, match="probe' is a linear probe"):
+            VitalForConditionalGeneration.from_parts(*parts)
 
 
 def test_vision_must_be_a_vital_model(tokenizer, tmp_path, monkeypatch):

@@ -187,6 +187,15 @@ def test_a_decoder_in_four_bits_trains_resumes_and_loads(recipe_file, tmp_path):
     assert curve == pytest.approx(list(history(tmp_path / "whole").values()), rel=0.1)
 
 
+def test_what_is_wanted_each_epoch_comes_each_pass_over_the_rows(recipe_file, tmp_path):
+    options = ["--max_steps", "-1", "--num_train_epochs", "2", "--max_samples", "6", "--monitor_samples", "0"]
+    options += ["--eval_strategy", "epoch", "--save_strategy", "epoch", "--mixture", '{"scoring": 1}']
+    trainer = run(Recipe.parse("pretrain", ["--config", str(recipe_file), *options]))
+    assert trainer.state.global_step == 3  # 2 x 6 rows in batches of 4
+    assert {path.name for path in (tmp_path / "out put").glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-3"}
+    assert [e["step"] for e in trainer.state.log_history if "eval_srcc" in e] == [2, 3]
+
+
 def test_ctrl_c_says_how_to_go_on(recipe_file, caplog, monkeypatch):
     def interrupted(recipe):
         raise KeyboardInterrupt

@@ -93,6 +93,8 @@ def assemble(model_class: type, vision, decoder, tokenizer=None, **load_kwargs) 
 def _inspect(source, tokenizer: PreTrainedTokenizerBase | None, role: str) -> Donor:
     """Reads configuration, processor and tokenizer; no weights."""
     loaded = isinstance(source, torch.nn.Module)
+    if not loaded and PreTrainedConfig.get_config_dict(source)[0].get("model_type") == "vital_probe":
+        raise ValueError(f"`{role}` {str(source)!r} is a linear probe, made to score by itself: name a VITAL model.")
     config = source.config if loaded else AutoConfig.from_pretrained(source)
     label = config._name_or_path or type(source).__name__ if loaded else str(source)
     name = f"`{role}` {label!r}"
