@@ -13,6 +13,7 @@ from .score import EXIT_SOME_FAILED, _positive, load_model, resolve_model
 
 EXIT_INTERRUPTED = 130
 PAIRS = "vital-pairs"
+HUB_MIRROR = "chaofengc/IQA-PyTorch-Datasets"
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help=f"name of a benchmark (see --list), or {PAIRS} for a folder dataset_scripts made",
     )
     parser.add_argument("--root", metavar="DIR", type=Path, help="the folder with your copy")
+    parser.add_argument(
+        "--mirror",
+        nargs="?",
+        const=HUB_MIRROR,
+        metavar="ID_OR_DIR",
+        help="instead of --root: an image benchmark from pyiqa's mirror on the Hub, downloaded once, or from a "
+        "folder with its files (without a value: %(const)s)",
+    )
     parser.add_argument("--list", action="store_true", help="list the benchmarks and what they need, and stop")
     parser.add_argument(
         "--summary",
@@ -109,10 +118,10 @@ def run(args: argparse.Namespace) -> int:
     if args.summary:
         sys.stdout.write(_summary(args.summary))
         return 0
-    if not args.benchmark or not args.root or not (args.model or args.peer):
-        raise UsageError("give --benchmark, --root, and at least one --model or --peer (or --list)")
+    if not args.benchmark or not (args.root or args.mirror) or not (args.model or args.peer):
+        raise UsageError("give --benchmark, --root or --mirror, and at least one --model or --peer (or --list)")
     try:
-        return _ask(args) if args.benchmark in _question_files() else _bench(args)
+        return _ask(args) if args.benchmark in _question_files() and not args.mirror else _bench(args)
     except (BenchmarkError, MissingExtraError, OSError) as error:  # the last: an --output that cannot be written
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
@@ -125,12 +134,14 @@ def _bench(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..evaluation import report
-    from ..evaluation.benchmarks import load_benchmark
+    from ..evaluation.benchmarks import load_benchmark, load_mirrored
     from ..evaluation.benchmarks.pairs import load_pairs
     from ..evaluation.results import Settings, make_result
     from ..evaluation.runner import score_items
 
-    if args.benchmark == PAIRS:
+    if args.mirror:
+        loaded = load_mirrored(args.benchmark, args.mirror, args.split, args.partial, args.root)
+    elif args.benchmark == PAIRS:
         loaded = load_pairs(args.root, args.split)
     else:
         loaded = load_benchmark(args.benchmark, args.root, args.split, args.partial)
@@ -235,14 +246,15 @@ def _summary(folders: list[Path]) -> str:
 
 
 def _list() -> str:
-    from ..evaluation.benchmarks import BENCHMARKS
+    from ..evaluation.benchmarks import BENCHMARKS, MIRRORED
 
     lines = []
     for benchmark in BENCHMARKS.values():
         counts = ", ".join(f"{split} {count}" for split, count in benchmark.counts.items())
         tables = " or ".join(dict.fromkeys(" with ".join(table.files) for table in benchmark.tables))
         guess = "" if benchmark.verified else " (layout guessed)"
-        lines.append(f"{benchmark.name}: {benchmark.title}, {benchmark.modality}; {counts}; labels in {tables}{guess}")
+        line = f"{benchmark.name}: {benchmark.title}, {benchmark.modality}; {counts}; labels in {tables}{guess}"
+        lines.append(f"{line}; in the mirror" if benchmark.name in MIRRORED else line)
     for name, questions in _question_files().items():
         lines.append(f"{name}: {questions.title}, {questions.count} questions in {questions.file}")
     lines.append(f"{PAIRS}: a folder that dataset_scripts built")

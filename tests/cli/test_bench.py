@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import huggingface_hub.constants
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +16,7 @@ from modeling_vital.cli.main import main
 from modeling_vital.media_vital import MediaError
 from modeling_vital.outputs_vital import QualityScore
 from tests.fixtures.benchmark_copies import COPIES
+from tests.fixtures.benchmark_mirror import put_mirror
 
 
 class StandIn:
@@ -252,3 +254,19 @@ def test_every_benchmark_runs(name, model, tmp_path):
     COPIES[name](tmp_path)
     split = ["--split", "validation"] if name == "kvq" else []
     assert call("--benchmark", name, "--root", tmp_path, "--model", "vital-tiny", *split) == 0
+
+
+def test_a_benchmark_from_a_mirror(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path / "cache"))
+    put_mirror("csiq", tmp_path / "mirror")
+    args = ["--mirror", tmp_path / "mirror", "--model", "vital-tiny", "--format", "json"]
+    assert call("--benchmark", "csiq", *args) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["benchmark"]["items"], result["benchmark"]["groups"]) == (10, 2)
+    assert result["benchmark"]["note"].endswith(f"mirrored here; from the mirror {tmp_path / 'mirror'}")
+    dmos = [round(0.09 * number, 3) for number in range(1, 6)] * 2
+    scores = [float(Path(path).read_text()) for path in model.asked]
+    assert result["models"][0]["correlations"]["srcc"] == pytest.approx(-spearmanr(scores, dmos).statistic, abs=1e-12)
+    for name in ("konvid1k", "qbench", "vital-pairs"):
+        assert call("--benchmark", name, *args) == 2
+        assert f"the mirror has no '{name}', only koniq10k" in capsys.readouterr().err

@@ -9,6 +9,7 @@ Example:
 from .image_sets import IMAGE_SETS
 from .loading import Item, LoadedBenchmark, check_no_leak, load_benchmark
 from .manifest import Benchmark, BenchmarkError, Table
+from .mirror import MIRRORED, load_mirrored
 from .video_sets import VIDEO_SETS
 
 
@@ -21,7 +22,9 @@ __all__ = [
     "BenchmarkError",
     "Item",
     "LoadedBenchmark",
+    "MIRRORED",
     "Table",
     "check_no_leak",
     "load_benchmark",
+    "load_mirrored",
 ]

@@ -67,7 +67,11 @@ class LoadedBenchmark:
 
 
 def load_benchmark(
-    benchmark: Benchmark | str, root: str | Path, split: str | None = None, partial: bool = False
+    benchmark: Benchmark | str,
+    root: str | Path,
+    split: str | None = None,
+    partial: bool = False,
+    labels: str | Path | None = None,
 ) -> LoadedBenchmark:
     """Reads a benchmark from the user's copy of it.
 
@@ -77,6 +81,7 @@ def load_benchmark(
         split (`str`, *optional*): the one that is usually reported by default; `"all"` for all.
         partial (`bool`, *optional*, defaults to `False`): go on with other counts than published or with files
             missing; both are stated in the result.
+        labels (`str` or `Path`, *optional*): folder with the label table, where it is not under `root`.
 
     Returns:
         [`LoadedBenchmark`]
@@ -87,15 +92,12 @@ def load_benchmark(
             the published ones. The message lists the items.
     """
     benchmark = _by_name(benchmark) if isinstance(benchmark, str) else benchmark
-    split = split or benchmark.default_split
     root = Path(root)
     if not root.is_dir():
         raise BenchmarkError(f"{root} is not a folder; give the one with your copy of {benchmark.title}")
-    apart = any(table.of_split for table in benchmark.tables)
-    if split not in benchmark.counts and (split != "all" or apart):
-        raise BenchmarkError(f"{benchmark.title} has no split {split!r}; it has {', '.join(benchmark.counts)}")
+    split = check_split(benchmark, split)
     files = MediaFiles(root)
-    table, paths = _find_table(benchmark, split, files)
+    table, paths = _find_table(benchmark, split, MediaFiles(Path(labels)) if labels else files)
     others = [(name,) for name in (table.std, table.split) if name]
     rows = read_table(paths, [table.name, table.mos, *others], table.sheet, table.columns)
     labelled = list(_items(benchmark, table, rows, paths[0]))
@@ -124,6 +126,19 @@ def load_benchmark(
     if not items:
         raise BenchmarkError(f"no item of {benchmark.title} ({split}) is left to score")
     return LoadedBenchmark(benchmark, split, items, missing, bool(complaints), list_hash(items))
+
+
+def check_split(benchmark: Benchmark, split: str | None) -> str:
+    """The split to read: the one asked for, else the one that is usually reported.
+
+    Raises:
+        BenchmarkError: if there is no such split.
+    """
+    split = split or benchmark.default_split
+    apart = any(table.of_split for table in benchmark.tables)
+    if split not in benchmark.counts and (split != "all" or apart):
+        raise BenchmarkError(f"{benchmark.title} has no split {split!r}; it has {', '.join(benchmark.counts)}")
+    return split
 
 
 def check_no_leak(items: Iterable[Item]) -> None:

@@ -1,0 +1,89 @@
+"""Unpacks archives from elsewhere: nothing outside of the folder, no links, and all of it or nothing."""
+
+import gzip
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
+from typing import BinaryIO
+
+from .manifest import BenchmarkError
+
+
+_BLOCK = 1 << 20
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Unpacks an archive into a folder of its own; the folder appears when all is there.
+
+    Args:
+        archive (`Path`): ZIP, or tar with or without compression.
+        target (`Path`): the folder; if it is there, nothing is done.
+
+    Raises:
+        BenchmarkError: if the archive is damaged, or has a member that is a link or device or would lie outside.
+    """
+    from tqdm import tqdm
+
+    if target.is_dir():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    about = {"total": archive.stat().st_size, "desc": f"unpacking {archive.name}", "delay": 2, "disable": None}
+    try:
+        with archive.open("rb") as file, tqdm.wrapattr(file, "read", **about) as watched:
+            for name, content in _members(archive, watched):
+                path = part.joinpath(*_parts(archive, name))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as out:
+                    shutil.copyfileobj(content, out, _BLOCK)
+        _rename(part, target)
+    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError) as error:
+        # RuntimeError is what zipfile says of passwords and of compressions it does not know.
+        first = str(error).splitlines()[0]
+        raise BenchmarkError(f"{archive} cannot be unpacked ({first}); delete it and get it again") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _members(archive: Path, file: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
+    """Name and content of each file, in the order of the archive."""
+    if archive.suffix.lower() == ".zip":
+        with zipfile.ZipFile(file) as opened:
+            for info in opened.infolist():
+                if stat.S_ISLNK(info.external_attr >> 16):
+                    raise _refused(archive, info.filename, "is a link")
+                if not info.is_dir():
+                    with opened.open(info) as content:
+                        yield info.filename, content
+        return
+    with tarfile.open(fileobj=file, mode="r:*") as opened:
+        for member in opened:
+            if member.isfile():
+                yield member.name, opened.extractfile(member)
+            elif not member.isdir():
+                raise _refused(archive, member.name, "is a link or device")
+
+
+def _parts(archive: Path, name: str) -> tuple[str, ...]:
+    # As Windows reads it, which takes both kinds of separators and knows drives.
+    path = PureWindowsPath(name)
+    if path.anchor or ".." in path.parts:
+        raise _refused(archive, name, "would lie outside of the folder")
+    return path.parts
+
+
+def _refused(archive: Path, name: str, why: str) -> BenchmarkError:
+    return BenchmarkError(f"{archive} is not unpacked: {name!r} {why}")
+
+
+def _rename(part: Path, target: Path) -> None:
+    try:
+        part.rename(target)
+    except OSError:
+        if not target.is_dir():  # else another process was faster
+            raise
