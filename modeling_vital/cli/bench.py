@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(_summary(args.summary))
         return 0
     if not args.benchmark or not (args.root or args.mirror) or not (args.model or args.peer):
-        raise UsageError("give --benchmark, --root or --mirror, and at least one --model or --peer (or --list)")
+        raise UsageError("give --benchmark, --root (or --mirror) and at least one --model or --peer (or --list)")
     try:
         return _ask(args) if args.benchmark in _question_files() and not args.mirror else _bench(args)
     except (BenchmarkError, MissingExtraError, OSError) as error:  # the last: an --output that cannot be written
