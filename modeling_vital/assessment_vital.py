@@ -67,7 +67,7 @@ class VitalScoringMixin:
                 raise ValueError(
                     f"The checkpoint {source!r} has no processor that can be loaded, so it cannot score. One that was "
                     "converted without a tokenizer has none: convert it again with a tokenizer, or assign "
-                    f"`model.processor`. ({str(error).splitlines()[0]})"
+                    f"`model.processor`. ({str(error).partition(chr(10))[0]})"
                 ) from error
         return self._processor
 

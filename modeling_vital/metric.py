@@ -2,13 +2,13 @@
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import nn
 
 from . import zoo
 from .image_processing_vital import VitalImageProcessor, choose_grid
 from .levels_vital import expected_score
 from .modeling_vital import VitalForConditionalGeneration
+from .preparation_vital import PreparedMedia
 
 
 _INTERPOLATION = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers of the filters that torch has too
@@ -92,10 +92,10 @@ class VitalMetric(nn.Module):
         _check(pictures)
         with torch.set_grad_enabled(self.as_loss and torch.is_grad_enabled()):
             tiles = make_tiles(pictures.to(self.model.device, torch.float32), self.model.processor.image_processor)
-            # The prompt for any picture of this size. It also says whether the processor shows a lone tile twice.
-            height, width = pictures.shape[-2:]
-            inputs = self.model.processor.score_inputs([Image.new("RGB", (width, height))]).to(self.model.device)
-            tiles = tiles.repeat(1, len(inputs["pixel_values"]) // tiles.shape[1], 1, 1, 1)
+            if tiles.shape[1] == 1:
+                tiles = tiles.repeat(1, self.model.processor.single_tile_copies, 1, 1, 1)
+            one = PreparedMedia("image", tiles[0].detach(), [tiles.shape[1]], tiles.new_zeros(0), [])
+            inputs = self.model.processor.score_inputs([one]).to(self.model.device)  # the prompt is the same for all
             inputs = {name: inputs[name].expand(len(tiles), -1) for name in ("input_ids", "attention_mask")}
             logits = self.model.level_logits(**inputs, pixel_values=tiles.flatten(0, 1))
             return expected_score(logits.softmax(-1), self.model.config.level_values)

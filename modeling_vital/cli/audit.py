@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..messages import first_line
 from .bench import EXIT_INTERRUPTED
 from .errors import UsageError
-from .score import _first_line, _positive, load_model, resolve_model
+from .score import load_model, positive, resolve_model
 
 
 logger = logging.getLogger(__name__)
@@ -78,12 +79,12 @@ def _add_opinions(parser: argparse.ArgumentParser, split: str = "all", per_strat
     parser.add_argument("--split", default=split, help="of the data set (default: %(default)s)")
     parser.add_argument(
         "--per-stratum",
-        type=_positive,
+        type=positive,
         default=per_stratum,
         metavar="N",
         help="items of each distortion and severity, at most (default: %(default)s)",
     )
-    parser.add_argument("--resamples", type=_positive, default=1000, metavar="N", help="default: %(default)s")
+    parser.add_argument("--resamples", type=positive, default=1000, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
 
 
@@ -235,7 +236,7 @@ def _decoder(args: argparse.Namespace) -> tuple[Any, Any]:
         device = "cpu" if args.device == "auto" else args.device
         return tokenizer, AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False).to(device).eval()
     except (OSError, ValueError) as error:
-        raise UsageError(f"no decoder can be loaded from {args.model!r}: {_first_line(error)}") from error
+        raise UsageError(f"no decoder can be loaded from {args.model!r}: {first_line(error)}") from error
 
 
 def _emit(args: argparse.Namespace, report: dict[str, Any], name: str, table: Any) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from .errors import UsageError
-from .score import EXIT_SOME_FAILED, _positive, load_model, resolve_model
+from .score import EXIT_SOME_FAILED, load_model, positive, resolve_model
 
 
 EXIT_INTERRUPTED = 130
@@ -75,7 +75,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="go on with files missing or other counts than published; results say so",
     )
     parser.add_argument(
-        "--batch-size", type=_positive, default=8, metavar="N", help="items at a time (default: %(default)s)"
+        "--batch-size", type=positive, default=8, metavar="N", help="items at a time (default: %(default)s)"
     )
     parser.add_argument(
         "--method",
@@ -85,7 +85,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--device", default="auto", help="as for vital score (default: %(default)s)")
     parser.add_argument(
-        "--resamples", type=_positive, default=1000, metavar="N", help="bootstrap samples (default: %(default)s)"
+        "--resamples", type=positive, default=1000, metavar="N", help="bootstrap samples (default: %(default)s)"
     )
     parser.add_argument(
         "--seed",

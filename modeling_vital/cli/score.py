@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..messages import first_line
 from .collect import Target, collect
 from .errors import UsageError
 from .report import JsonReport, Report, TableReport, printable
@@ -50,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
     parser.add_argument(
-        "--batch-size", type=_positive, default=8, metavar="N", help="files at a time (default: %(default)s)"
+        "--batch-size", type=positive, default=8, metavar="N", help="files at a time (default: %(default)s)"
     )
     parser.add_argument(
         "--device",
@@ -138,13 +139,13 @@ def load_model(source: str, device: str) -> "VitalForConditionalGeneration | Vit
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(f"device {device!r} cannot be used: {_first_line(error)}") from error
+        raise UsageError(f"device {device!r} cannot be used: {first_line(error)}") from error
     try:
         is_probe = PreTrainedConfig.get_config_dict(source)[0].get("model_type") == VitalProbeConfig.model_type
         model = (VitalForQualityProbe if is_probe else VitalForConditionalGeneration).from_pretrained(source)
         model.processor  # noqa: B018  loads it, so that a checkpoint without one is found here
     except (OSError, ValueError) as error:
-        raise UsageError(f"no VITAL model can be loaded from {source!r}: {_first_line(error)}") from error
+        raise UsageError(f"no VITAL model can be loaded from {source!r}: {first_line(error)}") from error
     return model.to(device).eval()
 
 
@@ -213,11 +214,8 @@ def _progress(total: int) -> "tqdm":
     return tqdm(total=total, unit="file", delay=PROGRESS_DELAY_S, leave=False, disable=None)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Reads a whole number above 0, as an argument's type."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")

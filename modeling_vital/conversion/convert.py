@@ -17,6 +17,7 @@ from .. import __version__
 from ..assessment_vital import VitalScoringMixin
 from ..configuration_vital import VitalConfig
 from ..levels_vital import level_token_ids
+from ..messages import first_line
 from ..modeling_vital import VitalProjector
 from ..scoring_vital import SCORING_CONVENTIONS, scoring_convention
 from .errors import ConversionError, ConversionUsageError
@@ -179,7 +180,7 @@ def _empty_model(layout: Layout, source: Source, tensors: Mapping[str, torch.Ten
         with torch.device("meta"):
             return layout.model_class()(config)
     except (KeyError, TypeError, ValueError, AttributeError, StrictDataclassError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = first_line(error)
         raise ConversionError(
             f"{source.name}: config.json does not describe a model ({layout.name}): {type(error).__name__}: {first}"
         ) from error

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ..messages import first_line
 from .errors import ConversionError, ConversionUsageError
 from .slowfast import state_dict_of
 
@@ -89,7 +90,7 @@ class Shard:
             except RuntimeError:  # the file format before torch 1.6 cannot be mapped
                 loaded = torch.load(self.path, **options)
         except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            first = first_line(error)
             raise ConversionError(
                 f"{self.path} cannot be read as weights; files that hold more than tensors are not opened, because "
                 f"they can run code: {first}"
@@ -177,7 +178,7 @@ def open_source(name: str, revision: str | None = None) -> Source:
         if not any(Path(folder).glob("*.safetensors")):
             folder = snapshot_download(name, revision=revision, allow_patterns=[*_HUB_FILES, "*.bin"])
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = first_line(error)
         raise ConversionUsageError(f"There is no folder {name!r}, and the Hub does not give it: {first}") from error
     return Source(Path(folder), name)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from ..messages import first_line
 from .errors import ConversionError, ConversionUsageError
 
 
@@ -29,7 +30,7 @@ def load_tokenizer(folder: Path, other: str | None = None) -> PreTrainedTokenize
     try:
         tokenizer = AutoTokenizer.from_pretrained(other or folder, trust_remote_code=False)
     except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = first_line(error)
         if other is not None:
             raise ConversionUsageError(f"No tokenizer can be loaded from {other!r}: {first}") from error
         raise ConversionError(

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..messages import first_line
+
 
 class ExportError(ValueError):
     """The export cannot be made: its message says what is wrong and what to do."""
@@ -31,7 +33,7 @@ def checkpoint_folder(source: str) -> Path:
     try:
         return Path(snapshot_download(source))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ExportError(f"{source!r} cannot be downloaded: {str(error).strip().splitlines()[0]}") from error
+        raise ExportError(f"{source!r} cannot be downloaded: {first_line(error)}") from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
+from ..messages import first_line
 from .contents import Contents, read_card
 from .errors import PublishError
 
@@ -153,11 +154,7 @@ def _explained(outcome: str, unanswered: str | None = None) -> Iterator[None]:
         }.get(status, again)
         if status >= 500 and unanswered:
             outcome = unanswered
-        raise PublishError(f"{outcome} ({_first_line(error)}); {advice}.") from error
+        raise PublishError(f"{outcome} ({first_line(error)}); {advice}.") from error
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
-        reason = _first_line(error.__cause__ or error)
+        reason = first_line(error.__cause__ or error)
         raise PublishError(f"{unanswered or outcome} ({reason}); {again}.") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
+from ...messages import first_line
 from .manifest import BenchmarkError
 
 
@@ -44,7 +45,7 @@ def unpack(archive: Path, target: Path) -> None:
         _rename(part, target)
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError) as error:
         # RuntimeError is what zipfile says of passwords and of compressions it does not know.
-        first = str(error).splitlines()[0]
+        first = first_line(error)
         raise BenchmarkError(f"{archive} cannot be unpacked ({first}); delete it and get it again") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

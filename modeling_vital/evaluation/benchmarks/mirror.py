@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ...messages import first_line
 from .archives import unpack
 from .image_sets import IMAGE_SETS
 from .loading import LoadedBenchmark, check_split, load_benchmark
@@ -146,7 +147,7 @@ def _on_hub(source: str, mirrored: Mirrored, benchmark: Benchmark) -> tuple[Path
             beside = Path(hf_hub_download(source + LABELS_SUFFIX, name, repo_type="dataset")).parent
         archive = Path(hf_hub_download(source, mirrored.archive, repo_type="dataset"))
     except (HfHubHTTPError, HFValidationError, HTTPError, OSError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        first = first_line(error).rstrip(".")
         files = " and ".join((mirrored.archive, *(mirrored.table.files if mirrored.table else ())))
         raise BenchmarkError(
             f"{benchmark.title} cannot be had from {source!r}: {first}. Without a network, give a folder with {files} "
