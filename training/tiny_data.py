@@ -3,6 +3,10 @@
 A group is a region of one photo (or a stretch of one clip) and `variants_per_group` versions of it. Every version is
 seen by the machine annotators, whose opinions become its PMOD target. Group `i` depends on `(seed, i)` alone, so a run
 can be resumed at any step and two workers never see the same group.
+
+Two kinds of picture groups: the even distortions of the registry, in steps, and what happens to real photos
+(`dataset_scripts.distortions.authentic`), often in one part of the picture only. There the label is that of the whole:
+mostly of its subject, because a sharp subject before a soft background makes a good photo.
 """
 
 import csv
@@ -19,7 +23,9 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
-from dataset_scripts.distortions import DISTORTIONS, distort_clip, distort_image, tag
+from dataset_scripts.annotators.kadid import PRISTINE_MOS, human_mos
+from dataset_scripts.distortions import DISTORTIONS, IMAGE_DISTORTIONS, distort_clip, distort_image, tag
+from dataset_scripts.distortions.authentic import LOCAL, Degradation, draw, spread, subject_mask
 from dataset_scripts.pmod import pmod
 from dataset_scripts.splits import is_test
 from modeling_vital.media_vital import MediaError, load_media
@@ -37,13 +43,19 @@ class DataConfig:
     Attributes:
         image_annotators (`list[str]`): annotators of pictures, at least three that differ in kind.
         clip_annotators (`list[str]`): annotators of clips.
+        human_voice (`bool`):
+            Whether the mean human score of a distortion and severity in KADID-10k joins the machine opinions of
+            pictures with just that: it sets the scale between types, which machines get wrong.
         held_out_distortions (`list[str]`): image distortions never trained on.
+        held_out_sources (`list[str]`): packages none of whose photos are trained on.
         clip_distortions (`list[str]`): distortions only clips can have.
         distortion_weights (`dict[str, float]`): how often a distortion is drawn, against 1 for those not named.
         test_share (`float`): share of originals kept for testing, chosen by a hash of `content_id`.
         variants_per_group (`int`): versions of one original.
         clip_share (`float`): share of groups that are clips.
         chain_share (`float`): share of distorted versions that get two distortions, one after the other.
+        authentic_share (`float`): share of picture groups with the damage of real photos.
+        uneven_share (`float`): share of these, where larger than a tile, with damage in one part only.
         photo_long_side (`int`): photos are kept at most this long, in pixels.
         clip_long_side (`int`): likewise clips.
         clip_frames (`list[int]`): least and most frames of a clip group.
@@ -53,13 +65,17 @@ class DataConfig:
 
     image_annotators: list[str] = field(default_factory=list)
     clip_annotators: list[str] = field(default_factory=list)
+    human_voice: bool = False
     held_out_distortions: list[str] = field(default_factory=list)
+    held_out_sources: list[str] = field(default_factory=list)
     clip_distortions: list[str] = field(default_factory=list)
     distortion_weights: dict[str, float] = field(default_factory=dict)
     test_share: float = 0.2
     variants_per_group: int = 4
     clip_share: float = 0.15
     chain_share: float = 0.1
+    authentic_share: float = 0.0
+    uneven_share: float = 0.5
     photo_long_side: int = 1280
     clip_long_side: int = 480
     clip_frames: list[int] = field(default_factory=lambda: [20, 32])
@@ -87,12 +103,14 @@ class Variant:
         target (`torch.FloatTensor` of shape `(5,)`): PMOD, best level first.
         mean (`float`): PMOD mean in [0, 1].
         tag (`str` or `None`): distortion in words, `"none"` for the original, `None` where one phrase cannot say it.
+        kind (`tuple[str, int]` or `None`): name and severity 1..5 of its one step, of either kind of distortion.
     """
 
     media: PreparedMedia
     target: torch.Tensor
     mean: float
     tag: str | None
+    kind: tuple[str, int] | None = None
 
 
 @dataclass
@@ -114,7 +132,7 @@ def load_originals(folder: Path, config: DataConfig, split: str, max_frames: int
     Args:
         folder (`Path`): with `manifest.csv`.
         config (`DataConfig`): sizes and share.
-        split (`str`): `"train"` or `"test"`. Items the manifest marks as examples are in neither.
+        split (`str`): `"train"`, `"test"` or `"held_out_sources"`. Items the manifest marks as examples are in none.
         max_frames (`int`, *optional*, defaults to 96): frames kept of each clip, from its middle.
     """
     # Before OpenCV starts threads of its own: data workers are forked from here, and would wait for them for ever.
@@ -124,7 +142,7 @@ def load_originals(folder: Path, config: DataConfig, split: str, max_frames: int
         rows = list(csv.DictReader(file))
     for row in tqdm(rows, desc=f"reading {split} originals", unit="item"):
         content_id = row["content_id"]
-        if row.get("split") == "example" or is_test(content_id, config.test_share) != (split == "test"):
+        if row.get("split") == "example" or split != _split(row, config):
             continue
         try:
             item = _read_original(Path(folder) / row["path"], config, max_frames)
@@ -136,6 +154,12 @@ def load_originals(folder: Path, config: DataConfig, split: str, max_frames: int
         elif min(item.shape[:2]) >= 160:
             originals.photos[content_id] = item
     return originals
+
+
+def _split(row: dict[str, str], config: DataConfig) -> str:
+    if row["package"] in config.held_out_sources:
+        return "held_out_sources"
+    return "test" if is_test(row["content_id"], config.test_share) else "train"
 
 
 def _read_original(path: Path, config: DataConfig, max_frames: int) -> np.ndarray:
@@ -178,7 +202,10 @@ class TinyGroups(Dataset):
         rng = np.random.default_rng((self.seed, index))
         if rng.random() < self.config.clip_share:
             return self._clip_group(rng)
-        return self._image_group(rng, (1, 1) if index < self.config.single_tile_groups else self._grid(rng))
+        grid = (1, 1) if index < self.config.single_tile_groups else self._grid(rng)
+        if rng.random() < self.config.authentic_share:
+            return self._authentic_group(rng, grid)
+        return self._image_group(rng, grid)
 
     def _image_group(self, rng: np.random.Generator, grid: tuple[int, int]) -> list[Variant]:
         cols, rows = grid
@@ -189,8 +216,32 @@ class TinyGroups(Dataset):
             picture = original
             for name, severity in steps:
                 picture = distort_image(picture, name, severity, rng)
-            opinions = annotate_image(picture, original, self.config.image_annotators)
+            opinions = image_opinions(picture, original, steps, self.config)
             variants.append(self._variant(Image.fromarray(picture), opinions, steps))
+        return variants
+
+    def _authentic_group(self, rng: np.random.Generator, grid: tuple[int, int]) -> list[Variant]:
+        original = cut_region(self.originals.photos[rng.choice(self.photo_ids)], *grid, self.tile_size, rng)
+        uneven = grid != (1, 1) and rng.random() < self.config.uneven_share
+        ladder = draw(rng) if not uneven and rng.random() < 0.35 else None
+        variants = []
+        for i in range(self.config.variants_per_group):
+            if i == 0 and rng.random() < 0.6:
+                opinions = image_opinions(original, original, [], self.config)
+                variants.append(self._variant(Image.fromarray(original), opinions, []))
+                continue
+            if ladder:
+                share = (i + rng.random()) / self.config.variants_per_group
+                history = Degradation(tuple((name, max(0.05, strength * share)) for name, strength in ladder.steps))
+            else:
+                history = draw(rng, LOCAL) if uneven else draw(rng)
+            picture, opinions = authentic_version(original, history, uneven, self.config, rng)
+            media = self.processor.prepare(Image.fromarray(picture))
+            kind = None
+            if len(history.steps) == 1 and not uneven:
+                ((name, strength),) = history.steps
+                kind = (name, min(5, 1 + int(5 * strength)))
+            variants.append(self._labelled(media, opinions, None, kind))
         return variants
 
     def _clip_group(self, rng: np.random.Generator) -> list[Variant]:
@@ -240,10 +291,72 @@ class TinyGroups(Dataset):
         return plan
 
     def _variant(self, item, opinions: dict[str, float], steps: list[tuple[str, int]]) -> Variant:
-        target = pmod(np.array([list(opinions.values())]))
         words = "none" if not steps else tag(*steps[0]) if len(steps) == 1 else None
+        kind = steps[0] if len(steps) == 1 else None
+        return self._labelled(self.processor.prepare(item), opinions, words, kind)
+
+    @staticmethod
+    def _labelled(media: PreparedMedia, opinions: dict[str, float], words: str | None, kind) -> Variant:
+        target = pmod(np.array([list(opinions.values())]))
         probs = torch.from_numpy(np.asarray(target.level_probs[0], dtype=np.float32))
-        return Variant(self.processor.prepare(item), probs, float(target.mean[0]), words)
+        return Variant(media, probs, float(target.mean[0]), words, kind)
+
+
+def image_opinions(
+    picture: np.ndarray, original: np.ndarray, steps: list[tuple[str, int]], config: DataConfig
+) -> dict[str, float]:
+    """What the annotators say of an evenly distorted picture, and people of its kind where there is one.
+
+    Args:
+        picture, original (`np.ndarray`): uint8 `[H, W, 3]`.
+        steps (`list[tuple[str, int]]`): distortions of the registry, with severities; empty for the original.
+        config (`DataConfig`): names the annotators, and says whether people are heard.
+    """
+    opinions = annotate_image(picture, original, config.image_annotators)
+    if config.human_voice and len(steps) <= 1 and all(name in IMAGE_DISTORTIONS for name, _ in steps):
+        opinions["human"] = human_mos(*steps[0]) if steps else PRISTINE_MOS
+    return opinions
+
+
+def authentic_version(
+    original: np.ndarray, history: Degradation, uneven: bool, config: DataConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Carries out a history on a picture, or on one part of it, and asks the annotators about the whole.
+
+    Where it is uneven, the damage falls on the subject or on all but the subject, and what they say of the subject
+    counts for seven tenths, the whole picture for the rest.
+
+    Args:
+        original (`np.ndarray`): uint8 `[H, W, 3]`.
+        history (`Degradation`): what happens.
+        uneven (`bool`): whether to one part only.
+        config (`DataConfig`): names the annotators.
+        rng (`np.random.Generator`): source of chance.
+
+    Returns:
+        `tuple`: the picture, uint8 `[H, W, 3]`, and the opinions in [0, 1].
+    """
+    picture = history.apply(original, rng)
+    if uneven:
+        mask = subject_mask(original, rng)
+        # Soft backgrounds are more common than soft subjects, in photos people keep.
+        picture = spread(original, picture, mask if rng.random() < 0.4 else 1 - mask)
+        rows, cols = np.flatnonzero((mask > 0.5).any(1)), np.flatnonzero((mask > 0.5).any(0))
+        box = (_at_least(rows, original.shape[0]), _at_least(cols, original.shape[1]))
+        subject = annotate_image(
+            np.ascontiguousarray(picture[box]), np.ascontiguousarray(original[box]), config.image_annotators
+        )
+        whole = annotate_image(picture, original, config.image_annotators)
+        return picture, {name: 0.7 * subject[name] + 0.3 * whole[name] for name in whole}
+    return picture, annotate_image(picture, original, config.image_annotators)
+
+
+def _at_least(places: np.ndarray, side: int, least: int = 96) -> slice:
+    """The stretch from the first to the last place, widened to `least` where the side has it."""
+    first, last = int(places[0]), int(places[-1]) + 1
+    missing = max(0, min(least, side) - (last - first))
+    first = max(0, min(first - missing // 2, side - least))
+    return slice(first, max(last, min(side, first + least)))
 
 
 def cut_region(photo: np.ndarray, cols: int, rows: int, tile_size: int, rng: np.random.Generator) -> np.ndarray:

@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
-from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, tag
+from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS
+from dataset_scripts.distortions.authentic import AUTHENTIC
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.preparation_vital import PreparedMedia
 from training.checkpoints import load_state, save_state
@@ -31,8 +32,7 @@ from training.tiny_data import TinyGroups, Variant, seed_worker
 
 logger = logging.getLogger(__name__)
 
-NAMES = list(DISTORTIONS)
-TAGS = {tag(name, s + 1): (i, s) for i, name in enumerate(NAMES) for s in range(len(SEVERITY_WORDS))}
+NAMES = [*DISTORTIONS, *AUTHENTIC]
 LEVELS = list(range(5))
 
 
@@ -105,7 +105,10 @@ def collate_views(
 ) -> dict[str, torch.Tensor]:
     """What an encoder sees of each variant, with its targets; type and severity are -100 where they are not known."""
     variants = [variant for group in groups for variant in group]
-    labels = [(len(NAMES), -100) if v.tag == "none" else TAGS.get(v.tag, (-100, -100)) for v in variants]
+    labels = [
+        (len(NAMES), -100) if v.tag == "none" else (NAMES.index(v.kind[0]), v.kind[1] - 1) if v.kind else (-100, -100)
+        for v in variants
+    ]
     return {
         "views": torch.stack([view(v.media) for v in variants]),
         "target": torch.stack([v.target for v in variants]),
@@ -186,19 +189,23 @@ def train_lesson(
         prefetch_factor=4 if workers else None,
     )
     parts.train()
+    previous = None
     start = time.monotonic()
     progress = tqdm(loader, initial=first, total=steps, desc=lesson.name, unit="step")
     with open(run_dir / f"{lesson.name}.jsonl", "a", encoding="utf-8") as log:
         for step, batch in enumerate(progress, start=first + 1):
-            losses = lesson_losses(lesson, parts["head"], batch)
-            loss = losses["kl"] + losses["fidelity"] + 0.3 * losses["type"] + 0.3 * losses["severity"]
-            if not torch.isfinite(loss):
-                raise RuntimeError(f"The loss is {loss.item()} at {lesson.name} step {step}; last good: {state_file}.")
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parts.parameters(), 5.0)
-            optimizer.step()
+            # Making a picture costs as much as learning from it: each is shown once more, mirrored, a step later.
+            for seen in (batch, previous) if previous else (batch,):
+                losses = lesson_losses(lesson, parts["head"], seen)
+                loss = losses["kl"] + losses["fidelity"] + 0.3 * losses["type"] + 0.3 * losses["severity"]
+                if not torch.isfinite(loss):
+                    raise RuntimeError(f"The loss is {loss.item()} at {lesson.name} step {step}; kept: {state_file}.")
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(parts.parameters(), 5.0)
+                optimizer.step()
             schedule.step()
+            previous = {**batch, "views": batch["views"].flip(-1)}
             row = {name: round(value.item(), 4) for name, value in losses.items()}
             log.write(json.dumps({"step": step, "seconds": round(time.monotonic() - start, 1), **row}) + "\n")
             if step % 20 == 0:

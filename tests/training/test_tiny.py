@@ -64,7 +64,7 @@ def test_a_group_depends_on_seed_and_index_alone(model, originals, recipe, clip_
     assert len(first) == 3
     for a, b in zip(first, again, strict=True):
         assert torch.equal(a.media.pixel_values, b.media.pixel_values)
-        assert torch.equal(a.target, b.target)
+        assert torch.allclose(a.target, b.target, atol=1e-6)  # OpenCV's float32 sums vary in the last bit
         assert a.tag == b.tag
     assert not np.array_equal(first[0].media.pixel_values, other[0].media.pixel_values)
     assert first[0].media.modality == ("video" if clip_share else "image")
