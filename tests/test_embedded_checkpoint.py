@@ -12,7 +12,7 @@ from dataset_scripts.distortions import distort_image
 from modeling_vital.media_vital import load_media
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.zoo import DEFAULT_MODEL, EMBEDDED, resolve
-from training.tiny_eval import readme_numbers
+from training.tiny_suite import numbers_table
 
 
 EXAMPLES = Path("spaces_demo/examples")
@@ -70,7 +70,7 @@ def test_resolve_names_folders_and_hub_ids(tmp_path):
 
 def test_readme_shows_the_numbers_that_were_measured():
     results = json.loads(Path("model_cards/data/vital-tiny.json").read_text())
-    assert readme_numbers(results) in Path("README.md").read_text()
+    assert numbers_table(results) in Path("README.md").read_text()
 
 
 def test_the_code_in_the_checkpoint_is_the_code_of_the_package(model, tmp_path):

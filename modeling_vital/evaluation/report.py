@@ -83,6 +83,25 @@ def accuracy_table(result: dict[str, Any]) -> str:
     return "\n".join([f"{about['title']}: {about['questions']} questions", *note, "", *aligned(rows), *picks]) + "\n"
 
 
+def suite_table(results: dict[str, Any]) -> str:
+    """What a suite measured as text: correlations by subset, for the model and its peers, then pairs and texts.
+
+    Args:
+        results (`dict`): what `training.tiny_suite.measure` returns, and the name of the `model`.
+    """
+    rows = [("subset", "metric", "n", "srcc", "95 %", "plcc", "srcc with severity")]
+    for name, measured in {results["model"]: results["rows"], **results["peers"]}.items():
+        for row in measured:
+            span = f"{row['low']:.3f} to {row['high']:.3f}"
+            numbers = (number(row["srcc"]), span, number(row["plcc"]), number(row["srcc_severity"]))
+            rows.append((row["subset"], name, str(row["n"]), *numbers))
+    pairs = [
+        f"{kind}: {pair['share']:.1%} of {pair['n']} below" for kind, pair in results["pairs"].items() if pair["n"]
+    ]
+    texts = [f"{what}: {value:g}" for what, value in results["text"].items()]
+    return "\n".join([*aligned(rows), "", "copies below their original:", *pairs, "", "descriptions:", *texts]) + "\n"
+
+
 def summary(results: Sequence[dict[str, Any]]) -> str:
     """Results of several benchmarks side by side: SRCC / PLCC of each model, and their means, by domain.
 

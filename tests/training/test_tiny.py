@@ -9,21 +9,24 @@ import torch
 from PIL import Image
 from skimage import data
 
+from dataset_scripts.annotators.kadid import PRISTINE_MOS, human_mos
 from dataset_scripts.distortions import tag
+from dataset_scripts.distortions.authentic import AUTHENTIC, Degradation, subject_mask
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from training.tiny import Recipe, TrainConfig, collate, compute_losses, export, train
 from training.tiny_data import (
     DataConfig,
     Originals,
     TinyGroups,
+    authentic_version,
     cut_clip,
     cut_region,
+    image_opinions,
     is_test,
     load_originals,
     pan_and_zoom,
 )
 from training.tiny_encoder import NAMES, collate_views, image_lesson, motion_lesson, train_lesson
-from training.tiny_eval import by_distortion, correlation, readme_numbers, share_below, write_readme
 from training.tiny_model import ModelConfig, build_model
 
 
@@ -223,17 +226,63 @@ def test_loading_splits_and_leaves_out_examples_and_names_what_it_cannot_read(tm
     rows = []
     for i in range(20):
         Image.fromarray(data.coffee()[:200, :200]).save(tmp_path / f"{i}.png")
-        rows.append({"content_id": f"c{i}", "path": f"{i}.png", "kind": "image", "split": "example" if i == 0 else ""})
+        rows.append(
+            {
+                "content_id": f"c{i}",
+                "path": f"{i}.png",
+                "kind": "image",
+                "split": "example" if i == 0 else "",
+                "package": "p7" if i == 7 else "p",
+            }
+        )
     (tmp_path / "broken.png").write_bytes(b"not a picture")
-    rows.append({"content_id": "broken", "path": "broken.png", "kind": "image", "split": ""})
+    rows.append({"content_id": "broken", "path": "broken.png", "kind": "image", "split": "", "package": "p"})
     with open(tmp_path / "manifest.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    parts = [load_originals(tmp_path, DataConfig(), split).photos for split in ("train", "test")]
+    config = DataConfig(held_out_sources=["p7"])
+    parts = [load_originals(tmp_path, config, split).photos for split in ("train", "test", "held_out_sources")]
     assert set(parts[0]) & set(parts[1]) == set()
-    assert set(parts[0]) | set(parts[1]) == {f"c{i}" for i in range(1, 20)}
+    assert set(parts[0]) | set(parts[1]) == {f"c{i}" for i in range(1, 20)} - {"c7"}
+    assert set(parts[2]) == {"c7"}
     assert "broken" in caplog.text
+
+
+def test_people_are_heard_about_single_distortions_only(recipe):
+    photo = data.astronaut()[:128, :128].copy()
+    config = DataConfig(image_annotators=["gmsd", "mdsi", "haarpsi"], human_voice=True)
+    assert image_opinions(photo, photo, [], config)["human"] == PRISTINE_MOS
+    assert image_opinions(photo, photo, [("jpeg", 5)], config)["human"] == human_mos("jpeg", 5)
+    assert "human" not in image_opinions(photo, photo, [("jpeg", 5), ("white_noise", 1)], config)
+    assert "human" not in image_opinions(photo, photo, [("jpeg", 5)], DataConfig(image_annotators=["gmsd"]))
+
+
+def test_a_soft_background_costs_less_than_a_soft_subject():
+    photo = data.astronaut()[:384, :384].copy()
+    config = DataConfig(image_annotators=["gmsd", "mdsi", "haarpsi"])
+    blur = Degradation((("out_of_focus", 0.8),))
+    even = np.mean(list(authentic_version(photo, blur, False, config, np.random.default_rng(0))[1].values()))
+    found = {True: [], False: []}
+    for seed in range(12):
+        picture, opinions = authentic_version(photo, blur, True, config, np.random.default_rng(seed))
+        mask = subject_mask(photo, np.random.default_rng(seed)) > 0.9
+        subject_spared = bool((picture[mask] == photo[mask]).mean() > 0.9)
+        found[subject_spared].append(np.mean(list(opinions.values())))
+    assert found[True] and found[False]
+    assert min(found[True]) > max(found[False]) + 0.05
+    assert min(found[False]) > even - 0.1
+
+
+def test_authentic_groups_know_their_steps(model, originals, recipe):
+    config = DataConfig(**{**vars(recipe.data), "clip_share": 0.0, "authentic_share": 1.0, "grids": [[3, 2, 1]]})
+    variants = [v for i in range(12) for v in TinyGroups(originals, model.processor, config, 0, 12)[i]]
+    kinds = {v.kind for v in variants if v.kind}
+    assert {name for name, _ in kinds} <= set(AUTHENTIC) and {severity for _, severity in kinds} <= {1, 2, 3, 4, 5}
+    assert all(v.tag == "none" and v.mean > 0.7 for v in variants if v.tag is not None)
+    labels = collate_views([variants], image_lesson(model).view)
+    named = [NAMES[i] for i, v in zip(labels["type"].tolist(), variants, strict=True) if v.kind]
+    assert named == [v.kind[0] for v in variants if v.kind]
 
 
 def test_regions_never_enlarge_and_clips_have_the_length_asked_for(originals):
@@ -246,40 +295,3 @@ def test_regions_never_enlarge_and_clips_have_the_length_asked_for(originals):
     assert cut_region(data.coffee()[:50, :50], 1, 1, 128, rng).shape[0] <= 50
     assert len(cut_clip(originals.clips["pan"], 40, rng)) == 40
     assert len(pan_and_zoom(data.coffee(), 7, rng)) == 7
-
-
-def test_measures_by_hand(tmp_path):
-    rows = [
-        {"content_id": c, "distortion": d, "score": s, "mos": m}
-        for c, d, s, m in [
-            ("a", "none", 0.9, 0.8),
-            ("a", "blur", 0.2, 0.3),
-            ("b", "none", 0.8, 0.9),
-            ("b", "blur", 0.3, 0.1),
-        ]
-    ]
-    result = correlation(rows, np.random.default_rng(0), resamples=50)
-    assert result["srcc"] == pytest.approx(0.6)  # ranks 4 1 3 2 against 3 2 4 1: 1 - 6 * 4 / 60
-    assert result["low"] <= result["srcc"] <= result["high"]
-    assert by_distortion(rows) == {"blur": pytest.approx(0.6)}
-    pairs = share_below([{"score": 0.1, "original": 0.2}, {"score": 0.2, "original": 0.2}])
-    assert pairs == {"share": 0.5, "n": 2}
-    results = {
-        "photos": 2,
-        "clips": 1,
-        "held_out_distortions": ["motion_blur"],
-        "in_domain": result,
-        "held_out": result,
-    }
-    results |= {"clip_pairs": {"compression": pairs, "stutter": pairs}, "example_pairs": pairs}
-    assert "0.600" in readme_numbers(results)
-    readme = tmp_path / "README.md"
-    readme.write_text("a\n<!-- numbers:begin -->\nold\n<!-- numbers:end -->\nz\n")
-    write_readme(results, readme)
-    text = readme.read_text()
-    assert text.startswith("a\n<!-- numbers:begin -->\n`vital-tiny`")
-    assert text.endswith("<!-- numbers:end -->\nz\n")
-    assert "old" not in text
-    readme.write_text("no markers")
-    with pytest.raises(ValueError, match="numbers:begin"):
-        write_readme(results, readme)

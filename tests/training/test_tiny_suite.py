@@ -1,0 +1,137 @@
+"""The suite `tiny`: its measures by hand, and the whole of it on two photos and a clip."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from modeling_vital.cli.main import main
+from training.tiny import recipe_data
+from training.tiny_data import DataConfig, is_test
+from training.tiny_suite import Row, _by_distortion, _correlations, _pairs, _text, make_rows, parse_tag, write_readme
+
+
+def rows(*values):
+    return [Row(subset, content, name, severity, mos, None) for subset, content, name, severity, mos in values]
+
+
+def test_correlations_by_hand():
+    made = rows(
+        ("in_domain", "a", "none", 0, 0.8),
+        ("in_domain", "a", "jpeg", 5, 0.3),
+        ("in_domain", "b", "none", 0, 0.9),
+        ("in_domain", "b", "jpeg", 1, 0.1),
+        ("in_domain", "b", "jpeg", 3, 0.05),
+    )
+    scores = [0.9, 0.2, 0.8, 0.3, 0.1]
+    (row,) = _correlations(made, scores)
+    assert row["subset"] == "in_domain" and row["n"] == 5
+    assert row["srcc"] == pytest.approx(0.8)  # ranks 5 2 4 3 1 against 4 3 5 2 1: 1 - 6 * 4 / 120
+    assert row["low"] <= row["srcc"] <= row["high"]
+    assert row["srcc_severity"] == pytest.approx(0.5)  # 5 1 3 against 0.2 0.3 0.1, turned: ranks 3 1 2 and 2 3 1
+    assert _by_distortion(made, scores) == {"jpeg": row["srcc"]}
+
+
+def test_a_metric_without_a_score_is_measured_on_the_rest():
+    made = rows(*[("in_domain", str(i), "none", 0, i / 10) for i in range(4)], ("video", "v", "none", 0, 0.5))
+    (row,) = _correlations(made, [0.1, None, 0.3, 0.4, None])
+    assert row["n"] == 3 and row["srcc"] == 1
+
+
+def test_pairs_compare_with_their_own_original():
+    made = rows(
+        ("video", "a", "none", 0, 1.0),
+        ("video", "a", "stutter", 3, 0.5),
+        ("video", "a", "h264_compression", 1, 0.5),
+        ("video", "b", "none", 0, 1.0),
+        ("video", "b", "stutter", 5, 0.5),
+        ("examples", "a", "none", 0, 1.0),
+        ("examples", "a", "jpeg", 5, 1.0),
+    )
+    pairs = _pairs(made, [0.5, 0.4, 0.6, 0.3, 0.3, 0.9, 0.8])
+    assert pairs["clips"] == {"share": pytest.approx(1 / 3), "n": 3}  # equal is not below
+    assert pairs["stutter"] == {"share": 0.5, "n": 2}
+    assert pairs["compression"] == {"share": None, "n": 0}  # severity 1 is not visible
+    assert pairs["examples"] == {"share": 1.0, "n": 1}
+
+
+def test_texts():
+    assert parse_tag("The distortion of the image is relatively severe white noise.") == (4, "white_noise")
+    assert parse_tag("The distortion of the image is severe JPEG compression.") == (5, "jpeg")
+    assert parse_tag("The distortion of the image is severe white severe white.") == (5, None)
+    assert parse_tag("The distortion of the image is none.") == (None, None)
+    (a, b) = rows(("in_domain", "a", "jpeg", 4, 0.5), ("in_domain", "b", "pixelate", 1, 0.5))
+    found = _text([(a, "It is severe JPEG compression."), (b, "It is severe JPEG compression.")])
+    assert found == {
+        "type_accuracy": 0.5,
+        "severity_within_one": 0.5,
+        "distinct_texts": 0.5,
+        "mean_words": 5,
+        "n": 2,
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two photos of the test split, and two of a package that is held out."""
+    folder = tmp_path_factory.mktemp("originals")
+    names = [name for name in (f"photo{i}" for i in range(60)) if is_test(name)][:2]
+    listed = [(names[0], "p", data.astronaut()), (names[1], "p", data.coffee())]
+    listed += [("other", "psychopy", data.rocket()), ("more", "psychopy", data.chelsea())]
+    with open(folder / "manifest.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, ["content_id", "path", "kind", "split", "package"])
+        writer.writeheader()
+        for name, package, photo in listed:
+            Image.fromarray(photo[:240, :320]).save(folder / f"{name}.png")
+            writer.writerow(
+                {"content_id": name, "path": f"{name}.png", "kind": "image", "split": "", "package": package}
+            )
+    return folder
+
+
+def test_the_same_suite_every_time(folder):
+    config = DataConfig(**{**vars(recipe_data()), "clip_distortions": []})
+    first, again = ([row for group in make_rows(folder, config, small=True) for row in group] for _ in range(2))
+    assert [r.distortion for r in first] == [r.distortion for r in again]
+    assert all(np.array_equal(a.media, b.media) for a, b in zip(first, again, strict=True))
+    by_subset = {subset: {r.distortion for r in first if r.subset == subset} for subset in {r.subset for r in first}}
+    assert by_subset["held_out_distortions"] <= {"none", *config.held_out_distortions}
+    assert not by_subset["in_domain"] & set(config.held_out_distortions)
+    assert {r.content_id for r in first if r.subset == "held_out_sources"} == {"other", "more"}
+    assert all(0 <= r.mos <= 1 for r in first if r.subset != "examples")
+
+
+def test_command(folder, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.tiny_suite.EXAMPLES", tmp_path)  # the photos of the Space are many
+    assert main(["bench", "--suite", "tiny", "--root", str(folder), "--format", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    found = {row["subset"]: row for row in result["rows"]}
+    assert {"in_domain", "held_out_distortions", "held_out_sources", "authentic"} <= set(found)
+    assert found["in_domain"]["n"] == 14 and found["held_out_sources"]["n"] == 14
+    assert all(row["low"] <= row["srcc"] <= row["high"] for row in found.values())
+    assert result["model"] == "vital-tiny" and result["text"]["n"] == 12
+
+
+def test_wrong_use(capsys):
+    assert main(["bench", "--suite", "tiny", "--model", "vital-tiny", "--model", "x"]) == 2
+    assert "one --model" in capsys.readouterr().err
+
+
+def test_readme_markers(tmp_path):
+    results = json.loads(open("model_cards/data/vital-tiny.json").read())
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- numbers:begin -->\nold\n<!-- numbers:end -->\nz\n")
+    write_readme(results, readme)
+    text = readme.read_text()
+    assert text.startswith("a\n<!-- numbers:begin -->\n`vital-tiny`") and text.endswith("<!-- numbers:end -->\nz\n")
+    assert "old" not in text
+    readme.write_text("no markers")
+    with pytest.raises(ValueError, match="numbers:begin"):
+        write_readme(results, readme)
+
+
+def test_a_probe_has_no_texts():
+    assert _text([]) == {}
