@@ -13,7 +13,7 @@ from dataset_scripts.annotators.kadid import PRISTINE_MOS, human_mos
 from dataset_scripts.distortions import tag
 from dataset_scripts.distortions.authentic import AUTHENTIC, Degradation, subject_mask
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
-from training.tiny import Recipe, TrainConfig, collate, compute_losses, export, train
+from training.tiny import Recipe, TrainConfig, collate, compute_losses, export, train, training_cost
 from training.tiny_data import (
     DataConfig,
     Originals,
@@ -283,6 +283,17 @@ def test_authentic_groups_know_their_steps(model, originals, recipe):
     labels = collate_views([variants], image_lesson(model).view)
     named = [NAMES[i] for i, v in zip(labels["type"].tolist(), variants, strict=True) if v.kind]
     assert named == [v.kind[0] for v in variants if v.kind]
+
+
+def test_the_cost_counts_every_session(recipe, tmp_path):
+    logs = {"encoder": [10, 1800], "motion": [600, 20, 320], "log": [900]}  # the motion lesson was stopped at 600 s
+    for name, clock in logs.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"seconds": s}) + "\n" for s in clock))
+    cost = training_cost(recipe, tmp_path)
+    assert cost["core_hours"] == round(2 * (1800 + 600 + 320 + 900) / 3600, 2)
+    train_config = recipe.train
+    groups = train_config.encoder_steps * 16 + train_config.motion_steps * 8 + train_config.max_steps * 8
+    assert cost["pictures"] == 3 * groups
 
 
 def test_regions_never_enlarge_and_clips_have_the_length_asked_for(originals):
