@@ -93,7 +93,8 @@ def test_all_in_one_run_of_the_command(corpus):
         row = rows[case.name]
         assert (row["error"] is not None) == (case.error is not None), row
     same = [f"exif-{tag}.png" for tag in range(1, 9)] + ["plain.webp", "plain.bmp", "plain.tiff", "two\nlines.png"]
-    assert {rows[name]["score"] for name in same} == {rows["plain.png"]["score"]}
+    plain = rows["plain.png"]["score"]
+    assert all(abs(rows[name]["score"] - plain) < 1e-6 for name in same)  # Batches differ in the last bits.
     near = ["cmyk.tiff", "16-bit.png", "alpha-opaque.png", "icc-wide.png"]
-    assert all(abs(rows[name]["score"] - rows["plain.png"]["score"]) < 0.02 for name in near)
+    assert all(abs(rows[name]["score"] - plain) < 0.02 for name in near)
     assert abs(rows["16-bit-gray.png"]["score"] - rows["gray.png"]["score"]) < 1e-6
