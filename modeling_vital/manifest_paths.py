@@ -39,6 +39,6 @@ def resolve_entry(root: str | Path, entry: str | Path, *, allow_outside: bool = 
     inside = all(Path(os.path.realpath(p)).is_relative_to(os.path.realpath(root)) for p in (resolved, path))
     if not inside:
         raise MediaError(
-            f"{name} leads out of {str(root)!r}; move the file below it, or allow paths outside if you trust the manifest."
+            f"{name} leads out of {str(root)!r}; move the file below it, or allow paths outside if you trust it."
         )
     return path
