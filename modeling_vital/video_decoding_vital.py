@@ -184,11 +184,8 @@ def open_video(file: str | bytes, name: str, container: str) -> Clip:
     if not decoders:
         raise MediaError(f"{name} is a video, and no decoder is installed; `pip install decord2` or `pip install av`.")
     complaint: Exception | None = None
-    if "decord" in decoders and container in (
-        "mp4",
-        "matroska",
-        "avi",
-    ):  # In others it miscounts and misplaces frames.
+    # In others it miscounts and misplaces frames, and an AVI with a damaged header ends the process.
+    if "decord" in decoders and container in ("mp4", "matroska"):
         try:
             return Clip(_DecordSource(file, decoders), name)
         except Exception as error:  # decord raises RuntimeError, DECORDError, AssertionError...
