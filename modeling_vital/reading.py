@@ -333,7 +333,7 @@ def _work(connection: Connection, load: bytes, timeout_s: float) -> None:
         except (EOFError, OSError):
             return
         if hasattr(signal, "setitimer"):  # Ends us, hanging or not, should the parent be killed in the meantime.
-            signal.setitimer(signal.ITIMER_REAL, timeout_s + 5)
+            signal.setitimer(signal.ITIMER_REAL, timeout_s + 2)
         try:
             result = function(pickle.loads(message)), None
         except MemoryError:
