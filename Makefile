@@ -1,6 +1,6 @@
 # One virtual environment, .venv, filled in steps: a target installs only what it needs, once.
 #   make PYTHON=python3.12 ...    choose the interpreter .venv is made with
-#   make test ARGS="-k score -x"  hand arguments on to pytest (or to the other tools)
+#   make test ARGS="-k score -x"  hand arguments on to pytest (or to the other tools); the tests then run in one process
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -10,14 +10,22 @@ CHECK := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info <
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.10 python; do \
 	$$python -c '$(CHECK)' >/dev/null 2>&1 && echo $$python && break; done)
 ARGS ?=
+comma := ,
 
-INSTALL := $(PY) -m pip install --disable-pip-version-check -c constraints.txt
+CONSTRAINTS := -c constraints.txt
+INSTALL := $(PY) -m pip install --disable-pip-version-check $(CONSTRAINTS)
 # One thread a process: more of them than cores slow small models down many times over.
 RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY) -m pytest
+# A file's tests stay together: what its fixtures make, they make once. For a few tests more processes only cost time.
+PARALLEL := $(if $(ARGS),,-n logical --maxprocesses 4 --dist loadfile)
+# What `make lowest` tests: the package with these extras, which its tests read and make media with.
+LOWEST_EXTRAS := video,data,eval
+LOWEST_TESTS := tests/modeling_vital tests/cli tests/dataset_scripts tests/test_embedded_checkpoint.py \
+	$(wildcard tests/test_remote_code_*.py)
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow browser lint format wheel tiny embed pairs clean
+.PHONY: help demo space test slow browser lowest latest bounds lint format docs wheel tag tiny embed pairs clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -30,13 +38,29 @@ space: $(VENV)/.space  ## the demo, in a browser (CPU, no network)
 	GRADIO_ANALYTICS_ENABLED=False HF_HUB_OFFLINE=$${HF_HUB_OFFLINE:-1} $(PY) spaces_demo/app.py $(ARGS)
 
 test: $(VENV)/.test  ## the tests: CPU, no network
-	$(RUN_TESTS) $(ARGS)
+	$(RUN_TESTS) $(PARALLEL) $(ARGS)
 
 slow: $(VENV)/.test  ## the tests that take longer, or several processes
 	$(RUN_TESTS) -m "(slow or distributed) and not gpu and not network" $(ARGS) || test $$? -eq 5  # 5: there are none
 
 browser: $(VENV)/.test  ## the demo in headless Chromium, which must be there; screenshots in build/screenshots
 	VITAL_BROWSER=required $(RUN_TESTS) -m browser $(ARGS)
+
+lowest:  ## tests of package and data with the lowest versions allowed, in build/lowest; for Python 3.10
+	rm -rf build/lowest
+	$(PYTHON) -m venv build/lowest
+	@$(MAKE) -s bounds > build/lowest/requirements.txt
+	build/lowest/bin/python -m pip install --disable-pip-version-check -r build/lowest/requirements.txt \
+	-e ".[$(LOWEST_EXTRAS)]" pytest pytest-xdist
+	$(subst $(PY),build/lowest/bin/python,$(RUN_TESTS)) $(PARALLEL) $(LOWEST_TESTS) $(ARGS)
+
+latest:  ## all tests with the latest versions allowed, in build/latest
+	rm -rf build/latest
+	$(MAKE) VENV=build/latest CONSTRAINTS= test
+
+bounds:  ## the lowest versions that `make lowest` installs
+	@sed -n '/^\(dependencies\|$(subst $(comma),\|,$(LOWEST_EXTRAS))\) = \[/,/^\]/s/^    "\([^"]*\)>=\([^"]*\)",.*/\1==\2/p' \
+	pyproject.toml | sort -u
 
 lint: $(VENV)/.test  ## ruff: rules and formatting, nothing is changed
 	$(PY) -m ruff check $(ARGS) .
@@ -46,10 +70,17 @@ format: $(VENV)/.test  ## ruff: mend what can be mended, and format
 	$(PY) -m ruff check --fix $(ARGS) .
 	$(PY) -m ruff format $(ARGS) .
 
+docs: $(VENV)/.docs  ## the documentation site, in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict $(ARGS)
+
 wheel: $(VENV)/.test  ## build and check the packages in dist/
 	rm -rf build/lib build/bdist.* dist
 	$(PY) -m build --no-isolation
 	$(PY) -m twine check --strict dist/*
+
+tag:  ## whether TAG=vX.Y.Z is the version in modeling_vital/_version.py
+	@grep -qxF '__version__ = "$(TAG:v%=%)"' modeling_vital/_version.py && test "$(TAG)" != "$(TAG:v%=%)" || \
+	{ echo "The tag is '$(TAG)', but modeling_vital/_version.py says:" >&2; cat modeling_vital/_version.py >&2; exit 1; }
 
 tiny: $(VENV)/.data  ## fetch the data, train and measure vital-tiny (CPU, under build/)
 	$(PY) -m training.tiny --recipe training/recipes/vital_tiny.yaml $(ARGS)
@@ -63,7 +94,7 @@ pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)
 	$(PY) -m dataset_scripts build --config dataset_scripts/recipes/demo.yaml --output build/pairs $(ARGS)
 
 clean:  ## remove .venv, packages and caches; what `make tiny` and `make pairs` made stays
-	rm -rf $(VENV) build/lib build/bdist.* dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build/lowest build/latest build/site build/lib build/bdist.* dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # torch goes first and alone: whatever asks for it later then finds the chosen build there.
@@ -88,6 +119,10 @@ $(VENV)/.data: $(VENV)/.torch $(SOURCES_OF_METADATA)
 	$(INSTALL) -e ".[video,data]"
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.torch $(SOURCES_OF_METADATA)
+	$(INSTALL) -e ".[docs]"
+	@touch $@
+
 $(VENV)/.test: $(VENV)/.torch $(SOURCES_OF_METADATA)
-	$(INSTALL) -e ".[video,data,train,eval,onnx,demo,dev]"
+	$(INSTALL) -e ".[video,data,train,eval,onnx,demo,docs,dev]"
 	@touch $@

@@ -104,11 +104,14 @@ def parse_recipe(
 
 @dataclass
 class Recipe:
-    """All settings of a run.
+    """All settings of a run, by topic; in the file and on the command line they stand side by side.
 
     Attributes:
-        run (`RunArguments`), data (`DataArguments`), loss (`LossConfig`), training (`VitalTrainingConfig`), lora
-            (`LoraArguments`): by topic; in the file and on the command line they stand side by side.
+        run (`RunArguments`): what is trained.
+        data (`DataArguments`): the rows.
+        loss (`LossConfig`): the loss.
+        training (`VitalTrainingConfig`): how long, how fast, where to.
+        lora (`LoraArguments`): adapters.
     """
 
     run: RunArguments

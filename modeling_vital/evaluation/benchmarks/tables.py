@@ -104,6 +104,7 @@ def _columns_to_rows(paths: Sequence[Path], wanted: list[tuple[str, ...]]) -> li
         except (
             OSError,
             ValueError,
+            IndexError,  # of a file too short to be one, before scipy 1.15
             NotImplementedError,
             reader.MatReadError,
         ) as error:  # the last: version 7.3, which is HDF5

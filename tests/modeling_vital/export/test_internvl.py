@@ -4,7 +4,6 @@ import base64
 import copy
 import io
 import json
-import re
 import subprocess
 import sys
 import threading
@@ -28,17 +27,10 @@ from modeling_vital.export.folders import ExportError
 from modeling_vital.export.internvl import export_internvl, native_image_processor, tiling_differences
 from modeling_vital.image_processing_vital import VitalImageProcessor, choose_grid
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from tests.fixtures.doc_blocks import named_block
 from tests.fixtures.released import random_weights, released_config, released_shapes, write_checkpoint
 from tests.fixtures.tiny_models import TILE, tiny_model
 from tests.fixtures.tiny_probes import tiny_probe
-
-
-SERVING = Path(__file__).parents[3] / "docs/serving.md"
-
-
-def snippet(name):
-    """The Python code that follows the mark `<!-- name -->` in docs/serving.md."""
-    return re.search(rf"<!-- {name} -->\n```python\n(.*?)```", SERVING.read_text("utf-8"), re.DOTALL)[1]
 
 
 def picture(width=80, height=50, seed=0):
@@ -215,7 +207,8 @@ def test_documented_client_gives_the_checkpoints_scores(model, source, tmp_path)
     server.served = Served(tmp_path / "export")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        code = snippet("client").replace("localhost:8000", f"127.0.0.1:{server.server_port}")
+        code = named_block("docs/serving.md", "client", __file__)
+        code = code.replace("localhost:8000", f"127.0.0.1:{server.server_port}")
         namespace = {}
         exec(code.replace('"vital-8b-internvl"', repr(str(tmp_path / "export"))), namespace)
         for i, image in enumerate(PICTURES):
@@ -230,7 +223,7 @@ def test_documented_client_gives_the_checkpoints_scores(model, source, tmp_path)
 
 def test_documented_grid_is_found_by_internvl():
     namespace = {}
-    exec(snippet("tiles"), namespace)
+    exec(named_block("docs/serving.md", "tiles", __file__), namespace)
     for tile_rule in ("native", "area"):
         processor = VitalImageProcessor(TILE, tile_rule=tile_rule)
         tiles = {"tile_size": TILE, "min_tiles": 1, "max_tiles": 12, "tile_rule": tile_rule}

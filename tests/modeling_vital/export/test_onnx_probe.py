@@ -2,8 +2,6 @@
 
 import builtins
 import json
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +10,8 @@ from PIL import Image
 from modeling_vital import zoo
 from modeling_vital.export.folders import ExportError
 from modeling_vital.export.onnx_probe import export_onnx
+from tests.fixtures.doc_blocks import named_block
 from tests.fixtures.tiny_probes import tiny_probe
-
-
-SERVING = Path(__file__).parents[3] / "docs/serving.md"
 
 
 def picture(width=80, height=50, seed=0):
@@ -40,7 +36,7 @@ def exported(request, tmp_path_factory):
 
 def test_documented_code_gives_the_probes_scores(exported):
     probe, folder = exported
-    code = re.search(r"<!-- onnx -->\n```python\n(.*?)```", SERVING.read_text("utf-8"), re.DOTALL)[1]
+    code = named_block("docs/serving.md", "onnx", __file__)
     namespace = {}
     exec(code.replace('"vital-probe-onnx"', repr(str(folder))), namespace)
     items = [clip(9), picture(), clip(2, seed=1), picture(30, 90, seed=1), picture(32, 32, seed=2)]
