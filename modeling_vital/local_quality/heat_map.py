@@ -25,7 +25,7 @@ def scale_colors(scores: np.ndarray, lowest: float = 0.0, highest: float = 1.0) 
 
     Args:
         scores (`np.ndarray` of any shape): what to colour.
-        lowest, highest (`float`, *optional*, default to 0 and 1): the ends of the scale; what lies beyond takes theirs.
+        lowest, highest (`float`, *optional*, default to 0 and 1): the ends of the scale; scores beyond take theirs.
 
     Returns:
         `np.ndarray`: uint8 RGB, the shape of `scores` and a last axis of 3.
@@ -78,7 +78,7 @@ def _frame(drawn: Image.Image, quality_map: QualityMap) -> None:
 
 def _legend(
     width: int,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: ImageFont.FreeTypeFont,
     quality_map: QualityMap,
     limits: tuple[float, float],
 ) -> Image.Image:

@@ -21,7 +21,7 @@ class CurvePoint:
     Attributes:
         start_s, end_s (`float`): the stretch, seconds from the beginning of the clip.
         score (`float`): in [0, 1], higher is better: the mean of the next two.
-        clip_score (`float`): of the stretch as a clip: what the motion encoder sees, stutter first of all, counts here.
+        clip_score (`float`): of the stretch as a clip: motion counts here, stutter first of all.
         frame_score (`float`): mean score of its key frames as pictures: blur, noise and blocks count here.
     """
 
@@ -79,8 +79,8 @@ def quality_curve(
 ) -> QualityCurve:
     """Scores a clip stretch by stretch, in one pass over its frames.
 
-    Each frame is decoded once, each key frame encoded once as a picture and once as a part of the clip; what is held at
-    a time is one window.
+    Each frame is decoded once, each key frame encoded once as a picture and once as a part of the clip. One window is
+    held at a time.
 
     Args:
         model (`VitalForConditionalGeneration`): in evaluation mode.

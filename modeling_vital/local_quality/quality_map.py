@@ -170,7 +170,7 @@ def _read_row(
 
 
 def _weights(points: int, length: int, starts: np.ndarray, size: int) -> np.ndarray:
-    """How much each window counts at each of `points` evenly spread points: float32 `(points, windows)`, rows sum to 1."""
+    """Share of each window in each of `points` evenly spread points: float32 `(points, windows)`, rows sum to 1."""
     centres = (np.arange(points) + 0.5) * (length / points)
     place = np.clip((centres[:, None] - starts) / size, 0, 1)  # in a window: 0 its beginning, 1 its end
     # The small constant decides where no window has any weight: at the very border. Outside of a window it is 0.

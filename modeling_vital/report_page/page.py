@@ -135,7 +135,7 @@ def _entry(row: dict[str, Any], picture: str | None) -> dict[str, Any]:
         "level": _text(row.get("level") or ""),
         "modality": _text(row.get("modality") or ""),
         "tag": "no distortion" if row.get("tag") == "none" else _text(row.get("tag") or ""),
-        "color": "#%02x%02x%02x" % tuple(color.tolist()),
+        "color": f"#{color.tobytes().hex()}",
     }
 
 
@@ -170,7 +170,7 @@ def _histogram(scores: Sequence[float]) -> list[dict[str, Any]]:
             "high": float(edges[i + 1]),
             "count": int(counts[i]),
             "height": round(100 * int(counts[i]) / highest, 2),
-            "color": "#%02x%02x%02x" % tuple(colors[i].tolist()),
+            "color": f"#{colors[i].tobytes().hex()}",
         }
         for i in range(BINS)
     ]
