@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 import inference
 import pandas as pd
+from PIL import Image
 
 
 EXAMPLES = Path(__file__).with_name("examples")
@@ -113,18 +114,13 @@ def _where(assessor: inference.Assessor, file: gr.File, model: gr.Dropdown, butt
 
     @_answering
     @inference.on_gpu
-    def where(file: str, model: str) -> tuple[dict[str, Any], gr.Image, gr.HTML]:
+    def where(file: str, model: str) -> tuple[dict[str, Any], Image.Image, str]:
         record, drawn, plot = assessor.where(file, model)
-        clip = record["modality"] == "video"
-        if clip:
-            worst = min(record["points"], key=lambda point: point["score"])
-            text = f"Worst second: {worst['start_s']:.1f} to {worst['end_s']:.1f} s, score {worst['score']:.2f}"
-            label = f"Worst frame, at {record['worst_frame'] / record['fps']:.1f} s"
-        else:
-            text, label = f"Worst place: score {record['worst_score']:.2f}, framed in the map", "Quality map"
-        note = f"{record['model']}, {record['seconds']:.2f} s"
-        shown = f'<p role="status"><strong>{html.escape(text)}</strong> ({html.escape(note)})</p>{plot}'
-        return record, gr.Image(drawn, label=label, visible=True), gr.HTML(shown, visible=True)
+        return record, drawn, _where_told(record) + plot
+
+    def show(record: dict[str, Any]) -> tuple[gr.HTML, gr.Image]:
+        label = "Quality map" if record["modality"] == "image" else "Worst frame"
+        return gr.HTML(visible=True), gr.Image(label=label, visible=True)
 
     button.click(
         where,
@@ -132,11 +128,25 @@ def _where(assessor: inference.Assessor, file: gr.File, model: gr.Dropdown, butt
         [record, picture, told],
         api_name="where",
         api_description="Where in a picture, or when in a clip, quality is worst: a record (tile scores, or points in "
-        "time), the heat map or the worst frame, and a plot.",
-    )
+        "time), the heat map or the worst frame, and the same in words, with a plot for a clip.",
+    ).success(show, record, [told, picture], api_visibility="private")
     file.change(
         lambda: (gr.HTML(visible=False), gr.Image(visible=False)), None, [told, picture], api_visibility="private"
     )
+
+
+def _where_told(record: dict[str, Any]) -> str:
+    """The worst place or second in words, as HTML that is read out."""
+    if record["modality"] == "image":
+        text = f"Worst place: score {record['worst_score']:.2f}, framed in the map"
+    else:
+        worst = min(record["points"], key=lambda point: point["score"])
+        text = (
+            f"Worst second: {worst['start_s']:.1f} to {worst['end_s']:.1f} s, score {worst['score']:.2f}; worst frame "
+            f"at {record['worst_frame'] / record['fps']:.1f} s"
+        )
+    note = f"{record['model']}, {record['seconds']:.2f} s"
+    return f'<p role="status"><strong>{html.escape(text)}</strong> ({html.escape(note)})</p>'
 
 
 def _describe_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from .collect import Target, collect
 from .errors import UsageError
-from .score import EXIT_SOME_FAILED, load_model, positive, resolve_model, score_targets
+from .score import EXIT_SOME_FAILED, load_model, positive, resolve_model
 
 
 if TYPE_CHECKING:
+    from ..media_vital import MediaError
     from ..modeling_vital import VitalForConditionalGeneration
+    from ..outputs_vital import QualityScore
     from ..report_page import ReportPage
 
 EXIT_INTERRUPTED = 130  # as in `main`
@@ -120,7 +122,7 @@ def _page(args: argparse.Namespace) -> "ReportPage":
 def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
     """Scores, tags and curves, as far as they are asked for; the page has at any time what is done so far."""
     tags, curves = (args.rows is None if wanted is None else wanted for wanted in (args.tags, args.curves))
-    targets = [] if args.rows else collect(args.paths)
+    targets = [] if args.rows else list(collect(args.paths))
     if args.rows and not (tags or curves):
         return
     model = None
@@ -143,9 +145,18 @@ def _score(
     page: "ReportPage", model: "VitalForConditionalGeneration | None", targets: list[Target], batch_size: int
 ) -> None:
     with _progress("file") as step:
-        for records in score_targets(model, targets, batch_size):
-            page.rows += [{**record, "tag": None} for record in records]
+        for start in range(0, len(targets), batch_size):
+            batch = targets[start : start + batch_size]
+            paths = [target.path for target in batch if target.error is None]
+            results = iter(model.score(paths, batch_size=batch_size, errors="return") if paths else ())
+            page.rows += [_row(target.path, target.error or next(results)) for target in batch]
             step(len(page.rows), len(targets))
+
+
+def _row(path: str, result: "QualityScore | MediaError | str") -> dict[str, Any]:
+    if isinstance(result, str | ValueError):  # a MediaError is one
+        return {"path": path, "error": str(result)}
+    return {"path": path, **result.to_dict(), "tag": None, "error": None}
 
 
 def _tag(page: "ReportPage", model: "VitalForConditionalGeneration", batch_size: int) -> None:
