@@ -161,7 +161,8 @@ def _totals(good: list[dict[str, Any]], errors: list[dict[str, Any]]) -> list[tu
 
 def _histogram(scores: Sequence[float]) -> list[dict[str, Any]]:
     """One bar a bin: from, to, count, height in [0, 100] and colour."""
-    counts, edges = np.histogram(scores, bins=BINS, range=(0, 1))
+    edges = np.arange(BINS + 1) / BINS  # so that 0.6 itself begins a bin, as its label says
+    counts, _ = np.histogram(scores, bins=edges)
     colors = scale_colors((edges[:-1] + edges[1:]) / 2)
     highest = max(int(counts.max()), 1)
     return [

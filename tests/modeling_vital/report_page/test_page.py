@@ -44,15 +44,15 @@ class Reader(HTMLParser):
 
 
 def test_it_says_model_totals_and_errors(tmp_path):
-    rows = [row("a.png", 0.2), row("b.mp4", 0.62, modality="video", tag="severe noise"), row("c.png", 0.68)]
+    rows = [row("a.png", 0.2), row("b.mp4", 0.6, modality="video", tag="severe noise"), row("c.png", 0.7)]
     rows.append({"path": "d.png", "error": "it is damaged"})
     text = render_page(ReportPage(rows, "my folder", "vital-tiny", "abc123", MADE, notes=["Stopped early."]))
     told = " ".join(" ".join(Reader(text).texts).split())
     for said in ("my folder", "Model vital-tiny, revision abc123; made 2026-01-02 03:04 UTC", "Stopped early.",
-                 "files 4", "pictures 2", "clips 1", "without a score 1", "mean 0.50", "median 0.62",
+                 "files 4", "pictures 2", "clips 1", "without a score 1", "mean 0.50", "median 0.60",
                  "it is damaged", "the model's guess: severe noise"):  # fmt: skip
         assert said in told
-    assert [float(attrs["data-score"]) for attrs in Reader(text).rows()] == [0.2, 0.62, 0.68]
+    assert [float(attrs["data-score"]) for attrs in Reader(text).rows()] == [0.2, 0.6, 0.7]
     histogram = next(attrs for tag, attrs in Reader(text).tags if attrs.get("class") == "histogram")
     assert "1 from 0.20 to 0.25" in histogram["aria-label"] and "1 from 0.60 to 0.65" in histogram["aria-label"]
 
