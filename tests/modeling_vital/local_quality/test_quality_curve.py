@@ -40,7 +40,10 @@ def clip_of(pixels: np.ndarray, fps: float = 25.0) -> Clip:
     return Clip(Frames(pixels, fps), "'test.mp4'")
 
 
-@pytest.mark.parametrize("kind", ["gaussian_blur", "white_noise", "jpeg", "stutter"])
+_SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("white_noise", "jpeg")]
+
+
+@pytest.mark.parametrize("kind", ["gaussian_blur", "stutter", *_SLOW])
 def test_the_damaged_second_is_the_worst(kind):
     """In a real clip, played to and fro to get long enough, one second is damaged."""
     model = VitalForConditionalGeneration.from_pretrained(zoo.resolve("vital-tiny"))
