@@ -20,6 +20,8 @@ CSS = """
 .headline .value { font-size: 3.5rem; font-weight: 700; line-height: 1; font-variant-numeric: tabular-nums; }
 .headline .word { font-size: 1.5rem; font-weight: 600; }
 .headline .note { width: 100%; opacity: .8; }
+.gradio-container button.primary { background: #9a3412; color: #fff; }
+.gradio-container .or, .gradio-container footer button, .gradio-container footer a { color: var(--body-text-color); }
 """
 _BATCH = {"file": "str", "score": "number", "std": "number", "level": "str", "modality": "str", "error": "str"}
 _ZOO = {"model": "str", "score": "number", "std": "number", "level": "str", "seconds": "number"}

@@ -31,8 +31,8 @@ _UNNAMED = """() => [...document.querySelectorAll('button, input, select, textar
   .map(e => e.outerHTML.slice(0, 200))"""
 
 
-GRADIOS_OWN = {}
-"""Rules that Gradio's own elements break, and where."""
+GRADIOS_OWN = {"aria-prohibited-attr": ('aria-label="Empty value"',)}
+"""Rules that Gradio's own elements break, and where: the box that stands for a plot without data."""
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,10 @@ def test_where_a_photo_is_bad(page):
     upload(page, PHOTOS[0])
     press(page, "Where is it bad?")
     panel(page).get_by_text(re.compile(r"Worst place: score 0\.\d\d")).wait_for(timeout=2 * ANSWER_MS)
-    panel(page).get_by_label("Quality map").locator("img").wait_for(timeout=ANSWER_MS)
+    page.wait_for_function(
+        "() => [...document.images].some(i => i.checkVisibility() && i.naturalWidth > 300 && i.src.includes('.png'))",
+        timeout=ANSWER_MS,
+    )
     shoot(page, "where-photo")
 
 
@@ -240,10 +243,12 @@ def test_everything_that_can_be_used_has_a_name(page):
 
 
 def test_axe_finds_nothing_of_ours(page):
+    found = {}
     for tab in TABS:
         go(page, tab)
         page.wait_for_timeout(300)
-        assert violations(page, GRADIOS_OWN) == {}, tab
+        found |= {(tab, rule): elements for rule, elements in violations(page, GRADIOS_OWN).items()}
+    assert found == {}
 
 
 def test_keyboard_alone_scores_an_example(page):
