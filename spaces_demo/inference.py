@@ -25,6 +25,7 @@ from PIL import Image
 from transformers import TextIteratorStreamer
 
 from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital.local_quality import curve_svg, draw_map, quality_curve, quality_map
 from modeling_vital.media_vital import MediaError, load_media
 
 
@@ -34,6 +35,11 @@ MAX_CLIP_S = 120
 MAX_BATCH = 20
 MAX_PIXELS = 50_000_000
 MAX_TEXT_S = 60
+MAX_TURNS = 8
+MAX_MAP_PIXELS = 12_000_000
+CONVERSING_PARAMETERS = 100_000_000
+DESCRIBE = "Describe the quality."
+SILENT = "(the model says nothing)"
 PREVIEW_PX = 640
 
 
@@ -84,6 +90,40 @@ class Assessor:
         seconds = round(time.perf_counter() - started, 3)
         return {"file": Path(file).name, **result.to_dict(), "model": model, "seconds": seconds}
 
+    def where(self, file: str | None, model: str) -> tuple[dict[str, Any], Image.Image, str]:
+        """Says where in a picture, or when in a clip, quality is worst.
+
+        Args:
+            file (`str`, *optional*): its path.
+            model (`str`): one of `names`.
+
+        Returns:
+            `tuple`: the record (`QualityMap.to_dict` or `QualityCurve.to_dict`, and `file`, `modality`, `model`,
+            `seconds`), a picture (the heat map, or the worst frame), and for a clip the curve as SVG, else nothing.
+
+        Raises:
+            Refused: for a file that cannot be used.
+        """
+        media, chosen, started = _read(file), self._model(model), time.perf_counter()
+        with _plain_words(file):
+            if isinstance(media, Image.Image):
+                if media.width * media.height > MAX_MAP_PIXELS:
+                    limit = f"{MAX_MAP_PIXELS / 1e6:.0f} megapixels"
+                    raise Refused(f"{Path(file).name} is too large for a map here, which takes {limit}.")
+                result, modality, plot = quality_map(chosen, media), "image", ""
+                picture = draw_map(media, result)
+            else:
+                result, modality = quality_curve(chosen, media), "video"
+                picture = Image.fromarray(media.get_frames([result.worst_frame])[0])
+                plot = curve_svg(result, f"Quality of {Path(file).name} over time")
+        told = {"file": Path(file).name, "modality": modality, "model": model}
+        seconds = round(time.perf_counter() - started, 3)
+        return {**told, "seconds": seconds, **result.to_dict()}, picture, plot
+
+    def converses(self, model: str) -> bool:
+        """Whether a model can be expected to answer questions: none as small as `vital-tiny` was taught to."""
+        return self._model(model).num_parameters() >= CONVERSING_PARAMETERS
+
     def describe(self, file: str | None, question: str, model: str) -> Iterator[str]:
         """Describes a picture or a clip, or answers a question about it, as the text comes.
 
@@ -98,35 +138,42 @@ class Assessor:
         Raises:
             Refused: for a file that cannot be used.
         """
-        media, chosen = _read(file), self._model(model)
-        streamer = TextIteratorStreamer(chosen.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
-        outcome: list[Any] = []
+        media, chosen, question = _read(file), self._model(model), question.strip()
+        if question:
+            yield from _streamed(file, chosen, lambda options: chosen.answer(media, question, **options).text)
+        else:
+            yield from _streamed(file, chosen, lambda options: chosen.describe(media, **options))
 
-        def work() -> None:
-            try:
-                options = {"streamer": streamer, "max_time": MAX_TEXT_S}
-                if question.strip():
-                    outcome.append(chosen.answer(media, question.strip(), **options).text)
-                else:
-                    outcome.append(chosen.describe(media, **options))
-            except Exception as error:  # raised below, in the thread that was asked
-                outcome.append(error)
-            finally:
-                streamer.end()
+    def chat(
+        self, file: str | None, question: str, history: list[dict[str, Any]], model: str
+    ) -> Iterator[list[dict[str, str]]]:
+        """Goes on with a conversation about one picture or clip.
 
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        text = ""
-        for piece in streamer:
-            text += piece
-            if piece:
-                yield text.strip()
-        thread.join()
-        if isinstance(outcome[0], MediaError):
-            raise Refused(_told(outcome[0], file)) from outcome[0]
-        if isinstance(outcome[0], Exception):
-            raise outcome[0]
-        yield outcome[0] or "(the model says nothing)"  # with the words that the model was made to begin with
+        Args:
+            file (`str`, *optional*): its path.
+            question (`str`): what to ask; empty at the beginning for a description.
+            history (`list[dict]`): what was said before, `role` (`"user"` or `"assistant"`) and `content` each.
+            model (`str`): one of `names`.
+
+        Yields:
+            `list[dict]`: the conversation so far, as the answer comes.
+
+        Raises:
+            Refused: for a file that cannot be used, no question, or more than `MAX_TURNS` of them.
+        """
+        media, chosen, question = _read(file), self._model(model), question.strip()
+        said = [{"role": turn["role"], "content": _plain(turn["content"])} for turn in history or []]
+        if said and not question:
+            raise Refused("Write a question first.")
+        if len(said) >= 2 * MAX_TURNS:
+            raise Refused(f"A conversation has {MAX_TURNS} questions here; start a new one.")
+        said.append({"role": "user", "content": question or DESCRIBE})
+        if len(said) == 1:
+            pieces = self.describe(file, question, model)
+        else:
+            pieces = _streamed(file, chosen, lambda options: _answer(chosen, media, said, options))
+        for text in pieces:
+            yield [*said, {"role": "assistant", "content": text}]
 
     def compare(self, a: str | None, b: str | None, model: str) -> dict[str, Any]:
         """Says which of two is better, and how surely.
@@ -222,6 +269,67 @@ def _read(file: str | None, where: str = "") -> Any:
     if seconds > MAX_CLIP_S:
         raise Refused(f"{where}{Path(file).name} is {seconds:.0f} s long; this demo takes {MAX_CLIP_S} s. Cut it.")
     return media
+
+
+def _streamed(file: str, model: VitalForConditionalGeneration, work: Callable[[dict[str, Any]], str]) -> Iterator[str]:
+    """The text so far, again and again, while `work`, given options of `generate`, writes it in another thread."""
+    streamer = TextIteratorStreamer(model.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work({"streamer": streamer, "max_time": MAX_TEXT_S}))
+        except Exception as error:  # raised below, in the thread that was asked
+            outcome.append(error)
+        finally:
+            streamer.end()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    text = ""
+    for piece in streamer:
+        text += piece
+        if piece:
+            yield text.strip()
+    thread.join()
+    if isinstance(outcome[0], MediaError):
+        raise Refused(_told(outcome[0], file)) from outcome[0]
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    yield outcome[0] or SILENT  # with the words that the model was made to begin with
+
+
+def _answer(
+    model: VitalForConditionalGeneration, media: Any, said: list[dict[str, str]], options: dict[str, Any]
+) -> str:
+    """The next turn of a conversation whose first turn shows the item."""
+    processor, prepared = model.processor, model.processor.prepare(media)
+    first = said[0]["content"]
+    shown = [{"type": prepared.modality}]
+    if first != DESCRIBE:  # a description was asked for without words, as in training
+        shown.append({"type": "text", "text": first})
+    turns = [turn | {"content": "" if turn["content"] == SILENT else turn["content"]} for turn in said[1:]]
+    prompt = processor.apply_chat_template([{"role": "user", "content": shown}, *turns], add_generation_prompt=True)
+    kind = "images" if prepared.modality == "image" else "videos"
+    inputs = processor(text=[_one_placeholder(prompt, prepared.modality)], **{kind: [prepared]}).to(model.device)
+    tokenizer = processor.tokenizer
+    ids = model.generate(**inputs, max_new_tokens=64, do_sample=False, pad_token_id=tokenizer.pad_token_id, **options)
+    return tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+
+
+def _one_placeholder(prompt: str, modality: str) -> str:
+    """The prompt with its first placeholder only: what a visitor writes is never taken for one."""
+    head, placeholder, rest = prompt.partition(f"<{modality}>")
+    for word in ("<image>", "<video>"):
+        rest = rest.replace(word, word.strip("<>"))
+    return head + placeholder + rest
+
+
+def _plain(content: Any) -> str:
+    """What was said in a turn, as text: a page's conversation has it in parts."""
+    if isinstance(content, str):
+        return content
+    return " ".join(part["text"] if isinstance(part, dict) and "text" in part else str(part) for part in content)
 
 
 class _plain_words:  # noqa: N801 -- reads as a statement: `with _plain_words(file):`

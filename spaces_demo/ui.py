@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 import inference
 import pandas as pd
+from PIL import Image
 
 
 EXAMPLES = Path(__file__).with_name("examples")
@@ -19,6 +20,8 @@ CSS = """
 .headline .value { font-size: 3.5rem; font-weight: 700; line-height: 1; font-variant-numeric: tabular-nums; }
 .headline .word { font-size: 1.5rem; font-weight: 600; }
 .headline .note { width: 100%; opacity: .8; }
+.gradio-container button.primary { background: #9a3412; color: #fff; }
+.gradio-container .or, .gradio-container footer button, .gradio-container footer a { color: var(--body-text-color); }
 """
 _BATCH = {"file": "str", "score": "number", "std": "number", "level": "str", "modality": "str", "error": "str"}
 _ZOO = {"model": "str", "score": "number", "std": "number", "level": "str", "seconds": "number"}
@@ -77,6 +80,8 @@ def _score_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
             )
             with gr.Accordion("As JSON", open=False):
                 record = gr.JSON(label="Record")
+            where_button = gr.Button("Where is it bad?")
+            _where(assessor, file, model, where_button)
     _examples([file])
 
     @_answering
@@ -101,32 +106,107 @@ def _show_score(record: dict[str, Any]) -> tuple[str, gr.BarPlot]:
     return _headline(f"{record['score']:.2f}", f"± {record['std']:.2f} · {record['level']}", note), plot
 
 
+def _where(assessor: inference.Assessor, file: gr.File, model: gr.Dropdown, button: gr.Button) -> None:
+    """The quality map of a picture, or the curve and worst frame of a clip: on demand, as it takes longer."""
+    told = gr.HTML(label="Where", visible=False)
+    picture = gr.Image(
+        label="Map, or worst frame", interactive=False, visible=False, format="png", buttons=["download"]
+    )
+    record = gr.JSON(label="Map or curve", visible=False)
+
+    @_answering
+    @inference.on_gpu
+    def where(file: str, model: str) -> tuple[dict[str, Any], Image.Image, str]:
+        record, drawn, plot = assessor.where(file, model)
+        return record, drawn, _where_told(record) + plot
+
+    def show(record: dict[str, Any]) -> tuple[gr.HTML, gr.Image]:
+        label = "Quality map" if record["modality"] == "image" else "Worst frame"
+        return gr.HTML(visible=True), gr.Image(label=label, visible=True)
+
+    button.click(
+        where,
+        [file, model],
+        [record, picture, told],
+        api_name="where",
+        api_description="Where in a picture, or when in a clip, quality is worst: a record (tile scores, or points in "
+        "time), the heat map or the worst frame, and the same in words, with a plot for a clip.",
+    ).success(show, record, [told, picture], api_visibility="private")
+    file.change(
+        lambda: (gr.HTML(visible=False), gr.Image(visible=False)), None, [told, picture], api_visibility="private"
+    )
+
+
+def _where_told(record: dict[str, Any]) -> str:
+    """The worst place or second in words, as HTML that is read out."""
+    if record["modality"] == "image":
+        text = f"Worst place: score {record['worst_score']:.2f}, framed in the map"
+    else:
+        worst = min(record["points"], key=lambda point: point["score"])
+        text = (
+            f"Worst second: {worst['start_s']:.1f} to {worst['end_s']:.1f} s, score {worst['score']:.2f}; worst frame "
+            f"at {record['worst_frame'] / record['fps']:.1f} s"
+        )
+    note = f"{record['model']}, {record['seconds']:.2f} s"
+    return f'<p role="status"><strong>{html.escape(text)}</strong> ({html.escape(note)})</p>'
+
+
 def _describe_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
     with gr.Row():
         with gr.Column():
             file = _file("Image or clip to describe")
-            question = gr.Textbox(
-                label="Question (optional)", placeholder="Empty: describe the quality", max_length=500
-            )
             button = gr.Button("Describe", variant="primary")
         with gr.Column():
-            text = gr.Textbox(label="Answer", lines=4)
-            gr.Markdown("`vital-tiny` was taught to name distortions, not to converse: expect no answers from it.")
+            note = gr.Markdown(_chat_note(assessor, assessor.names[0]))
+            talk = gr.Chatbot(label="Conversation", height=320, buttons=["copy"], feedback_options=None)
+            question = gr.Textbox(label="Question about it", placeholder="How is the focus?", max_length=500)
+            with gr.Row():
+                ask = gr.Button("Ask")
+                clear = gr.Button("Start anew")
     _examples([file])
 
+    @_answering_bit_by_bit
+    @inference.on_gpu
+    def chat(file: str, question: str, history: list[dict[str, Any]], model: str) -> Iterator[list[dict[str, str]]]:
+        yield from assessor.chat(file, question, history, model)
+
+    @_answering_bit_by_bit
+    @inference.on_gpu
+    def first(file: str, model: str) -> Iterator[list[dict[str, str]]]:
+        yield from assessor.chat(file, "", [], model)
+
+    @_answering_bit_by_bit
     @inference.on_gpu
     def describe(file: str, question: str, model: str) -> Iterator[str]:
-        try:
-            yield from assessor.describe(file, question, model)
-        except inference.Refused as error:
-            raise gr.Error(str(error), title="This did not work", duration=None, print_exception=False) from error
+        yield from assessor.describe(file, question, model)
 
-    button.click(
+    button.click(first, [file, model], talk, api_visibility="private")
+    gr.on(
+        [ask.click, question.submit],
+        chat,
+        [file, question, talk, model],
+        talk,
+        api_name="chat",
+        api_description="Goes on with a conversation about a picture or clip; gives back the whole of it.",
+    ).success(lambda: "", None, question, api_visibility="private")
+    gr.on([clear.click, file.change], lambda: [], None, talk, api_visibility="private")
+    model.change(lambda name: _chat_note(assessor, name), model, note, api_visibility="private")
+    for_programs = gr.Button("Describe at once", visible=False)
+    for_programs.click(
         describe,
         [file, question, model],
-        text,
+        gr.Textbox(label="Answer", visible=False),
         api_name="describe",
         api_description="The quality of a picture or clip in words, or the answer to a question about it.",
+    )
+
+
+def _chat_note(assessor: inference.Assessor, model: str) -> str:
+    if assessor.converses(model):
+        return "Describe it first, or ask at once; further questions are about the same item."
+    return (
+        f"**`{model}` was not trained to answer questions.** It was taught to name distortions: read its description "
+        "as a guess, and expect no sense in what it says to a question."
     )
 
 
@@ -242,6 +322,19 @@ def _answering(function: Callable) -> Callable:
     def answer(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
+        except inference.Refused as error:
+            raise gr.Error(str(error), title="This did not work", duration=None, print_exception=False) from error
+
+    return answer
+
+
+def _answering_bit_by_bit(function: Callable) -> Callable:
+    """As `_answering`, for a function that yields."""
+
+    @wraps(function)
+    def answer(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        try:
+            yield from function(*args, **kwargs)
         except inference.Refused as error:
             raise gr.Error(str(error), title="This did not work", duration=None, print_exception=False) from error
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import audit, bench, convert, export, push, score, zoo
+from . import audit, bench, convert, export, page, push, score, zoo
 from .errors import UsageError
 
 
@@ -24,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vital {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     score.add_parser(commands)
+    page.add_parser(commands)
     bench.add_parser(commands)
     audit.add_parser(commands)
     zoo.add_parser(commands)

@@ -14,6 +14,7 @@ from ..messages import first_line
 from .collect import Target, collect
 from .errors import UsageError
 from .report import JsonReport, Report, TableReport, printable
+from .where import Locator, add_options
 
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         default="auto",
         help="auto (a CUDA device if there is one), cpu, cuda, cuda:1, ... (default: %(default)s)",
     )
+    add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -83,10 +85,12 @@ def run(args: argparse.Namespace) -> int:
         if any(target.error is None for target in targets):
             model = load_model(source, args.device)
             report.level_words = tuple(model.config.level_words)
+        locator = Locator(model, args.map, args.curve)
         with _progress(len(targets)) as bar:
             for records in score_targets(model, targets, args.batch_size):
                 bar.clear()
                 failed += _emit(report, records)
+                locator.write(records)
                 bar.update(len(records))
     return EXIT_SOME_FAILED if failed else 0
 

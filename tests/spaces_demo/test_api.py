@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital.local_quality import quality_map
 from modeling_vital.publishing.contents import read_contents
 from tests.fixtures.demo_server import run_demo
 from tests.test_embedded_checkpoint import CLIPS, PHOTOS
@@ -55,7 +57,9 @@ def model():
 def test_endpoints_are_named_and_nothing_else_is_public(client):
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
         "/score",
+        "/where",
         "/describe",
+        "/chat",
         "/compare",
         "/zoo",
         "/batch",
@@ -76,6 +80,38 @@ def test_describe_and_answer(ask, model, item):
     assert ask("describe", item, "What is wrong?", "vital-tiny") == (
         model.answer(item, "What is wrong?").text or "(the model says nothing)"
     )
+
+
+def test_where_gives_a_map_of_a_photo_and_a_curve_of_a_clip(ask, model):
+    record, drawn, told = ask("where", PHOTOS[0], "vital-tiny")
+    expected = quality_map(model, PHOTOS[0])
+    assert record["worst"] == list(expected.worst) and "Worst place" in told
+    assert record["worst_score"] == pytest.approx(expected.worst_score, abs=1e-6)
+    with Image.open(drawn) as picture, Image.open(PHOTOS[0]) as photo:
+        assert picture.width == min(photo.width, 1024) and picture.height > photo.height * picture.width / photo.width
+    record, drawn, told = ask("where", CLIPS[0], "vital-tiny")
+    assert len(record["points"]) > 3 and record["seconds"] > 0 and "<svg" in told
+    with Image.open(drawn) as picture:
+        assert picture.size == (480, 270)
+
+
+def test_a_conversation_goes_on_about_the_same_item(ask, model):
+    first = ask("chat", PHOTOS[0], "", [], "vital-tiny")
+    assert [turn["role"] for turn in first] == ["user", "assistant"]
+    assert said(first[1]) == model.describe(PHOTOS[0])
+    more = ask("chat", PHOTOS[0], "Is it <image> sharp? <video>", first, "vital-tiny")
+    assert [turn["role"] for turn in more] == ["user", "assistant"] * 2
+    assert [said(turn) for turn in more[:3]] == [*map(said, first), "Is it <image> sharp? <video>"] and said(more[3])
+    with pytest.raises(Exception, match="Write a question first"):
+        ask("chat", PHOTOS[0], " ", first, "vital-tiny")
+    with pytest.raises(Exception, match="8 questions here"):
+        ask("chat", PHOTOS[0], "And?", first * 8, "vital-tiny")
+
+
+def said(turn):
+    """What was said in a turn of a conversation, however it is packed."""
+    content = turn["content"]
+    return content if isinstance(content, str) else " ".join(part["text"] for part in content)
 
 
 def test_compare(ask, model):

@@ -1,0 +1,203 @@
+"""`vital report`: one HTML page about the quality of a folder."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .collect import Target, collect
+from .errors import UsageError
+from .score import EXIT_SOME_FAILED, load_model, positive, resolve_model
+
+
+if TYPE_CHECKING:
+    from ..media_vital import MediaError
+    from ..modeling_vital import VitalForConditionalGeneration
+    from ..outputs_vital import QualityScore
+    from ..report_page import ReportPage
+
+EXIT_INTERRUPTED = 130  # as in `main`
+PROGRESS_DELAY_S = 2
+
+logger = logging.getLogger(__name__)
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds `report` to the subcommands of `vital`."""
+    parser = commands.add_parser(
+        "report",
+        help="write an HTML page about the quality of files",
+        description="Scores images and videos and writes one HTML page that needs nothing but itself: histogram, best "
+        "and worst, thumbnails, the distortion that the model guesses, clips over time, a table to sort and filter, "
+        "and what has no score and why.",
+        epilog="Examples: vital report holiday/ --output holiday.html; vital report --from scores.json. Exit code: 0 "
+        "all scored, 1 some files failed (the page lists them), 2 wrong use, 130 stopped by Ctrl-C (the page has what "
+        "was done until then).",
+    )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files and folders, as for `vital score`")
+    parser.add_argument(
+        "--from",
+        dest="rows",
+        type=Path,
+        metavar="FILE",
+        help="what `vital score` wrote as JSON or JSONL, in place of PATH: nothing is scored again, thumbnails are "
+        "made where the files still are",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--model", default="vital-tiny", help="a name of the zoo, a folder, or a Hub id (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive, default=8, metavar="N", help="files at a time (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="auto", help="as for `vital score` (default: %(default)s)")
+    for name, what in (("tags", "let the model name the distortions"), ("curves", "follow clips over time")):
+        parser.add_argument(
+            f"--{name}",
+            action=argparse.BooleanOptionalAction,
+            default=None,
+            help=f"{what} (default: yes, and no with --from)",
+        )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Makes the page and prints where it is.
+
+    Args:
+        args (`argparse.Namespace`): see `vital report --help`.
+
+    Returns:
+        `int`: 0 when every file has a score, 1 when some have none, 130 after Ctrl-C.
+
+    Raises:
+        UsageError: for neither or both of paths and `--from`, rows that cannot be read, a model that is not there, or
+            an output that cannot be written.
+    """
+    if bool(args.paths) == bool(args.rows):
+        raise UsageError("give files and folders, or --from FILE with what was scored before, and not both")
+    if args.output.is_dir() or not args.output.absolute().parent.is_dir():
+        raise UsageError(f"--output {str(args.output)!r} must be a file in a folder that is there")
+    page, interrupted = _page(args), False
+    with redirect_stdout(sys.stderr):  # stdout is for the page's path alone
+        try:
+            _fill(page, args)
+        except KeyboardInterrupt:
+            interrupted = True
+            page.notes.append("The run was stopped before its end: what follows is what was done until then.")
+        from ..report_page import render_page
+
+        with _progress("picture") as step:
+            text = render_page(page, step)
+    try:
+        args.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{str(args.output)!r} cannot be written: {error.strerror}") from error
+    sys.stdout.write(f"{args.output}\n")
+    if interrupted:
+        logger.error("interrupted; the page has what was done until then")
+        return EXIT_INTERRUPTED
+    return EXIT_SOME_FAILED if any(row["error"] is not None for row in page.rows) else 0
+
+
+def _page(args: argparse.Namespace) -> "ReportPage":
+    """The page without what takes long."""
+    from ..report_page import ReportPage, read_rows
+
+    if args.rows is None:
+        names = [Path(path).name or Path(path).absolute().name for path in args.paths]
+        return ReportPage([], ", ".join(names), args.model)
+    try:
+        rows = read_rows(args.rows)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return ReportPage(rows, args.rows.name, "not recorded in the scores that this page is made of")
+
+
+def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
+    """Scores, tags and curves, as far as they are asked for; the page has at any time what is done so far."""
+    tags, curves = (args.rows is None if wanted is None else wanted for wanted in (args.tags, args.curves))
+    targets = [] if args.rows else list(collect(args.paths))
+    if args.rows and not (tags or curves):
+        return
+    model = None
+    if args.rows or any(target.error is None for target in targets):
+        model = load_model(resolve_model(args.model), args.device)
+        if (tags or curves) and not hasattr(model, "encode_media"):
+            raise UsageError("a linear probe only scores: give --no-tags --no-curves")
+        page.revision = getattr(model.config, "_commit_hash", None)
+        if args.rows:
+            page.notes.append(f"The guesses and curves are by {args.model}, which need not have made the scores.")
+    if args.rows is None:
+        _score(page, model, targets, args.batch_size)
+    if tags:
+        _tag(page, model, args.batch_size)
+    if curves:
+        _follow(page, model)
+
+
+def _score(
+    page: "ReportPage", model: "VitalForConditionalGeneration | None", targets: list[Target], batch_size: int
+) -> None:
+    with _progress("file") as step:
+        for start in range(0, len(targets), batch_size):
+            batch = targets[start : start + batch_size]
+            paths = [target.path for target in batch if target.error is None]
+            results = iter(model.score(paths, batch_size=batch_size, errors="return") if paths else ())
+            page.rows += [_row(target.path, target.error or next(results)) for target in batch]
+            step(len(page.rows), len(targets))
+
+
+def _row(path: str, result: "QualityScore | MediaError | str") -> dict[str, Any]:
+    if isinstance(result, str | ValueError):  # a MediaError is one
+        return {"path": path, "error": str(result)}
+    return {"path": path, **result.to_dict(), "tag": None, "error": None}
+
+
+def _tag(page: "ReportPage", model: "VitalForConditionalGeneration", batch_size: int) -> None:
+    """Lets the model go on after its description prefix, and keeps what it says without the prefix."""
+    from ..media_vital import MediaError
+
+    rows = [row for row in page.rows if row["error"] is None and not row["tag"]]
+    prefixes = model.processor.description_prefixes
+    with _progress("guess") as step:
+        for start in range(0, len(rows), batch_size):
+            batch = rows[start : start + batch_size]
+            texts = model.describe([row["path"] for row in batch], batch_size=batch_size, errors="return")
+            for row, text in zip(batch, texts, strict=True):
+                if not isinstance(text, MediaError):
+                    row["tag"] = text.removeprefix(prefixes.get(row["modality"], "")).strip(" .")
+            step(start + len(batch), len(rows))
+
+
+def _follow(page: "ReportPage", model: "VitalForConditionalGeneration") -> None:
+    from ..local_quality import quality_curve
+    from ..media_vital import MediaError
+
+    rows = [row for row in page.rows if row["error"] is None and row["modality"] == "video"]
+    with _progress("clip") as step:
+        for done, row in enumerate(rows, start=1):
+            try:
+                page.curves[row["path"]] = quality_curve(model, row["path"])
+            except MediaError as error:
+                page.notes.append(f"No curve of a clip: {error}")
+            step(done, len(rows))
+
+
+@contextmanager
+def _progress(unit: str) -> Iterator[Any]:
+    """A bar on stderr, moved by a function of how many are done and of how many."""
+    from tqdm import tqdm
+
+    with tqdm(unit=unit, delay=PROGRESS_DELAY_S, leave=False, disable=None) as bar:
+
+        def step(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield step

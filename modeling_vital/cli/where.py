@@ -1,0 +1,120 @@
+"""`vital score --map` and `--curve`: where in a picture, and when in a clip, quality is bad."""
+
+import argparse
+import csv
+import hashlib
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import UsageError
+
+
+if TYPE_CHECKING:
+    from ..modeling_vital import VitalForConditionalGeneration
+
+MAX_STEM_BYTES = 120  # of a file system's 255, with room for what is put after it
+
+logger = logging.getLogger(__name__)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `--map` and `--curve` to a subcommand that scores files."""
+    parser.add_argument(
+        "--map",
+        type=Path,
+        metavar="DIR",
+        help="also write a heat map of each picture: its quality place by place, the worst one framed",
+    )
+    parser.add_argument(
+        "--curve",
+        type=Path,
+        metavar="DIR",
+        help="also write for each clip its quality second by second: a table (CSV), a plot (SVG), and the worst frame "
+        "(PNG)",
+    )
+
+
+class Locator:
+    """Writes the maps and curves that were asked for.
+
+    Args:
+        model (`VitalForConditionalGeneration`, *optional*): `None` where nothing can be scored.
+        maps, curves (`Path`, *optional*): folders, made if they are not there; `None`: not asked for.
+
+    Raises:
+        UsageError: for a folder that cannot be made, or a model without a decoder.
+    """
+
+    def __init__(self, model: "VitalForConditionalGeneration | None", maps: Path | None, curves: Path | None):
+        self._model, self._folders = model, {"image": maps, "video": curves}
+        wanted = [folder for folder in (maps, curves) if folder is not None]
+        if wanted and model is not None and not hasattr(model, "encode_media"):
+            raise UsageError("--map and --curve need a model with a decoder; a linear probe has none")
+        for folder in wanted:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"the folder {str(folder)!r} cannot be made: {error.strerror}") from error
+
+    def write(self, records: Iterable[dict]) -> None:
+        """Writes the files for records of `vital score`; those with an error have none.
+
+        Raises:
+            UsageError: if a file cannot be written.
+        """
+        for record in records:
+            folder = self._folders.get(record["modality"])
+            if record["error"] is not None or folder is None:
+                continue
+            stem = folder / output_stem(record["path"])
+            try:
+                if record["modality"] == "image":
+                    self._write_map(record["path"], stem)
+                else:
+                    self._write_curve(record["path"], stem)
+            except OSError as error:
+                raise UsageError(f"{str(stem)!r} cannot be written: {error.strerror or error}") from error
+
+    def _write_map(self, path: str, stem: Path) -> None:
+        from ..local_quality import draw_map, quality_map
+        from ..media_vital import load_media
+
+        picture = load_media(path)
+        draw_map(picture, quality_map(self._model, picture)).save(f"{stem}.map.png")
+
+    def _write_curve(self, path: str, stem: Path) -> None:
+        from PIL import Image
+
+        from ..local_quality import curve_svg, quality_curve
+        from ..media_vital import MediaError, load_media
+
+        clip = load_media(path)
+        try:
+            curve = quality_curve(self._model, clip)
+        except MediaError as error:  # scored as a whole, but its stretches are too short for the checkpoint
+            logger.warning("no curve: %s", error)
+            return
+        with open(f"{stem}.curve.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["start_s", "end_s", "score", "clip_score", "frame_score"])
+            for point in curve.points:
+                values = (point.start_s, point.end_s, point.score, point.clip_score, point.frame_score)
+                writer.writerow([f"{value:.4f}" for value in values])
+        Path(f"{stem}.curve.svg").write_text(curve_svg(curve), encoding="utf-8")
+        frame = Image.fromarray(clip.get_frames([curve.worst_frame])[0])
+        frame.save(f"{stem}.worst-{curve.worst_frame_s:.2f}s.png")
+
+
+def output_stem(path: str) -> str:
+    """How the outputs for a file begin: its name, and a part of the hash of where it is, so that no two clash.
+
+    Args:
+        path (`str`): the file; the same one gets the same name again.
+    """
+    whole = os.fsencode(os.path.abspath(path))
+    name = os.fsencode(os.path.basename(path))[:MAX_STEM_BYTES].decode("utf-8", errors="ignore")
+    kept = "".join(char if char.isprintable() and char not in '\\/:*?"<>|' else "_" for char in name)
+    return f"{kept.lstrip('.') or 'file'}-{hashlib.sha256(whole).hexdigest()[:12]}"

@@ -1,0 +1,90 @@
+"""From encoded tiles and motion frames to scores: one encoding is read as often as a map or curve needs it."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..assessment_vital import EncodedMedia
+from ..levels_vital import expected_score
+from ..modeling_vital import VitalForConditionalGeneration
+from ..preparation_vital import PreparedMedia
+
+
+def check_reader(model: VitalForConditionalGeneration) -> None:
+    """Refuses what cannot read encoded tiles.
+
+    Raises:
+        TypeError: for a model without a decoder, such as a linear probe.
+        RuntimeError: for a model in training mode.
+    """
+    if not hasattr(model, "encode_media"):
+        raise TypeError(f"Maps and curves need a model with a decoder, and {type(model).__name__} has none.")
+    if model.training:
+        raise RuntimeError("The model is in training mode: call `model.eval()` first.")
+
+
+def window_starts(length: int, size: int, stride: int) -> np.ndarray:
+    """Where windows begin that cover a length, evenly spread and never further apart than a stride.
+
+    Args:
+        length (`int`): what to cover, at least `size`.
+        size (`int`): of a window.
+        stride (`int`): from a window to the next, at most.
+
+    Returns:
+        `np.ndarray`: int64, rising, from 0 to `length - size`.
+    """
+    count = math.ceil((length - size) / stride) + 1
+    return np.round(np.linspace(0, length - size, count)).astype(np.int64)
+
+
+def encoded(
+    model: VitalForConditionalGeneration,
+    modality: str,
+    tiles: torch.Tensor,
+    num_tiles: list[int],
+    motion: torch.Tensor | None = None,
+    motion_lengths: Sequence[int] = (),
+) -> EncodedMedia:
+    """A picture or clip made of tiles (and motion frames) that are encoded already.
+
+    Args:
+        model (`VitalForConditionalGeneration`): whose encoders made them.
+        modality (`str`): `"image"` or `"video"`.
+        tiles (`torch.FloatTensor` of shape `(sum(num_tiles), image_seq_length, hidden_size)`):
+            of `get_image_features`.
+        num_tiles (`list[int]`): tiles of the picture, or of each key frame.
+        motion (`torch.FloatTensor` of shape `(sum(motion_lengths), hidden_size)`, *optional*): of
+            `get_motion_features`.
+        motion_lengths (`Sequence[int]`): frames of each motion window.
+    """
+    nothing = tiles.new_zeros(0, tiles.shape[-1])
+    layout = PreparedMedia(modality, nothing, num_tiles, nothing, list(motion_lengths))
+    return EncodedMedia(modality, model.processor.media_text(layout), tiles, nothing if motion is None else motion)
+
+
+def read_scores(model: VitalForConditionalGeneration, media: list[EncodedMedia]) -> np.ndarray:
+    """Scores of encoded pictures or clips, all read in one batch.
+
+    Args:
+        model (`VitalForConditionalGeneration`): in evaluation mode.
+        media (`list[EncodedMedia]`): at least one.
+
+    Returns:
+        `np.ndarray` of shape `(len(media),)`: float64, in [0, 1], higher is better.
+    """
+    processor = model.processor
+    texts = [processor.score_prompt(m.modality).replace(f"<{m.modality}>", m.text, 1) for m in media]
+    inputs = processor.tokenizer(
+        texts, add_special_tokens=False, padding=True, return_tensors="pt", return_token_type_ids=False
+    ).to(model.device)
+    inputs["image_hidden_states"] = torch.cat([m.image_hidden_states for m in media])
+    if any(len(m.motion_hidden_states) for m in media):
+        inputs["motion_hidden_states"] = torch.cat([m.motion_hidden_states for m in media])
+    level_probs = model.level_logits(**inputs).cpu().double().softmax(-1)
+    return expected_score(level_probs, model.config.level_values).numpy()
+
+
+__all__ = ["check_reader", "encoded", "read_scores", "window_starts"]

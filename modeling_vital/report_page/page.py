@@ -1,0 +1,195 @@
+"""Rows to a page: what is shown, what is left out, and where the limits are."""
+
+import base64
+import datetime
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from ..local_quality import QualityCurve, curve_svg, scale_colors
+from .thumbnails import thumbnail
+
+
+MAX_ROWS = 5_000
+MAX_THUMBNAILS = 2_000
+MAX_CURVES = 60
+MAX_ERRORS = 500
+SHOWN = 8
+BINS = 20
+ROW_PX, CARD_PX = 64, 240
+
+_TEMPLATES = Path(__file__).parent
+
+
+@dataclass
+class ReportPage:
+    """What a page is about.
+
+    Attributes:
+        rows (`list[dict]`): `path`, and `score`, `std`, `level`, `modality`, `tag`, or `error`; see `read_rows`.
+        title (`str`): what was scored, in words.
+        model (`str`): name of the model, `"not recorded"` where the rows do not tell.
+        revision (`str`, *optional*): which state of the model, where it is known.
+        made (`datetime.datetime`): when the page is made.
+        curves (`dict[str, QualityCurve]`): of clips, by path.
+        notes (`list[str]`): what a reader must know, such as that the run was stopped.
+    """
+
+    rows: list[dict[str, Any]]
+    title: str
+    model: str
+    revision: str | None = None
+    made: datetime.datetime = field(default_factory=lambda: datetime.datetime.now().astimezone())
+    curves: dict[str, QualityCurve] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def render_page(page: ReportPage, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
+    """Writes the page.
+
+    Its size has a limit, whatever the number of rows: it holds `MAX_ROWS` rows, the worst first, `MAX_THUMBNAILS`
+    thumbnails of some 1.5 kB, and `MAX_CURVES` curves, and says what it leaves out. Names and messages are text, never
+    markup; a content policy in the page keeps it from asking for anything, and from running any script but its own.
+
+    Args:
+        page ([`ReportPage`]): what it is about.
+        progress (`Callable[[int, int], None]`, *optional*): told after each thumbnail how many are done, and of how
+            many.
+
+    Returns:
+        `str`: HTML, to be written as UTF-8.
+    """
+    good = sorted((row for row in page.rows if row["error"] is None), key=lambda row: row["score"])
+    errors = [row for row in page.rows if row["error"] is not None]
+    shown = good[:MAX_ROWS]
+    half = (len(good) + 1) // 2  # of few files, none is among the worst and the best
+    worst, best = good[: min(half, SHOWN)], good[half:][::-1][:SHOWN]
+    pictured = shown[:MAX_THUMBNAILS]
+    done = 0
+
+    def picture(row: dict[str, Any], side: int, frame: int | None = None) -> str | None:
+        nonlocal done
+        done += 1
+        made = thumbnail(row["path"], side, frame)
+        progress(done, total)
+        return made
+
+    clips = [row for row in good if row["path"] in page.curves][:MAX_CURVES]
+    total = len(pictured) + len(worst) + len(best) + len(clips)
+    small = {row["path"]: picture(row, ROW_PX) for row in pictured}
+    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            page=page,
+            made=page.made.strftime("%Y-%m-%d %H:%M %Z").strip(),
+            totals=_totals(good, errors),
+            histogram=_histogram([row["score"] for row in good]),
+            groups=[
+                ("Worst", [_entry(row, picture(row, CARD_PX)) for row in worst]),
+                ("Best", [_entry(row, picture(row, CARD_PX)) for row in best]),
+            ],
+            clips=[_clip(row, page.curves[row["path"]], picture) for row in clips],
+            rows=[_entry(row, small.get(row["path"])) for row in shown],
+            errors=[{"path": _text(row["path"]), "error": _text(row["error"])} for row in errors[:MAX_ERRORS]],
+            left_out=_left_out(page, good, errors, pictured),
+            tagged=any(row.get("tag") for row in shown),
+            style=(_TEMPLATES / "page.css").read_text(encoding="utf-8"),
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=True,
+    )
+
+
+def _text(text: str) -> str:
+    """Text that UTF-8 has and that stays on one line: a file's name may be any bytes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _entry(row: dict[str, Any], picture: str | None) -> dict[str, Any]:
+    path = _text(row["path"])
+    color = scale_colors(np.array(row["score"]))
+    return {
+        "path": path,
+        "name": _text(os.path.basename(row["path"])) or path,
+        "picture": picture,
+        "score": row["score"],
+        "std": row.get("std"),
+        "level": _text(row.get("level") or ""),
+        "modality": _text(row.get("modality") or ""),
+        "tag": "no distortion" if row.get("tag") == "none" else _text(row.get("tag") or ""),
+        "color": f"#{color.tobytes().hex()}",
+    }
+
+
+def _clip(row: dict[str, Any], curve: QualityCurve, picture: Callable) -> dict[str, Any]:
+    entry = _entry(row, picture(row, CARD_PX, curve.worst_frame))
+    svg = curve_svg(curve, f"Quality of {entry['name']} over time")
+    return {**entry, "curve": svg, "worst_s": curve.worst_frame_s}
+
+
+def _totals(good: list[dict[str, Any]], errors: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    kinds = [row.get("modality") for row in good]
+    totals = [
+        ("files", f"{len(good) + len(errors):,}"),
+        ("pictures", f"{kinds.count('image'):,}"),
+        ("clips", f"{kinds.count('video'):,}"),
+        ("without a score", f"{len(errors):,}"),
+    ]
+    if good:
+        scores = np.array([row["score"] for row in good])
+        totals += [("mean", f"{scores.mean():.2f}"), ("median", f"{np.median(scores):.2f}")]
+    return totals
+
+
+def _histogram(scores: Sequence[float]) -> list[dict[str, Any]]:
+    """One bar a bin: from, to, count, height in [0, 100] and colour."""
+    edges = np.arange(BINS + 1) / BINS  # so that 0.6 itself begins a bin, as its label says
+    counts, _ = np.histogram(scores, bins=edges)
+    colors = scale_colors((edges[:-1] + edges[1:]) / 2)
+    highest = max(int(counts.max()), 1)
+    return [
+        {
+            "low": float(edges[i]),
+            "high": float(edges[i + 1]),
+            "count": int(counts[i]),
+            "height": round(100 * int(counts[i]) / highest, 2),
+            "color": f"#{colors[i].tobytes().hex()}",
+        }
+        for i in range(BINS)
+    ]
+
+
+def _left_out(
+    page: ReportPage, good: list[dict[str, Any]], errors: list[dict[str, Any]], pictured: list[dict[str, Any]]
+) -> list[str]:
+    said = []
+    if len(good) > MAX_ROWS:
+        said.append(f"The table has the {MAX_ROWS:,} worst of {len(good):,} files.")
+    if len(good) > len(pictured):
+        said.append(f"Only the {len(pictured):,} worst files have a thumbnail in the table.")
+    if len(page.curves) > MAX_CURVES:
+        said.append(f"Only the {MAX_CURVES} worst of {len(page.curves):,} clips have a curve.")
+    if len(errors) > MAX_ERRORS:
+        said.append(f"Only the first {MAX_ERRORS} of {len(errors):,} errors are listed.")
+    return said
+
+
+__all__ = ["ReportPage", "render_page"]

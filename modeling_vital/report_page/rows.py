@@ -1,0 +1,54 @@
+"""Rows that were scored before: what `vital score` wrote as JSON or JSONL."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Reads the records of a file.
+
+    Args:
+        path (`str` or `Path`): a JSON array of records, or JSONL, one record a line. A record has `path` and either
+            `score` in [0, 1] or `error`; `modality`, `std`, `level`, `level_probs` and `tag` where they are known.
+
+    Returns:
+        `list[dict]`: the records, all of these keys in each, `None` where they lack.
+
+    Raises:
+        ValueError: if the file cannot be read, or a record is none; it names file and place.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(path)!r} cannot be read: {error}") from error
+    try:
+        if text.lstrip().startswith("["):
+            records = json.loads(text)
+        else:
+            records = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{str(path)!r} is neither a JSON array nor JSONL: {error}") from error
+    return [_row(record, f"{str(path)!r}, record {number}") for number, record in enumerate(records, start=1)]
+
+
+def _row(record: Any, where: str) -> dict[str, Any]:
+    if not isinstance(record, dict) or not isinstance(record.get("path"), str):
+        raise ValueError(f"{where} has no 'path': write the file with `vital score --format json`.")
+    row = {name: record.get(name) for name in ("modality", "score", "std", "level", "level_probs", "tag", "error")}
+    row["path"] = record["path"]
+    if row["error"] is not None:
+        return {**row, "error": str(row["error"]), "score": None}
+    for name in ("score", "std"):
+        value = row[name]
+        if value is None and name == "std":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{where} ({row['path']!r}) has no number as its {name}, and no error either.")
+    if not 0 <= row["score"] <= 1:
+        raise ValueError(f"{where} ({row['path']!r}) has the score {row['score']}, which is not in [0, 1].")
+    return row
+
+
+__all__ = ["read_rows"]

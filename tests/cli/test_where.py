@@ -1,0 +1,106 @@
+"""`vital score --map --curve` and `vital report`, as commands."""
+
+import csv
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from modeling_vital.cli.main import main
+from modeling_vital.cli.where import output_stem
+from tests.fixtures.tiny_media import photo
+from tests.test_embedded_checkpoint import CLIPS
+
+
+EVIL = "<img src=x onerror=alert(1)>.png"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two pictures of one name, one with an evil name, a clip and a file that is none."""
+    folder = tmp_path_factory.mktemp("media") / "my holiday"
+    (folder / "sub").mkdir(parents=True)
+    for seed, name in enumerate(("a b.png", "sub/a b.png", EVIL)):
+        Image.fromarray(photo(seed)).save(folder / name)
+    shutil.copy(CLIPS[0], folder / "clip.mp4")
+    (folder / "bad.png").write_bytes(b"no picture")
+    return folder
+
+
+def test_score_writes_maps_and_curves(folder, tmp_path, capsys):
+    assert main(["score", str(folder), "--map", str(tmp_path / "m"), "--curve", str(tmp_path / "c")]) == 1
+    assert capsys.readouterr().out.count("\n") == 6
+    maps = sorted(path.name for path in (tmp_path / "m").iterdir())
+    assert len(maps) == 3 and sum(name.startswith("a b.png-") for name in maps) == 2
+    with Image.open(tmp_path / "m" / maps[0]) as drawn:
+        assert drawn.width == 160 and drawn.height > 120
+    stem = tmp_path / "c" / output_stem(str(folder / "clip.mp4"))
+    with open(f"{stem}.curve.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    scores = [float(each["score"]) for each in rows]
+    assert len(rows) > 3 and all(0 <= score <= 1 for score in scores) and float(rows[0]["start_s"]) == 0
+    assert sorted(path.suffix for path in (tmp_path / "c").iterdir()) == [".csv", ".png", ".svg"]
+    (frame,) = (tmp_path / "c").glob("*.worst-*s.png")
+    worst = rows[scores.index(min(scores))]
+    assert float(worst["start_s"]) <= float(frame.name.split("worst-")[1][:-5]) <= float(worst["end_s"])
+
+
+def test_a_folder_for_maps_that_cannot_be_made_is_wrong_use(folder, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    assert main(["score", str(folder / "a b.png"), "--map", str(tmp_path / "file" / "m")]) == 2
+    assert "cannot be made" in caplog.text
+
+
+def test_names_of_outputs_do_not_clash_and_fit():
+    stems = {output_stem(path) for path in ("a/x.png", "b/x.png", "a/x.jpg", "a/x.png")}
+    assert len(stems) == 3
+    assert len(output_stem("ä" * 200 + ".png").encode()) < 150
+    assert output_stem("d/<b>|:.png").startswith("_b___.png-") and not output_stem(".hidden").startswith(".")
+    assert output_stem("x\udcff.png").isprintable()
+
+
+def test_report_of_a_folder(folder, tmp_path, capsys):
+    output = tmp_path / "my report.html"
+    assert main(["report", str(folder), "--output", str(output)]) == 1
+    assert capsys.readouterr().out == f"{output}\n"
+    text = output.read_text(encoding="utf-8")
+    assert "Model vital-tiny" in text and "&lt;img src=x onerror=alert(1)&gt;.png" in text and "<img src=x" not in text
+    assert text.count("data:image/webp") >= 8 and "polyline" in text and "the model's guess" in text
+    assert "bad.png" in text and "not a picture" in text
+
+
+def test_report_from_scores_scores_nothing(folder, tmp_path, capsys, monkeypatch):
+    picture = folder / "a b.png"
+    rows = [{"path": str(picture), "modality": "image", "score": 0.25, "std": 0.1, "level": "poor", "error": None}]
+    (tmp_path / "scores.json").write_text(json.dumps(rows))
+    monkeypatch.setattr("modeling_vital.cli.page.load_model", lambda *_: pytest.fail("a model is loaded"))
+    assert main(["report", "--from", str(tmp_path / "scores.json"), "--output", str(tmp_path / "r.html")]) == 0
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "0.250" in text and "not recorded" in text and "data:image/webp" in text
+
+
+def test_report_after_ctrl_c_has_what_was_done(folder, tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modeling_vital.cli.page._tag", stop)
+    assert main(["report", str(folder / "a b.png"), "--output", str(tmp_path / "r.html")]) == 130
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "The run was stopped before its end" in text and "a b.png" in text
+
+
+@pytest.mark.parametrize(
+    "arguments,said",
+    [
+        ([], "give files and folders, or --from"),
+        (["x.png", "--from", "y.json"], "not both"),
+        (["--from", "gone.json"], "'gone.json' cannot be read"),
+        (["x.png", "--output", "gone/r.html"], "a folder that is there"),
+        (["x.png", "--output", "."], "must be a file"),
+    ],
+)
+def test_wrong_use(arguments, said, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *arguments]) == 2
+    assert said in caplog.text

@@ -1,0 +1,154 @@
+"""The page of `vital report`: what it says, what it leaves out, and that names in it are text."""
+
+import datetime
+import html
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from modeling_vital.local_quality import CurvePoint, QualityCurve
+from modeling_vital.report_page import ReportPage, page, read_rows, render_page
+from tests.fixtures.tiny_media import photo
+
+
+EVIL = "<img src=x onerror=alert(1)>.png"
+MADE = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.timezone.utc)
+
+
+def row(path, score=0.5, **more):
+    return {"path": str(path), "score": score, "std": 0.1, "level": "fair", "modality": "image", "tag": None} | {
+        "error": None,
+        **more,
+    }
+
+
+class Reader(HTMLParser):
+    """Tags with their attributes, and the text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+    def rows(self):
+        return [attrs for tag, attrs in self.tags if tag == "tr" and "data-score" in attrs]
+
+
+def test_it_says_model_totals_and_errors(tmp_path):
+    rows = [row("a.png", 0.2), row("b.mp4", 0.6, modality="video", tag="severe noise"), row("c.png", 0.7)]
+    rows.append({"path": "d.png", "error": "it is damaged"})
+    text = render_page(ReportPage(rows, "my folder", "vital-tiny", "abc123", MADE, notes=["Stopped early."]))
+    told = " ".join(" ".join(Reader(text).texts).split())
+    for said in ("my folder", "Model vital-tiny, revision abc123; made 2026-01-02 03:04 UTC", "Stopped early.",
+                 "files 4", "pictures 2", "clips 1", "without a score 1", "mean 0.50", "median 0.60",
+                 "it is damaged", "the model's guess: severe noise"):  # fmt: skip
+        assert said in told
+    assert [float(attrs["data-score"]) for attrs in Reader(text).rows()] == [0.2, 0.6, 0.7]
+    histogram = next(attrs for tag, attrs in Reader(text).tags if attrs.get("class") == "histogram")
+    assert "1 from 0.20 to 0.25" in histogram["aria-label"] and "1 from 0.60 to 0.65" in histogram["aria-label"]
+
+
+def test_names_and_messages_are_text(tmp_path):
+    path = tmp_path / EVIL
+    Image.fromarray(photo(0)).save(path)
+    bad = '"><script>alert(2)</script>'
+    curve = QualityCurve((CurvePoint(0.0, 1.0, 0.5, 0.5, 0.5),), 10.0, 10, 0)
+    rows = [row(path, level=bad, tag=bad), row(tmp_path / bad, modality=bad), {"path": bad, "error": bad}]
+    rows.append(row("new\nline \udcff \u202e.png"))
+    text = render_page(ReportPage(rows, bad, bad, bad, MADE, {rows[1]["path"]: curve}, [bad]))
+    reader = Reader(text)
+    assert [attrs for tag, attrs in reader.tags if tag == "script"] == [{}]
+    assert not [attrs for _, attrs in reader.tags if any(name.startswith("on") for name in attrs)]
+    assert all(attrs["src"].startswith("data:image/webp;base64,") for tag, attrs in reader.tags if tag == "img")
+    assert any(EVIL in each for each in reader.texts) and html.escape(EVIL) in text
+    assert r"new\nline \udcff \u202e.png" in text
+    text.encode("utf-8")
+
+
+def test_it_asks_for_nothing_from_elsewhere(tmp_path):
+    Image.fromarray(photo(0)).save(tmp_path / "a.png")
+    text = render_page(ReportPage([row(tmp_path / "a.png")], "t", "m", made=MADE))
+    reader = Reader(text)
+    assert not [tag for tag, attrs in reader.tags if tag == "link" or attrs.get("href")]
+    assert not re.search(r"@import|url\(", text)
+    assert set(re.findall(r"https?://[^\"' ]+", text)) <= {"http://www.w3.org/2000/svg"}  # a name, not an address
+    policy = next(attrs["content"] for tag, attrs in reader.tags if attrs.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; img-src data:;") and "script-src 'sha256-" in policy
+
+
+def test_its_size_is_bounded_and_it_says_what_is_left_out(tmp_path, monkeypatch):
+    Image.fromarray(photo(0)).save(tmp_path / "a.png")
+    monkeypatch.setattr(page, "MAX_ROWS", 30)
+    monkeypatch.setattr(page, "MAX_THUMBNAILS", 5)
+    monkeypatch.setattr(page, "MAX_ERRORS", 2)
+    monkeypatch.setattr(page, "MAX_CURVES", 1)
+    curve = QualityCurve((CurvePoint(0.0, 1.0, 0.5, 0.5, 0.5),), 10.0, 10, 0)
+    rows = [row(tmp_path / "a.png", i / 100) for i in range(50)] + [
+        {"path": f"{i}.png", "error": "no"} for i in range(4)
+    ]
+    rows += [row(f"{i}.mp4", 0.9, modality="video") for i in range(2)]
+    text = render_page(ReportPage(rows, "t", "m", made=MADE, curves={f"{i}.mp4": curve for i in range(2)}))
+    assert len(Reader(text).rows()) == 30
+    for said in ("the 30 worst of 52 files", "Only the 5 worst files have a thumbnail", "the first 2 of 4 errors",
+                 "Only the 1 worst of 2 clips"):  # fmt: skip
+        assert said in text
+
+
+def test_a_page_of_2000_files_stays_small():
+    rows = [row(f"folder/a picture with a long name {i}.jpg", i / 2000) for i in range(2000)]
+    text = render_page(ReportPage(rows, "t", "m", made=MADE))
+    assert len(Reader(text).rows()) == 2000
+    assert len(text) < 2_000_000  # without thumbnails; each adds page.ROW_PX pixels' worth, see the next test
+
+
+def test_a_thumbnail_is_small(tmp_path):
+    Image.effect_noise((1600, 1200), 90).convert("RGB").save(tmp_path / "noise.png")  # the worst there is to compress
+    made = page.thumbnail(str(tmp_path / "noise.png"), page.ROW_PX)
+    assert made.startswith("data:image/webp") and len(made) < 4000
+    assert page.thumbnail(str(tmp_path / "gone.png"), 64) is None
+
+
+def test_nothing_scored_is_a_page_too():
+    text = render_page(ReportPage([{"path": "a", "error": "no"}], "t", "m", made=MADE))
+    assert "No file has a score." in text and 'id="files"' not in text
+
+
+def test_rows_are_read_from_json_and_jsonl(tmp_path):
+    records = [{"path": "a.png", "score": 0.5, "std": 0.1, "level": "fair", "modality": "image", "level_probs": {}},
+               {"path": "b.png", "score": None, "error": "no"}]  # fmt: skip
+    (tmp_path / "rows.json").write_text(json.dumps(records))
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n\n")
+    rows = read_rows(tmp_path / "rows.json")
+    assert rows == read_rows(tmp_path / "rows.jsonl")
+    assert rows[0]["score"] == 0.5 and rows[0]["tag"] is None and rows[1]["error"] == "no"
+
+
+@pytest.mark.parametrize(
+    "text,said",
+    [
+        ("{", "neither a JSON array nor JSONL"),
+        ('[{"score": 1}]', "record 1 has no 'path'"),
+        ('{"path": "a", "score": 0.1}\n{"path": "b"}', "record 2 .'b'. has no number as its score"),
+        ('{"path": "a", "score": 1.5}', "the score 1.5, which is not in"),
+        ('{"path": "a", "score": NaN}', "no number as its score"),
+        ('{"path": "a", "score": true}', "no number as its score"),
+    ],
+)
+def test_wrong_rows_are_refused(tmp_path, text, said):
+    (tmp_path / "rows.json").write_text(text)
+    with pytest.raises(ValueError, match=f"rows.json.*{said}"):
+        read_rows(tmp_path / "rows.json")
+
+
+def test_a_missing_file_of_rows_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="gone.json.*cannot be read"):
+        read_rows(tmp_path / "gone.json")
