@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..messages import first_line
-from .bench import EXIT_INTERRUPTED
 from .errors import UsageError
-from .score import load_model, positive, resolve_model
+from .exit_codes import EXIT_INTERRUPTED
+from .loading import load_model, resolve_model
+from .options import add_device, add_format, positive
 
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--model", default="vital-tiny", help="a VITAL model, or any causal language model (default: %(default)s)"
     )
     vocab.add_argument("--tokenizer-only", action="store_true", help="do not load weights: tokens only")
-    vocab.add_argument("--device", default="auto", help="as for vital score (default: %(default)s)")
+    add_device(vocab)
     _add_output(vocab)
     vocab.set_defaults(run=run_vocab)
     pmod = audits.add_parser(
@@ -56,7 +57,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "ever more human opinions, and measures all against people on contents none of them saw.",
     )
     labels.add_argument("--model", default="vital-tiny", help="whose encoder (default: %(default)s)")
-    labels.add_argument("--device", default="auto", help="as for vital score (default: %(default)s)")
+    add_device(labels)
     _add_opinions(labels, split="train", per_stratum=10)
     labels.add_argument("--test-split", default="test", help="default: %(default)s")
     _add_output(labels)
@@ -89,9 +90,7 @@ def _add_opinions(parser: argparse.ArgumentParser, split: str = "all", per_strat
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--format", choices=("table", "json"), default="table", help="on stdout (default: %(default)s)"
-    )
+    add_format(parser, "table", "json")
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder for the report as JSON")
 
 

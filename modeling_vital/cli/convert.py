@@ -4,10 +4,8 @@ import argparse
 import logging
 
 from .errors import UsageError
+from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 
-
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130  # as in `main`
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     except (ConversionError, OSError) as error:
         logger.error("%s", error)
-        return EXIT_FAILED
+        return EXIT_SOME_FAILED
     except KeyboardInterrupt:
         logger.error("interrupted; the same command goes on from here")
         return EXIT_INTERRUPTED

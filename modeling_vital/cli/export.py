@@ -7,11 +7,9 @@ import sys
 
 from ..export.folders import ExportError
 from .errors import UsageError
-from .score import resolve_model
+from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from .loading import resolve_model
 
-
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130  # as in `main`
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     except OSError as error:  # a full disk, for instance
         logger.error("%s was not written: %s", args.destination, error)
-        return EXIT_FAILED
+        return EXIT_SOME_FAILED
     except KeyboardInterrupt:
         logger.error("interrupted; %s was not written", args.destination)
         return EXIT_INTERRUPTED

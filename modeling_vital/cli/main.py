@@ -7,29 +7,24 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import audit, bench, convert, export, push, score, zoo
+from . import answer, audit, bench, compare, completion, convert, describe, export, push, score, zoo
 from .errors import UsageError
+from .exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USAGE
+from .options import Parser
 
 
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, what a shell reports of a program stopped by Ctrl-C
-EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports of a program whose reader went away
+COMMANDS = (score, compare, describe, answer, bench, audit, zoo, convert, export, push, completion)
 
 logger = logging.getLogger("modeling_vital")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `vital` with every subcommand; `args.run` is the function that does the work."""
-    parser = argparse.ArgumentParser(prog="vital", description="Quality of images and videos.")
-    parser.add_argument("--version", action="version", version=f"vital {__version__}")
+    parser = Parser(prog="vital", description="Quality of images and videos.")
+    parser.add_argument("--version", action="version", version=f"vital {__version__}", help="print it and stop")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    score.add_parser(commands)
-    bench.add_parser(commands)
-    audit.add_parser(commands)
-    zoo.add_parser(commands)
-    convert.add_parser(commands)
-    export.add_parser(commands)
-    push.add_parser(commands)
+    for command in COMMANDS:
+        command.add_parser(commands)
     return parser
 
 
@@ -58,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         logger.error("%s", error)
         return EXIT_USAGE
-    except KeyboardInterrupt:
-        logger.error("interrupted; what was scored so far is on stdout")
+    except KeyboardInterrupt as stop:
+        logger.error("interrupted%s", f"; {stop}" if str(stop) else "")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The interpreter flushes stdout once more on its way out, and would complain there.

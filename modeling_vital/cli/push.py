@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import UsageError
+from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 
 
 if TYPE_CHECKING:
     from ..publishing.contents import Contents
 
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130  # as in `main`
 MAX_LISTED = 60
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -80,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         return _send(args, contents, here)
     except PublishError as error:
         logger.error("%s", error)
-        return EXIT_FAILED
+        return EXIT_SOME_FAILED
     except KeyboardInterrupt:
         return _interrupted()
 

@@ -24,7 +24,9 @@ from PIL import Image
 from modeling_vital import zoo
 from modeling_vital.cli import score
 from modeling_vital.cli.collect import collect
+from modeling_vital.cli.loading import load_model, resolve_model
 from modeling_vital.cli.main import main
+from modeling_vital.cli.resume_log import ResumeLog
 from modeling_vital.media_vital import MediaError
 from modeling_vital.outputs_vital import QualityScore
 from tests.fixtures.tiny_models import tiny_model
@@ -42,6 +44,7 @@ class StandIn:
     """Scores a file by the number in it; a file without a number is unreadable."""
 
     config = SimpleNamespace(level_words=WORDS)
+    processor = SimpleNamespace(prepare=lambda path: path)
 
     def __init__(self):
         self.calls = []
@@ -83,7 +86,10 @@ def strict_json(text):
 
 
 def paths_of(*paths):
-    return [target.path for target in collect(map(str, paths))]
+    with ResumeLog(None, {}) as log:
+        for target in collect(map(str, paths)):
+            log.add(target)
+        return [target.path for _, target in log.pending()]
 
 
 # ---------------------------------------------------------------------------------------------------- which files
@@ -329,6 +335,7 @@ SLOW_MODEL = """
     class Slow:
         class config:
             level_words = ["high", "good", "fair", "poor", "low"]
+        processor = SimpleNamespace(prepare=lambda path: path)
         batches = 0
         def score(self, items, batch_size, errors):
             Slow.batches += 1
@@ -519,7 +526,7 @@ def test_model_from_a_folder(checkpoint, pictures):
 def test_command_and_python_give_the_same(checkpoint, pictures, capsys):
     assert main(["score", "--format", "json", "--model", str(checkpoint), str(pictures / "dark.png")]) == 0
     (record,) = strict_json(capsys.readouterr().out)
-    model = score.load_model(str(checkpoint), "cpu")
+    model = load_model(str(checkpoint), "cpu")
     (result,) = model.score([str(pictures / "dark.png")])
     assert record == {"path": str(pictures / "dark.png"), "error": None, **result.to_dict()}
 
@@ -585,7 +592,7 @@ def test_scores_do_not_depend_on_what_shares_the_batch(examples_scored):
 
 
 def test_default_model_is_the_first_of_the_zoo():
-    assert score.resolve_model("vital-tiny") == zoo.resolve(zoo.EMBEDDED[0])
+    assert resolve_model("vital-tiny") == zoo.resolve(zoo.EMBEDDED[0])
 
 
 def test_linear_probe_from_a_folder(pictures, tmp_path, capsys):
