@@ -28,6 +28,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "the scores, and after a fitted curve), KRCC and RMSE with intervals. Needs the extra eval. With --output, an "
         "interrupted run goes on where it was.",
         epilog="Exit code: 0 all scored, 1 some items failed, 2 wrong use or an incomplete copy, 130 after Ctrl-C.",
+        examples=[
+            ("what there is", "vital bench --list"),
+            (
+                "your own copy of a benchmark",
+                "vital bench --benchmark koniq10k --root koniq --split test --model vital-tiny --output results",
+            ),
+            (
+                "a part of a copy, beside another metric, on a GPU",
+                "vital bench --benchmark spaq --root spaq --partial --model org/vital --peer my.metrics:Sharpness "
+                "--device cuda --batch-size 32 --format json",
+            ),
+            ("from a mirror", "vital bench --benchmark csiq --mirror --model vital-tiny --resamples 2000 --seed 1"),
+            ("questions", "vital bench --benchmark qbench --root llvisionqa --model org/vital --method generate"),
+            ("results side by side", "vital bench --summary results other-results"),
+        ],
     )
     parser.add_argument(
         "--benchmark",

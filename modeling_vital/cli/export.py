@@ -24,6 +24,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "as ONNX graphs. docs/serving.md shows how to score with either.",
         epilog="Exit code: 0 written, 1 it could not be written, 2 wrong use or an unfit checkpoint, 130 stopped by "
         "Ctrl-C. Whatever goes wrong, no half-written folder is left.",
+        examples=[
+            ("for serving engines", "vital export vital-8b served --layout internvl"),
+            ("a linear probe", "vital export probe probe-onnx --layout onnx"),
+        ],
     )
     parser.add_argument("source", metavar="SRC", help="a name of the zoo, a folder, or a Hub id")
     parser.add_argument("destination", metavar="DST", help="the folder to make; it must not exist")

@@ -105,6 +105,8 @@ def _compile(node: ast.expr) -> Callable[[dict[str, Any]], Any]:
 
 
 def _on_values(act: Callable[..., Any], *values: Any) -> Any:
+    if any(isinstance(value, str | list) for value in values):  # no texts of any length by multiplication
+        raise TypeError("only numbers can be calculated with")
     return None if None in values else act(*values)
 
 

@@ -11,6 +11,7 @@ from . import answer, audit, bench, compare, completion, convert, describe, expo
 from .errors import UsageError
 from .exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USAGE
 from .options import Parser
+from .resume_log import ORDERS
 
 
 COMMANDS = (score, compare, describe, answer, bench, audit, zoo, convert, export, push, completion)
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     try:
-        args = parser.parse_args(argv)
+        args = parser.parse_args(_joined(sys.argv[1:] if argv is None else argv))
     except SystemExit as stop:  # argparse has printed its help or its complaint
         return int(stop.code or 0)
     handler = logging.StreamHandler(sys.stderr)
@@ -62,6 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
     finally:
         logger.removeHandler(handler)
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """`--sort -score` as `--sort=-score`: argparse would take a value that begins with a minus for an option."""
+    joined = list(argv)
+    for place, word in enumerate(joined[:-1]):
+        if word == "--sort" and joined[place + 1] in ORDERS:
+            joined[place : place + 2] = [f"--sort={joined[place + 1]}"]
+            break
+    return joined
 
 
 if __name__ == "__main__":

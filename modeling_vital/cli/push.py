@@ -30,6 +30,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "it. Hidden files and caches stay here.",
         epilog="Exit code: 0 published, 1 the Hub refused or the check there failed, 2 wrong use or an unfit folder, "
         "130 stopped by Ctrl-C. Whatever goes wrong, no half of it is published: run the same command again.",
+        examples=[
+            ("what would be sent", "vital push model vital-tiny org/vital-tiny --card card.md --dry-run"),
+            ("a data set, first for us alone", "vital push dataset pairs org/pairs --private --revision v2 --prune"),
+        ],
     )
     parser.add_argument("kind", choices=("model", "dataset", "space"), help="what it is")
     parser.add_argument("source", metavar="SRC", help="its folder; for a model also a name of the zoo")

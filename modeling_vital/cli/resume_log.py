@@ -51,8 +51,16 @@ class ResumeLog:
 
     def __init__(self, path: Path | None, about: dict[str, Any], resume: bool = True) -> None:
         self.path, self.items = path, 0
+        self._db = sqlite3.connect(path or "", isolation_level=None, timeout=1)
         try:
-            self._db = sqlite3.connect(path or "", isolation_level=None, timeout=1)
+            self._open(about, resume)
+        except BaseException:
+            self._db.close()  # else the file stays locked as long as the error is kept
+            raise
+
+    def _open(self, about: dict[str, Any], resume: bool) -> None:
+        path = self.path
+        try:
             if path:
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 self._db.execute("PRAGMA synchronous = NORMAL")

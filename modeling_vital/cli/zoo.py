@@ -22,6 +22,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="list the models",
         description="Lists the models by name: parameters of each part (the decoder with its head), memory of the "
         "weights by precision (linear layers quantised, the rest in bf16), and where the weights come from.",
+        epilog="Exit code: 0.",
+        examples=[("for a program", "vital zoo --format json")],
     )
     add_format(parser, "table", "json")
     parser.set_defaults(run=run)

@@ -16,7 +16,6 @@ import sys
 import termios
 import textwrap
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -27,39 +26,14 @@ from modeling_vital.cli.collect import collect
 from modeling_vital.cli.loading import load_model, resolve_model
 from modeling_vital.cli.main import main
 from modeling_vital.cli.resume_log import ResumeLog
-from modeling_vital.media_vital import MediaError
-from modeling_vital.outputs_vital import QualityScore
+from tests.fixtures.stand_in import PROBS, WORDS, StandIn
 from tests.fixtures.tiny_models import tiny_model
 
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "spaces_demo" / "examples"
-WORDS = ["high", "good", "fair", "poor", "low"]
 CENTRES = [0.9, 0.7, 0.5, 0.3, 0.1]
-PROBS = dict(zip(WORDS, [0.05, 0.4, 0.4, 0.12, 0.03], strict=True))
 KEYS = ["path", "modality", "score", "std", "level", "level_probs", "error"]
-
-
-class StandIn:
-    """Scores a file by the number in it; a file without a number is unreadable."""
-
-    config = SimpleNamespace(level_words=WORDS)
-    processor = SimpleNamespace(prepare=lambda path: path)
-
-    def __init__(self):
-        self.calls = []
-
-    def score(self, items, batch_size, errors):
-        assert errors == "return"
-        self.calls.append((list(items), batch_size))
-        return [self._score(item) for item in items]
-
-    def _score(self, path):
-        try:
-            value = float(Path(path).read_text())
-        except (OSError, ValueError):
-            return MediaError(f"{path} is damaged; get a whole copy of it.")
-        return QualityScore(value, 0.125, "fair", PROBS, "video" if path.endswith(".mp4") else "image")
 
 
 @pytest.fixture
@@ -329,8 +303,7 @@ def test_messages_do_not_double_when_main_runs_twice(stand_in, folder, capsys):
 # ---------------------------------------------------------------------------------------------- a process of its own
 SLOW_MODEL = """
     import sys, time
-    from types import SimpleNamespace
-    from modeling_vital.cli import main, score
+        from modeling_vital.cli import main, score
 
     class Slow:
         class config:
