@@ -17,7 +17,7 @@ RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(P
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow browser lint format wheel tiny embed pairs clean
+.PHONY: help demo space test slow browser lint format wheel tiny embed reference pairs clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -59,6 +59,9 @@ embed: $(VENV)/.test  ## copy changed code files (*_vital.py) into the embedded 
 	from modeling_vital import VitalForConditionalGeneration as Model, zoo; \
 	[save(Model.from_pretrained(zoo.resolve(name)), zoo.resolve(name)) for name in zoo.EMBEDDED]"
 
+reference: $(VENV)/.test  ## make docs/command-line.md from the parser
+	$(PY) -m modeling_vital.cli.reference docs/command-line.md
+
 pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)
 	$(PY) -m dataset_scripts build --config dataset_scripts/recipes/demo.yaml --output build/pairs $(ARGS)
 
@@ -89,5 +92,5 @@ $(VENV)/.data: $(VENV)/.torch $(SOURCES_OF_METADATA)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch $(SOURCES_OF_METADATA)
-	$(INSTALL) -e ".[video,data,train,eval,onnx,demo,dev]"
+	$(INSTALL) -e ".[video,cli,data,train,eval,onnx,demo,dev]"
 	@touch $@

@@ -18,7 +18,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             ("choose", "vital answer photo.jpg 'What is wrong with it?' --choices blur noise 'nothing at all'"),
             ("in words", "vital answer photo.jpg 'Is it sharp?' --prefix 'I think' --max-new-tokens 16"),
             ("of every file", "vital answer holiday/ 'Is it sharp?' --choices yes no --format jsonl --batch-size 4"),
-            ("another model, on a GPU", "vital answer clip.mp4 'Does it stutter?' --model org/vital --device cuda"),
+            (
+                "another model, on a GPU",
+                "vital answer a.mp4 'Does it stutter?' --model org/vital --device cuda --workers 1 --timeout 60",
+            ),
         ],
     )
     parser.add_argument("path", metavar="PATH", help="as for vital score")

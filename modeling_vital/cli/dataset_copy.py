@@ -43,7 +43,7 @@ class CopyJob:
         where (`str`, *optional*): rows that do not meet it are left out.
         prefix (`str`): of the new columns.
         part_rows (`int`): rows read for one file, a multiple of `batch_size`.
-        batch_size, workers (`int`): as for [`score_items`].
+        batch_size, workers, timeout_s: as for [`score_items`].
         threads (`int`): of torch; other numbers of threads may change the last bits of a score.
     """
 
@@ -59,7 +59,8 @@ class CopyJob:
     prefix: str
     part_rows: int
     batch_size: int
-    workers: int
+    workers: int | None
+    timeout_s: float
     threads: int
 
     def open(self) -> Rows:
@@ -90,7 +91,7 @@ def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | N
     dataset = os.path.abspath(args.dataset) if os.path.exists(args.dataset) else args.dataset
     job = CopyJob(
         dataset, args.config, args.split, args.revision, args.column, source, args.device, str(output.absolute()),
-        args.where, args.prefix, part_rows, args.batch_size, args.workers, torch.get_num_threads(),
+        args.where, args.prefix, part_rows, args.batch_size, args.workers, args.timeout, torch.get_num_threads(),
     )  # fmt: skip
     if (output / "scores.json").exists():
         return _already(output, args.resume)
@@ -178,7 +179,7 @@ def _run_on_ray(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], addres
 
     if not pending:
         return
-    workers = max(job.workers, 1)
+    workers = max(job.workers or 1, 1)
     started = not ray.is_initialized()
     if started:
         cpus = None if address else workers
@@ -252,7 +253,7 @@ def _score_tables(
             yield from to_items(table, column, split, start)
             start += table.num_rows
 
-    for batch in score_items(model, items(), job.batch_size, job.workers):
+    for batch in score_items(model, items(), job.batch_size, job.workers, job.timeout_s):
         yield read.popleft(), [record for _, record in batch]
 
 

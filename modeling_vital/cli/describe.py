@@ -16,7 +16,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             ("what is wrong with it", "vital describe photo.jpg"),
             ("a folder, for a program", "vital describe holiday/ --format jsonl --batch-size 4 --max-new-tokens 32"),
             ("ask for something else", "vital describe clip.mp4 --prompt 'How sharp is it?' --model org/vital"),
-            ("say how it begins, on a GPU", "vital describe photo.jpg --prefix 'The colours are' --device cuda"),
+            (
+                "say how it begins, on a GPU",
+                "vital describe a.jpg --prefix 'The colours are' --device cuda --workers 1 --timeout 60",
+            ),
         ],
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="as for vital score")

@@ -66,6 +66,24 @@ def add_batch_size(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """`--workers` and `--timeout`."""
+    parser.add_argument(
+        "--workers",
+        type=not_negative,
+        metavar="N",
+        help="processes that read files ahead of the model; 0 reads in this one, which a file that crashes its "
+        "decoder then ends (default: one a core but one, 1 to 4)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive,
+        default=120,
+        metavar="SECONDS",
+        help="a file that takes longer to read has failed; not with --workers 0 (default: %(default)s)",
+    )
+
+
 def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
     """`--format`, on stdout; the first format is the default."""
     parser.add_argument("--format", choices=formats, default=formats[0], help="on stdout (default: %(default)s)")

@@ -65,14 +65,11 @@ class JsonReport(Report):
 class TableReport(Report):
     """Aligned columns: path, score, std, level, and the probability of each level.
 
-    Args:
-        stream (`TextIO`): where to write.
-        path_width (`int`): terminal columns of the longest path to come.
+    Attributes:
+        path_width (`int`): terminal columns of the first column.
     """
 
-    def __init__(self, stream: TextIO, path_width: int):
-        super().__init__(stream)
-        self.path_width = max(path_width, len("path"))
+    path_width = len("path")
 
     def row(self, record: dict) -> None:
         """Writes one record; for a failed one, the message takes the place of the numbers."""

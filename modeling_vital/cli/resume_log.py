@@ -142,6 +142,16 @@ class ResumeLog:
             last = rows[-1][0]
 
     @property
+    def needs_model(self) -> bool:
+        """Whether any item without a record is a file to be scored, and not an error."""
+        return bool(
+            self._count(
+                "SELECT EXISTS (SELECT 1 FROM item LEFT JOIN scored ON scored.key = item.key AND "
+                "scored.stamp = item.stamp WHERE scored.key IS NULL AND error IS NULL)"
+            )
+        )
+
+    @property
     def done(self) -> int:
         """How many items of this run have a record."""
         return self._count(f"SELECT COUNT(*) FROM {_DONE}")

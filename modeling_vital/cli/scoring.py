@@ -4,7 +4,6 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .collect import HUB_PREFIX
@@ -49,7 +48,8 @@ def score_items(
     model: "VitalForConditionalGeneration | VitalForQualityProbe | None",
     items: Iterable[Item],
     batch_size: int,
-    workers: int,
+    workers: int | None,
+    timeout_s: float,
 ) -> Iterator[list[tuple[int, dict[str, Any]]]]:
     """Scores items, taking few ahead of those being scored.
 
@@ -61,14 +61,15 @@ def score_items(
             error.
         items (`Iterable[Item]`): in rising order.
         batch_size (`int`): items a forward pass.
-        workers (`int`): processes that read; 0 reads in this one.
+        workers (`int`, *optional*): processes that read; 0 reads in this one; by default, as suits the machine.
+        timeout_s (`float`): seconds that a worker may take for one item.
 
     Yields:
         `list[tuple[int, dict]]`: places and records of one batch: `path`, `modality`, `score`, `std`, `level`,
         `level_probs`, `error`.
     """
     batch: list[Read] = []
-    for read in read_items(model, items, workers):
+    for read in read_items(model, items, batch_size, workers, timeout_s):
         if batch and read.item.ordinal // batch_size != batch[0].item.ordinal // batch_size:
             yield _score(model, batch, batch_size)
             batch = []
@@ -77,67 +78,68 @@ def score_items(
         yield _score(model, batch, batch_size)
 
 
-def read_item(prepare: Any, item: Item) -> Any:
-    """Reads one item: what a worker does.
+class Load:
+    """What a worker does with an item; pickles, and needs no torch.
 
     Args:
-        prepare: `processor.prepare`.
-        item (`Item`): without an error.
-
-    Returns:
-        `PreparedMedia`.
-
-    Raises:
-        MediaError: if it cannot be read.
+        sampling (`FrameSampling`): which frames of a clip the model looks at; only these are decoded.
     """
-    if not item.path.startswith(HUB_PREFIX) or item.media is not None:
-        return prepare(item.path if item.media is None else item.media)
-    from ..media_vital import MediaError
-    from .hub_files import read
 
-    try:
-        data = read(item.path)
-    except (OSError, ValueError) as error:
-        raise MediaError(f"{item.path} cannot be downloaded ({error}); check the name.") from error
-    return prepare(data)
+    def __init__(self, sampling: Any) -> None:
+        from ..reading import DecodeMedia
+
+        self._decode = DecodeMedia(sampling)
+
+    def __call__(self, media: Any) -> Any:
+        """Reads a file, of this machine or of the Hub, or what else `load_media` takes.
+
+        Raises:
+            MediaError: if it cannot be read.
+        """
+        if isinstance(media, str) and media.startswith(HUB_PREFIX):
+            from ..media_vital import MediaError
+            from .hub_files import read
+
+            try:
+                media = read(media)
+            except (OSError, ValueError) as error:
+                raise MediaError(f"{media} cannot be downloaded ({error}); check the name.") from error
+        return self._decode(media)
 
 
-def read_items(model: Any, items: Iterable[Item], workers: int) -> Iterator[Read]:
-    """Reads items ahead.
+def read_items(
+    model: Any, items: Iterable[Item], batch_size: int, workers: int | None, timeout_s: float
+) -> Iterator[Read]:
+    """Reads items ahead, in processes that may crash or hang: that is an error of the item, not of the run.
 
     Args:
-        model, items, workers: as for [`score_items`].
+        model, items, batch_size, workers, timeout_s: as for [`score_items`].
 
     Yields:
         `Read`: one an item, in their order.
     """
     waiting: deque[Item] = deque()
 
-    def readable() -> Iterator[Item]:
+    def readable() -> Iterator[Any]:
         for item in items:
             waiting.append(item)
             if item.error is None:
-                yield item
+                yield item.path if item.media is None else item.media
 
     if model is None:
         waiting.extend(items)
     else:
-        for media in _read_here(readable(), partial(read_item, model.processor.prepare)):
-            while waiting[0].error is not None:
-                yield Read(waiting[0], error=waiting.popleft().error)
-            item = waiting.popleft()
-            yield Read(item, error=str(media)) if isinstance(media, ValueError) else Read(item, media)
+        from ..reading import default_workers, read_ahead
+
+        workers = default_workers() if workers is None else workers
+        options = {"workers": workers, "timeout_s": timeout_s, "ahead": max(2 * workers, batch_size)}
+        with read_ahead(readable(), Load(model.processor.sampling), **options) as ahead:
+            for _, media in ahead:
+                while waiting[0].error is not None:
+                    yield Read(waiting[0], error=waiting.popleft().error)
+                item = waiting.popleft()
+                yield Read(item, error=str(media)) if isinstance(media, ValueError) else Read(item, media)
     yield from (Read(item, error=item.error) for item in waiting)
-
-
-def _read_here(items: Iterable[Item], load: Any) -> Iterator[Any]:
-    from ..media_vital import MediaError
-
-    for item in items:
-        try:
-            yield load(item)
-        except MediaError as error:
-            yield error
 
 
 def _score(model: Any, batch: list[Read], batch_size: int) -> list[tuple[int, dict[str, Any]]]:

@@ -34,6 +34,11 @@ def format_of(output: Path | None, name: str | None) -> str:
     return found
 
 
+def is_table(output: Path) -> bool:
+    """Whether the suffix of a path is that of one of the formats."""
+    return output.suffix.lower() in _BY_SUFFIX
+
+
 def require_pyarrow(module: str) -> ModuleType:
     """Imports a module of pyarrow.
 

@@ -12,7 +12,7 @@ from .collect import collect
 from .errors import Interrupted, UsageError
 from .exit_codes import EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
-from .options import add_batch_size, add_format, add_model, positive
+from .options import add_batch_size, add_format, add_model, add_reading, positive
 from .report import JsonReport, Report, printable
 from .resume_log import ResumeLog
 from .scoring import Item, Read, read_items
@@ -28,6 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of both."""
     add_model(parser)
     add_batch_size(parser)
+    add_reading(parser)
     add_format(parser, "table", "json", "jsonl")
     parser.add_argument(
         "--max-new-tokens", type=positive, default=64, metavar="N", help="length of a text (default: %(default)s)"
@@ -77,7 +78,7 @@ def ask_files(args: argparse.Namespace, paths: Iterable[str], ask: Ask) -> int:
             if not hasattr(model, "describe"):
                 raise UsageError(f"{args.model!r} is a linear probe: it has scores only, no words")
             items = (Item(ordinal, target.path, target.error) for ordinal, target in log.pending())
-            read = read_items(model, items, 0)
+            read = read_items(model, items, args.batch_size, args.workers, args.timeout)
             for _, batch in groupby(read, key=lambda each: each.item.ordinal // args.batch_size):
                 failed += _emit(report, model, list(batch), ask)
     except KeyboardInterrupt as stop:

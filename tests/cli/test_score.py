@@ -21,12 +21,12 @@ import pytest
 from PIL import Image
 
 from modeling_vital import zoo
-from modeling_vital.cli import score
+from modeling_vital.cli import work
 from modeling_vital.cli.collect import collect
 from modeling_vital.cli.loading import load_model, resolve_model
 from modeling_vital.cli.main import main
 from modeling_vital.cli.resume_log import ResumeLog
-from tests.fixtures.stand_in import PROBS, WORDS, StandIn
+from tests.fixtures.stand_in import PROBS, WORDS, StandIn, install
 from tests.fixtures.tiny_models import tiny_model
 
 
@@ -38,9 +38,7 @@ KEYS = ["path", "modality", "score", "std", "level", "level_probs", "error"]
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    model = StandIn()
-    monkeypatch.setattr(score, "load_model", lambda source, device: model)
-    return model
+    return install(monkeypatch, StandIn(), work)
 
 
 @pytest.fixture
@@ -230,7 +228,7 @@ def test_failure_is_named_on_stderr_even_where_its_reason_does_not_name_it(stand
 
 
 def test_model_is_not_loaded_when_there_is_nothing_to_score(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(score, "load_model", lambda source, device: pytest.fail("loaded"))
+    monkeypatch.setattr(work, "load_model", lambda source, device: pytest.fail("loaded"))
     assert main(["score", "--format", "json", str(tmp_path)]) == 1
     (record,) = strict_json(capsys.readouterr().out)
     assert record["error"] == "no image or video files in this folder"
@@ -303,12 +301,12 @@ def test_messages_do_not_double_when_main_runs_twice(stand_in, folder, capsys):
 # ---------------------------------------------------------------------------------------------- a process of its own
 SLOW_MODEL = """
     import sys, time
-        from modeling_vital.cli import main, score
+        from modeling_vital.cli import main, scoring, work
 
     class Slow:
         class config:
             level_words = ["high", "good", "fair", "poor", "low"]
-        processor = SimpleNamespace(prepare=lambda path: path)
+        processor = SimpleNamespace(sampling=None)
         batches = 0
         def score(self, items, batch_size, errors):
             Slow.batches += 1
@@ -324,7 +322,8 @@ SLOW_MODEL = """
         time.sleep({load_s})
         return Slow()
 
-    score.load_model = load
+    work.load_model = load
+    scoring.Load = lambda sampling: lambda item: item
     sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -337,7 +336,7 @@ def start(tmp_path):
 
     def start(*options, load_s=0, sleep_s=0, **kwargs):
         script = textwrap.dedent(SLOW_MODEL).replace("{load_s}", str(load_s)).replace("{sleep_s}", str(sleep_s))
-        command = [sys.executable, "-c", script, "score", "--batch-size", "2", *options, *names]
+        command = [sys.executable, "-c", script, "score", "--batch-size", "2", "--workers", "0", *options, *names]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         # Buffered, as users run it: what is not flushed does not come out.
         env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
