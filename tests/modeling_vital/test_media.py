@@ -1,9 +1,7 @@
 """Media in: every kind of item, every mode, every decoder, every way a file can be bad."""
 
-import http.server
 import io
 import struct
-import threading
 import zlib
 
 import numpy as np
@@ -11,8 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from modeling_vital import media_vital
-from modeling_vital.media_vital import Clip, MediaError, describe_item, load_media, to_rgb
+from modeling_vital import picture_vital, video_decoding_vital
+from modeling_vital.media_vital import Clip, MediaError, describe_item, load_media
+from modeling_vital.picture_vital import to_rgb
 
 
 NUM_FRAMES, WIDTH, HEIGHT = 40, 96, 64
@@ -72,7 +71,7 @@ def mp4(tmp_path_factory):
 def one_decoder(request, monkeypatch):
     """Runs a test with one decoder installed, then with the other."""
     module = pytest.importorskip(request.param)
-    monkeypatch.setattr(media_vital, "_decoders", lambda: {request.param: module})
+    monkeypatch.setattr(video_decoding_vital, "_decoders", lambda: {request.param: module})
     return request.param
 
 
@@ -153,7 +152,7 @@ def test_unreadable_exif_is_reported_and_ignored(monkeypatch, caplog):
     def fail(image):
         raise SyntaxError("not a TIFF file")
 
-    monkeypatch.setattr(media_vital.ImageOps, "exif_transpose", fail)
+    monkeypatch.setattr(picture_vital.ImageOps, "exif_transpose", fail)
     assert to_rgb(picture()).tobytes() == picture().tobytes()
     assert "unreadable EXIF" in caplog.text
 
@@ -435,7 +434,7 @@ def test_decoders_agree_on_every_pixel(mp4, monkeypatch):
     frames = []
     for name in ("decord", "av"):
         module = pytest.importorskip(name)
-        monkeypatch.setattr(media_vital, "_decoders", lambda name=name, module=module: {name: module})
+        monkeypatch.setattr(video_decoding_vital, "_decoders", lambda name=name, module=module: {name: module})
         frames.append(load_media(mp4).get_frames([0, 13, 39]))
     assert np.array_equal(*frames)
 
@@ -496,7 +495,7 @@ def test_video_without_frames_or_stream_is_an_error(tmp_path):
 
 
 def test_video_without_a_decoder_says_what_to_install(mp4, monkeypatch):
-    monkeypatch.setattr(media_vital, "_decoders", dict)
+    monkeypatch.setattr(video_decoding_vital, "_decoders", dict)
     with pytest.raises(MediaError, match="pip install"):
         load_media(mp4)
 
@@ -504,7 +503,7 @@ def test_video_without_a_decoder_says_what_to_install(mp4, monkeypatch):
 def test_decord_alone_points_to_pyav(tmp_path, monkeypatch):
     decord = pytest.importorskip("decord")
     path = write_video(tmp_path / "a.ts")
-    monkeypatch.setattr(media_vital, "_decoders", lambda: {"decord": decord})
+    monkeypatch.setattr(video_decoding_vital, "_decoders", lambda: {"decord": decord})
     with pytest.raises(MediaError, match="pip install av"):
         load_media(path)
 
@@ -512,59 +511,7 @@ def test_decord_alone_points_to_pyav(tmp_path, monkeypatch):
 def test_missing_decoders_are_not_an_import_error(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "decord", None)
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    assert media_vital._decoders() == {}
-
-
-# -------------------------------------------------------------------------------------------------------- URLs
-@pytest.fixture
-def server(monkeypatch):
-    buffer = io.BytesIO()
-    picture().save(buffer, format="PNG")
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            if self.path.startswith("/to-"):
-                self.send_response(302)
-                self.send_header("Location", {"/to-png": "/a.png", "/to-file": "file:///etc/hostname"}[self.path])
-                self.end_headers()
-                return
-            self.send_response(200 if self.path == "/a.png" else 404)
-            self.end_headers()
-            self.wfile.write(buffer.getvalue() if self.path == "/a.png" else b"")
-
-        def log_message(self, *args):
-            pass
-
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
-
-
-def test_urls_are_opt_in(server):
-    with pytest.raises(MediaError, match="allow_url=True"):
-        load_media(f"{server}/a.png")
-    for path in ("/a.png", "/to-png"):
-        assert load_media(server + path, allow_url=True).tobytes() == picture().tobytes()
-
-
-def test_bad_urls_are_media_errors(server, monkeypatch):
-    for url, reason in (
-        (f"{server}/missing.png", "missing.png' cannot be downloaded.*404"),
-        (f"{server}/to-file", "cannot be downloaded"),
-        ("http://127.0.0.1:1/a.png", "cannot be downloaded"),
-        ("file:///etc/hostname", "not an http"),
-        ("ftp://127.0.0.1/a.png", "not an http"),
-        ("data:image/png;base64,AAAA", "not an http"),
-    ):
-        with pytest.raises(MediaError, match=reason):
-            load_media(url, allow_url=True)
-    monkeypatch.setattr(media_vital, "MAX_URL_BYTES", 10)
-    with pytest.raises(MediaError, match="MB"):
-        load_media(f"{server}/a.png", allow_url=True)
+    assert video_decoding_vital._decoders() == {}
 
 
 # ----------------------------------------------------------------------------------------------------- describe

@@ -1,0 +1,187 @@
+"""Addresses: opt-in, public ones only, whatever the redirects and name servers say, within limits."""
+
+import http.server
+import io
+import ipaddress
+import socket
+import threading
+import time
+
+import pytest
+from PIL import Image
+
+from modeling_vital import download_vital
+from modeling_vital.download_vital import download, is_public
+from modeling_vital.media_vital import MediaError, load_media
+
+
+def png():
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 3), (9, 8, 7)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.seen.append((self.path, self.headers["Host"]))
+        if self.path.startswith("/to?"):
+            self.send_response(302)
+            self.send_header("Location", self.path[4:])
+            self.end_headers()
+        elif self.path == "/slow":
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(100):
+                self.wfile.write(b"x")
+                time.sleep(0.02)
+        elif self.path == "/short":
+            self.send_response(200)
+            self.send_header("Content-Length", "99999")
+            self.end_headers()
+            self.wfile.write(b"x" * 20)
+        else:
+            self.send_response(200 if self.path == "/a%20b.png" else 404)
+            self.end_headers()
+            self.wfile.write(png())
+
+    def log_message(self, *args):
+        pass
+
+    def handle(self):
+        try:
+            super().handle()
+        except OSError:  # The client had enough.
+            pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.seen = []
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        running.url = f"http://127.0.0.1:{running.server_port}"
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def allowed(monkeypatch):
+    """Lets a test connect to its own server; no argument does that."""
+    monkeypatch.setattr(download_vital, "is_public", lambda address: True)
+
+
+def test_addresses_are_opt_in(server, allowed):
+    url = f"{server.url}/a b.png"
+    with pytest.raises(MediaError, match="allow_url=True"):
+        load_media(url)
+    assert server.seen == []
+    for address in (url, f"{server.url}/to?/a%20b.png", f"{server.url}/to?{server.url}/to?/a%20b.png"):
+        assert load_media(address, allow_url=True).getpixel((0, 0)) == (9, 8, 7)
+
+
+@pytest.mark.parametrize(
+    "path, reason",
+    [
+        ("/missing.png", "missing.png' cannot be downloaded.*404"),
+        ("/to?file:///etc/hostname", "not an http"),
+        ("/to?ftp://127.0.0.1/a", "not an http"),
+        ("/short", "early"),
+    ],
+)
+def test_bad_answers_are_media_errors(server, allowed, path, reason):
+    with pytest.raises(MediaError, match=reason):
+        download(server.url + path, repr(path))
+
+
+def test_endless_redirects_slow_and_large_answers_are_given_up(server, allowed, monkeypatch):
+    with pytest.raises(MediaError, match="5 redirects"):
+        download(f"{server.url}/to?" + "/to?" * 9 + "/a%20b.png", "'loop'")
+    monkeypatch.setattr(download_vital, "DOWNLOAD_TIMEOUT_S", 0.1)
+    began = time.monotonic()
+    with pytest.raises(MediaError, match="takes over 0.1 s"):
+        download(f"{server.url}/slow", "'slow'")
+    assert time.monotonic() - began < 1.5
+    monkeypatch.setattr(download_vital, "MAX_URL_BYTES", 10)
+    with pytest.raises(MediaError, match="MB"):
+        download(f"{server.url}/a%20b.png", "'large'")
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a", "data:image/png;base64,AA", "http:///a"])
+def test_other_schemes_are_refused(url):
+    with pytest.raises(MediaError, match="not an http"):
+        load_media(url, allow_url=True)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433", "169.254.169.254", "10.0.0.1"],
+)
+def test_private_hosts_are_refused_without_a_connection(server, host):
+    with pytest.raises(MediaError, match="not public"):
+        download(f"http://{host}:{server.server_port}/a", "'a'")
+    assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    "address, public",
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("100.64.0.1", False),
+        ("224.0.0.1", False),
+        ("fe80::1", False),
+        ("fc00::1", False),
+        ("fec0::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::a00:1", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_public_addresses(address, public):
+    assert is_public(ipaddress.ip_address(address)) is public
+
+
+def answers(monkeypatch, *addresses):
+    """A name server that gives one answer after the other; returns the names it was asked for."""
+    left, asked = list(addresses), []
+
+    def getaddrinfo(host, port, *args, **kwargs):
+        if host.replace(".", "").isdigit():  # `create_connection` with an address
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in left.pop(0)]
+
+    monkeypatch.setattr(download_vital.socket, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+def test_one_private_address_among_public_ones_is_refused(monkeypatch):
+    answers(monkeypatch, ["8.8.8.8", "10.0.0.1"])
+    with pytest.raises(MediaError, match="10.0.0.1"):
+        download("http://mixed.test/a", "'a'")
+
+
+def test_the_connection_goes_to_the_address_that_was_checked(server, monkeypatch):
+    """A second look-up would give a private address: there is none, and the Host header keeps the name."""
+    asked = answers(monkeypatch, ["127.0.0.1"], ["10.0.0.1"])
+    checked = []
+    monkeypatch.setattr(download_vital, "is_public", lambda address: checked.append(str(address)) or True)
+    assert download(f"http://rebind.test:{server.server_port}/a%20b.png", "'a'") == png()
+    assert asked == ["rebind.test"] and checked == ["127.0.0.1"]
+    assert server.seen == [("/a%20b.png", f"rebind.test:{server.server_port}")]
+
+
+def test_a_redirect_to_a_private_host_is_refused(server, monkeypatch):
+    answers(monkeypatch, ["127.0.0.1"], ["10.0.0.1"])
+    monkeypatch.setattr(download_vital, "is_public", lambda address: str(address) == "127.0.0.1")
+    with pytest.raises(MediaError, match="leads to 10.0.0.1"):
+        download(f"http://first.test:{server.server_port}/to?http://second.test/a", "'a'")
+
+
+def test_proxies_of_the_environment_are_not_used(server, allowed, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert download(f"{server.url}/a%20b.png", "'a'") == png()

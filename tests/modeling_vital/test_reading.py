@@ -1,0 +1,150 @@
+"""Reading ahead: order, bounds, and decoders that hang, crash or are killed."""
+
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from modeling_vital.media_vital import Clip, MediaError, load_media
+from modeling_vital.reading import DecodeMedia, read_ahead
+from modeling_vital.video_processing_vital import FrameSampling, sample_frames
+from tests.fixtures.loads import Touch, act
+
+
+def gone(pid, within_s=5):
+    for _ in range(int(within_s / 0.02)):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_results_come_in_the_order_of_the_items(workers):
+    with read_ahead(iter(range(30)), act, workers=workers) as reader:
+        results = list(reader)
+    assert [item for item, _ in results] == list(range(30))
+    assert all((value == item).all() and value.flags.writeable for item, value in results)
+    assert list(reader) == []
+
+
+def test_bad_items_cost_only_themselves():
+    items = [1, "bad", "crash", 2, "hang", "kill", "memory", 3]
+    results = dict(read_ahead(items, act, workers=1, timeout_s=0.5))
+    assert [item for item, result in results.items() if isinstance(result, np.ndarray)] == [1, 2, 3]
+    reasons = {
+        "bad": "give another",
+        "crash": "SIGSEGV",
+        "hang": "0.5 s",
+        "kill": "memory runs out",
+        "memory": "memory",
+    }
+    for item, reason in reasons.items():
+        assert isinstance(results[item], MediaError) and reason in str(results[item])
+        assert item == "memory" or repr(item) in str(results[item])
+
+
+def test_other_errors_are_raised_at_their_place_with_the_workers_traceback():
+    for workers in (0, 1):
+        reader = read_ahead([1, "bug", 2], act, workers=workers)
+        assert next(reader)[0] == 1
+        with pytest.raises(KeyError, match="a bug") as caught:
+            next(reader)
+    assert "in act" in str(caught.value.__cause__)
+    assert list(reader) == []
+
+
+def test_look_ahead_is_bounded(tmp_path):
+    taken = []
+    with read_ahead((taken.append(i) or i for i in range(50)), Touch(tmp_path), workers=1, ahead=5) as reader:
+        assert taken == list(range(5))
+        next(reader)
+        time.sleep(0.2)
+        assert taken == list(range(6))
+        assert len(list(tmp_path.iterdir())) <= 6
+
+
+def test_bytes_that_wait_are_bounded():
+    taken = []
+    with read_ahead(
+        (taken.append(i) or i for i in range(50)), act, workers=1, ahead=20, max_held_bytes=1000
+    ) as reader:
+        next(reader)
+        time.sleep(0.3)  # the 20 begun at first have been loaded, and take over 1000 bytes
+        next(reader)
+        assert len(taken) <= 21
+        assert len(list(reader)) == 48
+
+
+@pytest.mark.parametrize("state", ["busy", "idle"])
+def test_closing_leaves_no_child(state):
+    reader = read_ahead(["pid", "hang" if state == "busy" else 1], act, workers=1)
+    _, pid = next(reader)
+    time.sleep(0.1)
+    began = time.monotonic()
+    reader.close()
+    assert gone(pid) and time.monotonic() - began < 5
+    assert list(reader) == []
+
+
+def test_an_abandoned_reader_leaves_no_child():
+    reader = read_ahead(["pid", "hang"], act, workers=1)
+    _, pid = next(reader)
+    del reader
+    assert gone(pid)
+
+
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGKILL"])
+def test_no_child_outlives_its_parent(signal_name):
+    code = (
+        "import sys\nfrom modeling_vital.reading import read_ahead\nfrom tests.fixtures.loads import act\n"
+        "if __name__ == '__main__':\n"
+        "    for _, pid in read_ahead(['pid', 'hang'], act, workers=1, timeout_s=2):\n"
+        "        print(pid, flush=True)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    pid = int(parent.stdout.readline())
+    time.sleep(0.1)
+    parent.send_signal(getattr(__import__("signal"), signal_name))
+    parent.wait(10)
+    assert gone(pid, within_s=2 if signal_name == "SIGINT" else 8)
+
+
+def test_workers_need_no_torch_for_media(tmp_path):
+    Image.new("RGB", (8, 6), "red").save(tmp_path / "a.png")
+    with read_ahead([tmp_path / "a.png", tmp_path / "b.png"], DecodeMedia(), workers=1) as reader:
+        (_, picture), (_, missing) = reader
+    assert picture.tobytes() == load_media(tmp_path / "a.png").tobytes()
+    assert isinstance(missing, MediaError) and "does not exist" in str(missing)
+    with read_ahead(["modules"], act, workers=1) as reader:
+        ((_, modules),) = reader
+    assert "modeling_vital.media_vital" in modules and "torch" not in modules and "transformers" not in modules
+
+
+def test_clips_come_with_the_frames_that_will_be_looked_at():
+    frames = np.arange(50 * 2 * 2 * 3, dtype=np.uint8).reshape(50, 2, 2, 3)
+    sampling = FrameSampling(max_motion_frames=8)
+    with read_ahead([frames], DecodeMedia(sampling), workers=1) as reader:
+        ((_, clip),) = reader
+    choice = sample_frames(50, 30.0, sampling)
+    assert isinstance(clip, Clip) and (clip.num_frames, clip.fps) == (50, 30.0)
+    assert np.array_equal(clip.get_frames(choice.motion_frames), frames[choice.motion_frames])
+    with pytest.raises(MediaError, match="frame 1 was not kept"):
+        clip.get_frames([1])
+    with pytest.raises(MediaError, match="at least 16 frames"):
+        DecodeMedia(FrameSampling.released_score_less_token())(frames[:3])
+
+
+def test_what_cannot_be_started_or_sent_says_so():
+    with pytest.raises(ValueError, match="ahead >= 1"):
+        read_ahead([], act, ahead=0)
+    with pytest.raises((AttributeError, Exception), match="lambda"):
+        read_ahead([1], lambda item: item, workers=1)
