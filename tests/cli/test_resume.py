@@ -284,7 +284,7 @@ def peak_bytes(count):
 
 
 def test_memory_does_not_grow_with_the_number_of_items():
-    assert peak_bytes(6000) < 300_000  # 50 bytes an item
+    assert peak_bytes(3000) < 150_000  # 50 bytes an item
 
 
 # ------------------------------------------------------------------------------------------- the real thing, killed

@@ -301,7 +301,8 @@ def test_messages_do_not_double_when_main_runs_twice(stand_in, folder, capsys):
 # ---------------------------------------------------------------------------------------------- a process of its own
 SLOW_MODEL = """
     import sys, time
-        from modeling_vital.cli import main, scoring, work
+    from types import SimpleNamespace
+    from modeling_vital.cli import main, scoring, work
 
     class Slow:
         class config:
