@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ class CopyJob:
         part_rows (`int`): rows read for one file, a multiple of `batch_size`.
         batch_size, workers, timeout_s: as for [`score_items`].
         threads (`int`): of torch; other numbers of threads may change the last bits of a score.
+        version (`str`): of the data; a worker that finds another refuses to go on.
     """
 
     dataset: str
@@ -62,6 +63,7 @@ class CopyJob:
     workers: int | None
     timeout_s: float
     threads: int
+    version: str = ""
 
     def open(self) -> Rows:
         """Opens the data set, see [`open_rows`]."""
@@ -93,13 +95,14 @@ def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | N
         dataset, args.config, args.split, args.revision, args.column, source, args.device, str(output.absolute()),
         args.where, args.prefix, part_rows, args.batch_size, args.workers, args.timeout, torch.get_num_threads(),
     )  # fmt: skip
-    if (output / "scores.json").exists():
-        return _already(output, args.resume)
     with contextlib.redirect_stdout(sys.stderr):
         rows = job.open()
         if clash := [name for name in _COLUMNS if args.prefix + name in rows.features]:
             raise UsageError(f"the data set has a column {args.prefix}{clash[0]} already; give another --prefix")
         about = _about(job, rows)
+        if (output / "scores.json").exists():
+            return _already(output, about, args.resume)
+        job = replace(job, version=rows.version)
         _begin(output, about, args.resume)
         shards = [(split, index) for split, data in rows.splits.items() for index in range(data.num_shards)]
         pending = [shard for shard in shards if not _marker(output, *shard).exists()]
@@ -114,11 +117,18 @@ def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | N
     return EXIT_SOME_FAILED if counts["failed"] else 0
 
 
-def _already(output: Path, resume: bool) -> int:
+def _already(output: Path, about: dict[str, Any], resume: bool) -> int:
     if not resume:
         raise UsageError(f"{output} holds a complete copy; give another --output, or delete it")
+    made = json.loads((output / "scores.json").read_text(encoding="utf-8"))
+    _compare(output, made["made with"], about)
     logger.warning("%s is complete", output)
-    return EXIT_SOME_FAILED if json.loads((output / "scores.json").read_text(encoding="utf-8"))["failed"] else 0
+    return EXIT_SOME_FAILED if made["failed"] else 0
+
+
+def _compare(output: Path, there: dict[str, Any], about: dict[str, Any]) -> None:
+    if changed := [name for name in about if there.get(name) != about[name]]:
+        raise UsageError(f"{output} was made with another {', '.join(changed)}; take the same, or another --output")
 
 
 def _about(job: CopyJob, rows: Rows) -> dict[str, Any]:
@@ -133,11 +143,7 @@ def _begin(output: Path, about: dict[str, Any], resume: bool) -> None:
     if (progress / "about.json").exists():
         if not resume:
             raise UsageError(f"{output} holds an unfinished copy; add --resume to go on, or delete it")
-        there = json.loads((progress / "about.json").read_text(encoding="utf-8"))
-        if changed := [name for name in about if there.get(name) != json.loads(text)[name]]:
-            raise UsageError(
-                f"{output} was begun with another {', '.join(changed)}; take the same, or another --output"
-            )
+        _compare(output, json.loads((progress / "about.json").read_text(encoding="utf-8")), about)
         return
     if output.exists() and any(each.name != _PROGRESS for each in output.iterdir()):
         raise UsageError(f"{output} is not empty; give a folder that does not exist")
@@ -208,6 +214,8 @@ class _RayWorker:
 
         torch.set_num_threads(job.threads)
         self._job, self._rows, self._model = job, job.open(), load_model(job.model, job.device)
+        if self._rows.version != job.version:
+            raise UsageError(f"{job.dataset} differs from worker to worker; pin it with --revision")
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
         _copy_shard(self._job, self._model, self._rows, shard["split"], int(shard["index"]), lambda count: None)

@@ -54,6 +54,7 @@ def open_rows(name: str, config: str | None, split: str | None, revision: str | 
     """
     try:
         import datasets
+        from huggingface_hub.errors import HTTPError
     except ImportError as error:
         raise UsageError('--dataset needs the package datasets: pip install "modeling-vital[cli]"') from error
     try:
@@ -65,7 +66,7 @@ def open_rows(name: str, config: str | None, split: str | None, revision: str | 
         features = next(iter(splits.values())).features
         if features is None:  # CSV and JSON show their columns only when they are read
             features = next(iter(splits.values()))._resolve_features().features
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError, StopIteration) as error:
+    except (HTTPError, OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError, StopIteration) as error:
         raise UsageError(f"data set {name!r} cannot be opened: {first_line(error)}") from error
     media = [key for key, kind in features.items() if isinstance(kind, datasets.Image | datasets.Video)]
     column = column or (media[0] if media else None)
@@ -87,11 +88,12 @@ def tables(rows: "IterableDataset", batch_rows: int) -> "Iterator[pa.Table]":
         UsageError: if such a file, or the data set itself, cannot be read.
     """
     from datasets.table import embed_table_storage
+    from huggingface_hub.errors import HTTPError
 
     try:
         for table in rows.with_format("arrow").iter(batch_size=batch_rows):
             yield embed_table_storage(table)
-    except (OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         raise UsageError(f"the data set cannot be read further: {first_line(error)}") from error
 
 

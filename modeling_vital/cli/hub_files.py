@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from ..messages import first_line
 from .collect import HUB_PREFIX, MEDIA_SUFFIXES, Target
 from .errors import UsageError
 
@@ -31,6 +32,8 @@ def find(path: str) -> Iterator[Target]:
     Raises:
         UsageError: if the Hub cannot be asked.
     """
+    from huggingface_hub.errors import HTTPError
+
     files = _file_system()
     try:
         if any(sign in path for sign in "*?["):
@@ -41,8 +44,8 @@ def find(path: str) -> Iterator[Target]:
             found, by_suffix = files.find(path, detail=True), True
     except FileNotFoundError:
         found, by_suffix = {}, False
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise UsageError(f"{path} cannot be listed: {str(error).splitlines()[0]}") from error
+    except (HTTPError, OSError, ValueError, NotImplementedError) as error:
+        raise UsageError(f"{path} cannot be listed: {first_line(error)}") from error
     empty = True
     for name, info in sorted(found.items()):
         suffix = os.path.splitext(name)[1].lower()
@@ -64,4 +67,9 @@ def read(path: str) -> bytes:
     Raises:
         OSError: if it cannot be had.
     """
-    return _file_system().cat_file(path)
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        return _file_system().cat_file(path)
+    except HTTPError as error:  # the transport's own errors are no OSError
+        raise OSError(first_line(error)) from error

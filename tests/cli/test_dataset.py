@@ -186,12 +186,14 @@ def test_copy_that_is_cut_off_and_resumed_is_the_undisturbed_one(
 
 
 def test_what_a_copy_depends_on_may_not_change_in_between(parquet, stand_in, tmp_path, monkeypatch, capsys):
+    assert vital(parquet, "--output", "whole") == 1
     monkeypatch.setattr(dataset_copy, "load_model", lambda source, device: StopAt(3))
     assert vital(parquet, "--output", "out") == 130
     monkeypatch.setattr(dataset_copy, "fingerprint", lambda source: {"model": "b", "version of modeling-vital": "0"})
-    capsys.readouterr()
-    assert vital(parquet, "--output", "out", "--resume", "--where", "score > 0", "--prefix", "p") == 2
-    assert "another model, version of modeling-vital, where, prefix;" in capsys.readouterr().err
+    for output in ("out", "whole"):
+        capsys.readouterr()
+        assert vital(parquet, "--output", output, "--resume", "--where", "score > 0", "--prefix", "p") == 2
+        assert "another model, version of modeling-vital, where, prefix;" in capsys.readouterr().err
 
 
 def test_changed_data_is_noticed(parquet, stand_in, tmp_path, monkeypatch, capsys):
@@ -278,6 +280,11 @@ def test_data_set_and_files_of_a_hub(parquet, tmp_path):
         assert "no image or video files there" in missing.stdout
         copied = run("--dataset", "org/photos", "--output", tmp_path / "hub", "--split", "test", **env)
         assert copied.returncode == 0, copied.stderr
+    for argv in (["hf://datasets/org/photos/some"], ["--dataset", "org/photos"]):
+        unreachable = run(*argv, **env, HF_HUB_CACHE=str(tmp_path / "empty"), HF_DATASETS_CACHE=str(tmp_path / "none"))
+        assert unreachable.returncode == 2
+        assert "Traceback" not in unreachable.stderr
+        assert "org/photos" in unreachable.stderr
     assert plain(tmp_path / "hub", "test").select(list(FEATURES)).equals(plain(parquet, "test"))
 
 
