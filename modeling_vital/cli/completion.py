@@ -7,6 +7,8 @@ from .errors import UsageError
 
 
 SHELLS = ("bash", "zsh", "fish")
+_FOLDERS = ("DIR", "ID_OR_DIR", "DST")
+_FILES = ("PATH", "FILE", "A", "B", "SRC", "CSV", "OUTPUT")
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -44,5 +46,19 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError('completion needs the package shtab: pip install "modeling-vital[cli]"') from error
     from .main import build_parser
 
-    sys.stdout.write(shtab.complete(build_parser(), args.shell) + "\n")
+    parser = build_parser()
+    _name_files(parser, {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY})
+    sys.stdout.write(shtab.complete(parser, args.shell) + "\n")
     return 0
+
+
+def _name_files(parser: argparse.ArgumentParser, kinds: dict[str, dict[str, str]]) -> None:
+    """Marks the arguments that are files or folders, which a shell completes itself."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                _name_files(command, kinds)
+        elif action.metavar in _FOLDERS:
+            action.complete = kinds["DIR"]
+        elif action.metavar in _FILES or "--model" in action.option_strings:
+            action.complete = kinds["FILE"]

@@ -112,10 +112,17 @@ def test_bash_completes_a_subcommand_and_an_option(tmp_path):
     ).stdout
     ask = 'COMP_WORDS=({0}); COMP_CWORD={1}; COMP_LINE="{0}"; "$(complete -p vital | grep -o "_shtab[a-z_]*")" vital; '
     ask += 'echo "${{COMPREPLY[@]}}"'
-    for words, place, expected in [("vital comp", 1, "compare"), ("vital score --batch", 2, "--batch-size")]:
-        done = subprocess.run(
-            ["bash", "-c", f"{script}\n{ask.format(words, place)}"], capture_output=True, text=True, timeout=60
-        )
+    (tmp_path / "photo.jpg").touch()
+    (tmp_path / "folder").mkdir()
+    for words, place, expected in [
+        ("vital comp", 1, "compare"),
+        ("vital score --batch", 2, "--batch-size"),
+        ("vital score --engine r", 3, "ray"),
+        ("vital score ph", 2, "photo.jpg"),
+        ("vital score a --copy-to f", 4, "folder"),
+    ]:
+        command = ["bash", "-c", f"{script}\n{ask.format(words, place)}"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert expected in done.stdout.split(), done.stderr
 
 
