@@ -60,6 +60,8 @@ class Work:
             model = load_model(self._source, args.device)
             log.level_words = model.config.level_words
         yield []
+        from .. import reading  # noqa: F401  its import shall not count as slow scoring
+
         with _progress(None, None if args.dataset else log.items, log.done) as bar:
             for batch in score_items(model, items, args.batch_size, args.workers, args.timeout):
                 log.save(batch)
