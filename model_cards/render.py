@@ -1,6 +1,7 @@
 """From numbers to cards: one template, and data a checkpoint."""
 
 import csv
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -66,6 +67,7 @@ def render_model_card(name: str, repo_id: str | None = None) -> str:
             clip_words=_CLIP_WORDS,
             **_distortions(measured),
             items=_registry_items(),
+            hashes=file_hashes(Path(zoo.resolve(name))) if name in zoo.EMBEDDED else None,
             released_as=" and ".join(quoted.get("released_as", [])),
             released_as_first=next(iter(quoted.get("released_as", [])), None),
             results=quoted.get("results"),
@@ -75,6 +77,19 @@ def render_model_card(name: str, repo_id: str | None = None) -> str:
     )
     ModelCard(text, ignore_metadata_errors=False)
     return text
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """What a stranger must not be able to change unseen: code, weights and settings of a checkpoint.
+
+    Args:
+        folder (`Path`): a checkpoint.
+
+    Returns:
+        `dict[str, str]`: names to SHA-256 in hexadecimal, sorted by name.
+    """
+    names = sorted(p.name for p in folder.iterdir() if p.suffix in (".py", ".safetensors", ".json"))
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
 def _environment() -> jinja2.Environment:

@@ -22,8 +22,8 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 def download(url: str, name: str) -> bytes:
     """Fetches what is at an address.
 
-    The host's name is resolved once, its addresses are checked, and the connection goes to one that was checked: a name
-    server that answers differently the second time gains nothing. Each redirect is checked like the first address.
+    The host's name is resolved once, its addresses are checked, and the connection goes to one that was checked: a
+    name server that answers differently the second time gains nothing. Redirects are checked like the first address.
     Proxies of the environment are not used: behind one, nothing could be said about where the connection ends.
 
     Args:
@@ -59,7 +59,7 @@ def download(url: str, name: str) -> bytes:
 def _get(url: str, name: str) -> Iterator[http.client.HTTPResponse]:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise MediaError(f"{name} is not, or leads to what is not, an http or https address; give the file itself.")
+        raise MediaError(f"{name} is not an http or https address, or leads to another; give the file itself.")
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     address = _resolve(parts.hostname, port, name)

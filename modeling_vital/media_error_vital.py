@@ -1,4 +1,4 @@
-"""What is wrong with an item, and what to call it. Nothing here imports torch: a process that only decodes starts fast."""
+"""What is wrong with an item, and what to call it. No torch here: decoding processes start fast."""
 
 import sys
 from pathlib import Path

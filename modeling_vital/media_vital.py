@@ -1,6 +1,8 @@
 """Media in: whatever a user hands over becomes one RGB picture or one [`Clip`]; else a [`MediaError`] says why."""
 
+import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,18 @@ from .video_decoding_vital import open_video, video_format
 MAX_PIXELS = 178_956_970  # Where Pillow itself stops believing that a picture is honest.
 
 _ANIMATED_FORMATS = {"GIF", "WEBP", "PNG", "AVIF"}  # Several pages of TIFF, MPO or ICO are not a clip.
-_REFUSED_FORMATS = {"EPS", "WMF"}  # Pillow would start another program to draw these.
+# What Pillow may read. It knows more: rare formats whose decoders few people try, and some that start other programs.
+_FORMATS = "AVIF BMP DIB GIF HEIF ICO JPEG JPEG2000 MPO PCX PNG PPM QOI TGA TIFF WEBP".split()
+_ARCHIVES = (
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"\x1f\x8b",
+    b"7z\xbc\xaf",
+    b"Rar!",
+    b"BZh",
+    b"\xfd7zXZ",
+    b"\x28\xb5\x2f\xfd",
+)
 _URL = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+)://|^(data):")
 
 
@@ -75,8 +88,13 @@ def _from_file(file: str | bytes, name: str, max_pixels: int) -> Image.Image | C
         if isinstance(file, bytes):
             head = file[:512]
         else:
+            # Opening a pipe would wait for a writer, and a device may never end.
+            if not stat.S_ISREG(mode := os.stat(file).st_mode) and not stat.S_ISDIR(mode):
+                raise MediaError(f"{name} is not a regular file, but a pipe or device; save it to a file first.")
             with open(file, "rb") as stream:
                 head = stream.read(512)
+    except MediaError:
+        raise
     except FileNotFoundError as error:
         raise MediaError(f"{name} does not exist; check the path.") from error
     except IsADirectoryError as error:
@@ -92,19 +110,38 @@ def _from_file(file: str | bytes, name: str, max_pixels: int) -> Image.Image | C
         return clip
     with decoding(name):
         try:
-            with Image.open(as_stream(file)) as image:
+            with Image.open(as_stream(file), formats=_readable_formats()) as image:
                 return _from_pillow(image, file, name, max_pixels)
         except UnidentifiedImageError as error:
-            hint = "give a PNG, JPEG, WebP, MP4, WebM or the like"
-            if head[4:8] == b"ftyp":
-                hint = "for HEIC, `pip install pillow-heif` and call its register_heif_opener()"
-            raise MediaError(f"{name} is not a picture or video this library knows; {hint}.") from error
+            raise MediaError(f"{name} is {_what_it_is(head)}") from error
+
+
+def _readable_formats() -> list[str]:
+    Image.init()
+    return [kind for kind in _FORMATS if kind in Image.OPEN]  # HEIF comes with a plug-in, AVIF with most builds.
+
+
+def _what_it_is(head: bytes) -> str:
+    """The end of a message about a file that is neither picture nor video, by its first bytes."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
+        return "an archive; unpack it and give the files in it."
+    if b"<svg" in start and start.startswith(b"<"):
+        return "SVG, a drawing and not a picture; convert it to PNG."
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page, not a picture or video; get the file itself."
+    if start.startswith((b"%!ps", b"\xc5\xd0\xd3\xc6", b"%pdf")):
+        return "EPS or PDF, a document and not a picture; convert it to PNG."
+    if head[4:8] == b"ftyp":
+        return (
+            "not a picture or video this library knows; for HEIC, `pip install pillow-heif` and call its "
+            "register_heif_opener()."
+        )
+    return "not a picture or video this library knows; give a PNG, JPEG, WebP, MP4, WebM or the like."
 
 
 def _from_pillow(image: Image.Image, file: Any, name: str, max_pixels: int) -> Image.Image | Clip:
     _check_size(image.width, image.height, name, max_pixels)
-    if image.format in _REFUSED_FORMATS:
-        raise MediaError(f"{name} is {image.format}, a drawing and not a picture; convert it to PNG.")
     if image.format not in _ANIMATED_FORMATS or count_frames(image) == 1:
         return to_rgb(image)
     if isinstance(file, str | bytes):

@@ -41,6 +41,21 @@ class VitalPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """Loads a checkpoint; see `PreTrainedModel.from_pretrained` for the arguments.
+
+        Weights are read from safetensors alone: a pickle can hold code. `vital convert` reads pickles that hold
+        nothing but tensors, and writes safetensors.
+
+        Raises:
+            ValueError: for `use_safetensors=False`.
+            OSError: for a folder whose weights are pickles.
+        """
+        if kwargs.setdefault("use_safetensors", True) is False:
+            raise ValueError("Weights in pickles are not loaded: turn them into safetensors with `vital convert`.")
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
     @torch.no_grad()
     def _init_weights(self, module):
         std = getattr(self.config.get_text_config(), "initializer_range", 0.02)

@@ -1,16 +1,20 @@
 """Pictures of any mode to 8-bit RGB, upright, in sRGB."""
 
 import contextlib
+import io
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from .media_error_vital import MediaError, describe_item
 
 
 logger = logging.getLogger(__name__)
+
+_MODE_OF_SPACE = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # ICC names of colour spaces
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -19,7 +23,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Args:
         image (`PIL.Image.Image`): left as it is. Alpha goes over white. 16-bit modes (`I;16`, and `I`, which Pillow
             uses for them) are scaled from [0, 65535] to [0, 255]. `F` is taken as [0, 1] if no value is above 1, else
-            as [0, 255].
+            as [0, 255]. Colours of an ICC profile other than sRGB become those of sRGB, as a browser shows them.
 
     Returns:
         `PIL.Image.Image`: a new picture in mode `RGB`, EXIF orientation applied.
@@ -36,15 +40,40 @@ def to_rgb(image: Image.Image) -> Image.Image:
             return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
         if upright.mode == "F":
             return Image.fromarray(float_to_uint8(np.asarray(upright))).convert("RGB")
+        profile = _profile(upright)
+        if profile is not None and upright.mode == _MODE_OF_SPACE.get(profile.profile.xcolor_space) != "RGB":
+            return _to_srgb(upright, profile)
         if upright.has_transparency_data:
             layer = upright.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-        if upright.mode == "LAB":
-            from PIL import ImageCms
+            rgb = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+        elif upright.mode == "LAB":
+            return _to_srgb(upright, ImageCms.createProfile("LAB"))
+        else:
+            rgb = upright.convert("RGB")
+        if profile is None or profile.profile.xcolor_space != "RGB ":
+            return rgb
+        return _to_srgb(rgb, profile)
 
-            profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(upright, *profiles, outputMode="RGB")
-        return upright.convert("RGB")
+
+def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
+    """The colour profile of a picture, if it has a sound one that is not sRGB."""
+    data = image.info.get("icc_profile")
+    if not data:
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        return None if "sRGB" in ImageCms.getProfileDescription(profile) else profile
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        logger.warning("%s has an unreadable colour profile (%s); sRGB is assumed.", describe_item(image), error)
+        return None
+
+
+def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
+    try:
+        return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except ImageCms.PyCMSError as error:
+        logger.warning("%s has a useless colour profile (%s); sRGB is assumed.", describe_item(image), error)
+        return image.convert("RGB")
 
 
 @contextlib.contextmanager

@@ -99,7 +99,7 @@ def read_ahead(
         max_held_bytes (`int`, defaults to 1 GiB): nothing new is begun while loaded items that wait take more.
 
     Returns:
-        `ReadAhead`: an iterator of `(item, result)`. The result is what `load` returned, or the `MediaError` it raised.
+        `ReadAhead`: an iterator of `(item, result)`, the result what `load` returned, or the `MediaError` it raised.
         An item whose decoder hangs, crashes or is killed is a `MediaError` as well, and a fresh worker goes on.
 
     Raises:
@@ -242,8 +242,8 @@ class _Worker:
                 self._stop()
                 return _Loaded(
                     MediaError(
-                        f"{describe_item(item)} was given up after {self._timeout_s:g} s: the decoder hangs or the item "
-                        "is too large; re-encode it, or allow more time."
+                        f"{describe_item(item)} was given up after {self._timeout_s:g} s: the decoder hangs or "
+                        "the item is too large; re-encode it, or allow more time."
                     )
                 )
             loaded, error = _receive(connection)
@@ -300,8 +300,8 @@ def _last_words(item: Any, exit_code: int | None, seconds: float) -> str:
     if name == "SIGKILL":
         name += ", as when memory runs out"
     return (
-        f"{describe_item(item)} ended its decoder after {seconds:.1f} s ({name}); it is damaged or too large: re-encode "
-        "it or get a whole copy."
+        f"{describe_item(item)} ended its decoder after {seconds:.1f} s ({name}); it is damaged or too large: "
+        "re-encode it or get a whole copy."
     )
 
 

@@ -33,20 +33,23 @@ def read_manifest(path: str, column: str = "path", allow_outside: bool = False) 
     Raises:
         UsageError: if the table cannot be read as what its suffix says, or has no such column.
     """
+    from ..manifest_paths import resolve_entry
+    from ..media_vital import MediaError
+
     rows = {".parquet": _parquet_rows, ".json": _json_rows, ".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows}
     read = rows.get(os.path.splitext(path)[1].lower(), _csv_rows)
     folder = os.path.dirname(path)
-    inside = os.path.abspath(folder or os.curdir)
     try:
         for number, value in enumerate(read(path, column), start=1):
             if not isinstance(value, str) or not value.strip():
                 yield Target(f"{path}, row {number}", f"no path in the column {column!r}")
                 continue
-            place = os.path.normpath(os.path.join(folder, value))
-            if not allow_outside and os.path.commonpath([inside, os.path.abspath(place)]) != inside:
-                yield Target(place, f"leads out of the folder of {path}; --allow-outside allows it")
-            else:
-                yield Target(place)
+            place, error = os.path.normpath(os.path.join(folder, value)), None
+            try:
+                resolve_entry(folder or os.curdir, value, allow_outside=allow_outside)
+            except MediaError as problem:
+                error = f"{problem} (--allow-outside)"
+            yield Target(place, error)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
     except (OSError, ValueError, csv.Error) as error:

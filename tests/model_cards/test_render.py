@@ -1,5 +1,6 @@
 """Cards say what was measured, quote what was not, and show code that runs."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -29,7 +30,7 @@ def test_huggingface_hub_accepts_the_card(cards, name, tmp_path):
     (tmp_path / "README.md").write_text(cards[name])
     metadata = read_card("model", tmp_path / "README.md")
     assert metadata["library_name"] == "transformers" and metadata["pipeline_tag"] == "image-text-to-text"
-    for heading in ("Use", "Size", "Intended use", "Limits", "Training data", "Citation"):
+    for heading in ("Use", "Size", "Intended use", "Limits", "Training data", "Files", "Citation"):
         assert f"\n## {heading}\n" in cards[name]
     assert "{{" not in cards[name] and "None" not in cards[name] and "\n\n\n" not in cards[name]
     assert f'"ORG/{name}"' in cards[name] and "@article{vital" in cards[name]
@@ -82,6 +83,18 @@ def test_the_code_runs(cards, name, tmp_path, monkeypatch, capsys):
     exec(compile(code, name, "exec"), names)
     assert 0 <= names["result"].score <= 1 and names["comparison"].winner in ("a", "b", "tie")
     assert names["result"].level in capsys.readouterr().out
+
+
+def test_the_card_has_the_hashes_of_code_and_weights(cards):
+    folder = Path(zoo.resolve("vital-tiny"))
+    listed = dict(line.split("  ")[::-1] for line in re.findall(r"^[0-9a-f]{64}  \S+$", cards["vital-tiny"], re.M))
+    assert {"config.json", "model.safetensors", "modeling_vital.py", "media_vital.py"} <= set(listed)
+    assert {p.name for p in folder.glob("*.py")} <= set(listed)
+    for name, digest in listed.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    for name in LARGE:
+        assert not re.search(r"[0-9a-f]{64}", cards[name]) and "sha256sum" in cards[name]
+    assert all("revision=" in card for card in cards.values())
 
 
 def test_command(tmp_path, capsys):

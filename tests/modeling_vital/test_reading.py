@@ -42,7 +42,7 @@ def test_bad_items_cost_only_themselves():
         "bad": "give another",
         "crash": "SIGSEGV",
         "hang": "0.5 s",
-        "kill": "memory runs out",
+        "kill": "runs out",
         "memory": "memory",
     }
     for item, reason in reasons.items():
@@ -72,9 +72,7 @@ def test_look_ahead_is_bounded(tmp_path):
 
 def test_bytes_that_wait_are_bounded():
     taken = []
-    with read_ahead(
-        (taken.append(i) or i for i in range(50)), act, workers=1, ahead=20, max_held_bytes=1000
-    ) as reader:
+    with read_ahead((taken.append(i) or i for i in range(50)), act, workers=1, ahead=20, max_held_bytes=999) as reader:
         next(reader)
         time.sleep(0.3)  # the 20 begun at first have been loaded, and take over 1000 bytes
         next(reader)
@@ -108,9 +106,8 @@ def test_no_child_outlives_its_parent(signal_name):
         "    for _, pid in read_ahead(['pid', 'hang'], act, workers=1, timeout_s=2):\n"
         "        print(pid, flush=True)\n"
     )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    parent = subprocess.Popen(command, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
     pid = int(parent.stdout.readline())
     time.sleep(0.1)
     parent.send_signal(getattr(__import__("signal"), signal_name))

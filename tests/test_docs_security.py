@@ -1,0 +1,26 @@
+"""Every Python block of docs/security.md runs, on the folders and files it names."""
+
+import re
+import shutil
+from pathlib import Path
+
+from modeling_vital import MediaError
+from tests.fixtures.tiny_models import tiny_model
+from tests.test_embedded_checkpoint import PHOTOS
+
+
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", Path("docs/security.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_blocks_run_in_order(tmp_path, monkeypatch):
+    assert len(BLOCKS) == 5
+    tiny_model().save_pretrained(tmp_path / "my-vital")
+    shutil.copy(PHOTOS[0], tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for block in BLOCKS:
+        exec(compile(block, "docs/security.md", "exec"), names)
+    picture, missing = names["results"]
+    assert picture.mode == "RGB" and isinstance(missing, MediaError)
+    assert "not public" in names["reason"]
+    assert len(names["hashes"]["model.safetensors"]) == 64
