@@ -25,7 +25,7 @@ LOWEST_TESTS := tests/modeling_vital tests/cli tests/dataset_scripts tests/test_
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow browser lowest latest bounds lint format docs wheel tag tiny embed pairs clean
+.PHONY: help demo space test slow browser lowest latest bounds lint format docs wheel tag tiny embed reference pairs clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -90,6 +90,9 @@ embed: $(VENV)/.test  ## copy changed code files (*_vital.py) into the embedded 
 	from modeling_vital import VitalForConditionalGeneration as Model, zoo; \
 	[save(Model.from_pretrained(zoo.resolve(name)), zoo.resolve(name)) for name in zoo.EMBEDDED]"
 
+reference: $(VENV)/.test  ## make docs/command-line.md from the parser
+	$(PY) -m modeling_vital.cli.reference docs/command-line.md
+
 pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)
 	$(PY) -m dataset_scripts build --config dataset_scripts/recipes/demo.yaml --output build/pairs $(ARGS)
 
@@ -124,5 +127,5 @@ $(VENV)/.docs: $(VENV)/.torch $(SOURCES_OF_METADATA)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch $(SOURCES_OF_METADATA)
-	$(INSTALL) -e ".[video,data,train,eval,onnx,demo,docs,dev]"
+	$(INSTALL) -e ".[video,cli,data,train,eval,onnx,demo,docs,dev]"
 	@touch $@

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..messages import first_line
-from .bench import EXIT_INTERRUPTED
 from .errors import UsageError
-from .score import load_model, positive, resolve_model
+from .exit_codes import EXIT_INTERRUPTED
+from .loading import load_model, resolve_model
+from .options import add_device, add_format, positive
 
+
+_EXIT_CODES = "Exit code: 0 whatever was found, 2 wrong use, 130 stopped by Ctrl-C."
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +35,17 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="tokens, embedding norms and probabilities of level, severity and distortion words",
         description="For any decoder: how many tokens each word costs, which words begin alike, which tokens have "
         "unusual embedding norms, how probable each word is after its prefix, and the blind spots that follow.",
+        epilog=_EXIT_CODES,
+        examples=[
+            ("a model of the zoo", "vital audit vocab --model vital-tiny --device cpu"),
+            ("any tokenizer", "vital audit vocab --model org/decoder --tokenizer-only --format json --output audit"),
+        ],
     )
     vocab.add_argument(
         "--model", default="vital-tiny", help="a VITAL model, or any causal language model (default: %(default)s)"
     )
     vocab.add_argument("--tokenizer-only", action="store_true", help="do not load weights: tokens only")
-    vocab.add_argument("--device", default="auto", help="as for vital score (default: %(default)s)")
+    add_device(vocab)
     _add_output(vocab)
     vocab.set_defaults(run=run_vocab)
     pmod = audits.add_parser(
@@ -45,6 +53,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="machine opinions against human ones",
         description="Compares the machine opinions of a data set with human ones on a stratified sample: agreement "
         "and bias of their mean and of each annotator, and whether their spread means anything.",
+        epilog=_EXIT_CODES,
+        examples=[
+            (
+                "opinions from 0 to 100",
+                "vital audit pmod --root pairs --human mos.csv --mos-range 0 100 --output audit",
+            ),
+            (
+                "the spread too, of a part",
+                "vital audit pmod --root pairs --human mos.csv --std-column sd --split test --per-stratum 50 "
+                "--resamples 2000 --seed 1 --format json",
+            ),
+        ],
     )
     _add_opinions(pmod)
     _add_output(pmod)
@@ -54,9 +74,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="training on machine labels against training on human ones",
         description="Freezes an encoder, trains a linear head on PMOD distributions and others by plain regression on "
         "ever more human opinions, and measures all against people on contents none of them saw.",
+        epilog=_EXIT_CODES,
+        examples=[
+            ("with the encoder of vital-tiny", "vital audit labels --root pairs --human mos.csv --output audit"),
+            (
+                "of another model, on a GPU",
+                "vital audit labels --model org/vital --device cuda --root pairs --human mos.csv --mos-range 1 5 "
+                "--std-column sd --split train --test-split test --per-stratum 20 --resamples 500 --seed 1 "
+                "--format json",
+            ),
+        ],
     )
     labels.add_argument("--model", default="vital-tiny", help="whose encoder (default: %(default)s)")
-    labels.add_argument("--device", default="auto", help="as for vital score (default: %(default)s)")
+    add_device(labels)
     _add_opinions(labels, split="train", per_stratum=10)
     labels.add_argument("--test-split", default="test", help="default: %(default)s")
     _add_output(labels)
@@ -89,9 +119,7 @@ def _add_opinions(parser: argparse.ArgumentParser, split: str = "all", per_strat
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--format", choices=("table", "json"), default="table", help="on stdout (default: %(default)s)"
-    )
+    add_format(parser, "table", "json")
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder for the report as JSON")
 
 

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 from .errors import UsageError
-from .score import EXIT_SOME_FAILED, load_model, positive, resolve_model
+from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from .loading import load_model, resolve_model
+from .options import add_batch_size, add_device, add_format, positive
 
 
-EXIT_INTERRUPTED = 130
 PAIRS = "vital-pairs"
 SUITES = ("tiny",)
 HUB_MIRROR = "chaofengc/IQA-PyTorch-Datasets"
@@ -28,6 +29,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "the scores, and after a fitted curve), KRCC and RMSE with intervals. Needs the extra eval. With --output, an "
         "interrupted run goes on where it was.",
         epilog="Exit code: 0 all scored, 1 some items failed, 2 wrong use or an incomplete copy, 130 after Ctrl-C.",
+        examples=[
+            ("what there is", "vital bench --list"),
+            (
+                "your own copy of a benchmark",
+                "vital bench --benchmark koniq10k --root koniq --split test --model vital-tiny --output results",
+            ),
+            (
+                "a part of a copy, beside another metric, on a GPU",
+                "vital bench --benchmark spaq --root spaq --partial --model org/vital --peer my.metrics:Sharpness "
+                "--device cuda --batch-size 32 --format json",
+            ),
+            ("from a mirror", "vital bench --benchmark csiq --mirror --model vital-tiny --resamples 2000 --seed 1"),
+            ("questions", "vital bench --benchmark qbench --root llvisionqa --model org/vital --method generate"),
+            ("results side by side", "vital bench --summary results other-results"),
+        ],
     )
     parser.add_argument(
         "--benchmark",
@@ -74,24 +90,20 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="another metric by its importable name, such as dataset_scripts.annotators.piqe:PIQE; repeatable",
     )
     parser.add_argument("--output", metavar="DIR", type=Path, help="for JSON, Parquet, plots, and to go on later")
-    parser.add_argument(
-        "--format", choices=("table", "json"), default="table", help="on stdout (default: %(default)s)"
-    )
+    add_format(parser, "table", "json")
     parser.add_argument(
         "--partial",
         action="store_true",
         help="go on with files missing or other counts than published; results say so",
     )
-    parser.add_argument(
-        "--batch-size", type=positive, default=8, metavar="N", help="items at a time (default: %(default)s)"
-    )
+    add_batch_size(parser)
     parser.add_argument(
         "--method",
         choices=("likelihood", "generate"),
         default="likelihood",
         help="how a model picks an option of a question (default: %(default)s)",
     )
-    parser.add_argument("--device", default="auto", help="as for vital score (default: %(default)s)")
+    add_device(parser)
     parser.add_argument(
         "--resamples", type=positive, default=1000, metavar="N", help="bootstrap samples (default: %(default)s)"
     )

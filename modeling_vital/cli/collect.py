@@ -1,6 +1,8 @@
-"""From the paths on a command line to the list of files to work on."""
+"""From what stands on a command line to the items to work on."""
 
+import glob
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +16,11 @@ MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 """Suffixes, in lower case, by which files in a folder count as media."""
 
 
+MANIFEST_SUFFIXES = frozenset(".csv .tsv .json .jsonl .ndjson .parquet".split())
+"""Suffixes of files that are lists of media."""
+HUB_PREFIX = "hf://"
+
+
 @dataclass(frozen=True)
 class Target:
     """One file to work on, or one path already known to be no good.
@@ -21,31 +28,64 @@ class Target:
     Attributes:
         path (`str`): the path, as given or as found under a folder that was given.
         error (`str`, *optional*): why there is nothing to do for this path.
+        stamp (`str`, *optional*): for what is no file of this machine, its version; `None` for a file.
     """
 
     path: str
     error: str | None = None
+    stamp: str | None = None
 
 
-def collect(paths: Iterable[str]) -> list[Target]:
-    """Lists the files that paths stand for, in the order of the paths.
+def collect(paths: Iterable[str], column: str = "path", allow_outside: bool = False) -> Iterator[Target]:
+    """Finds what paths stand for, in their order.
 
     A file is taken whatever its name, and so is a path that does not exist: the reader says what is wrong with it. A
     folder stands for the files with a suffix of `MEDIA_SUFFIXES` in it and, recursively, in its sub-folders, sorted by
     name, a folder's files before its sub-folders; hidden entries are left out and links to folders are not followed.
+    A pattern (`*`, `?`, `[]`, `**` for folders at any depth) stands for what matches it, sorted. A file with a suffix
+    of `MANIFEST_SUFFIXES` is a list, see [`read_manifest`], `-` a list on stdin, see [`read_list`], and what begins
+    with `hf://` lies on the Hub.
 
     Args:
-        paths (`Iterable[str]`): files and folders.
+        paths (`Iterable[str]`): any of these.
+        column (`str`, *optional*, defaults to `"path"`): of lists, the column with the paths.
+        allow_outside (`bool`, *optional*, defaults to `False`): whether lists may name files outside their folder.
 
-    Returns:
-        `list[Target]`: each path once, where it first came up. A folder without media or that cannot be listed is a
-        target with an error.
+    Yields:
+        `Target`: one a file; a path may come up twice. A folder without media or that cannot be listed, a pattern
+        that nothing matches, and a row of a list without a usable path are targets with an error. The names in one
+        folder, or of all that matches one pattern, are in memory at a time, and nothing else.
+
+    Raises:
+        UsageError: for a list that cannot be read.
     """
-    targets = {}
+    from .manifest import read_list, read_manifest
+
     for path in paths:
-        for target in _in_folder(path) if os.path.isdir(path) else [Target(path)]:
-            targets.setdefault(os.path.abspath(target.path), target)
-    return list(targets.values())
+        if path == "-":
+            for named in read_list(sys.stdin.buffer):
+                yield from _expand(named)
+        elif os.path.splitext(path)[1].lower() in MANIFEST_SUFFIXES and not path.startswith(HUB_PREFIX):
+            yield from read_manifest(path, column, allow_outside)
+        elif glob.has_magic(path) and not os.path.lexists(path) and not path.startswith(HUB_PREFIX):
+            matches = sorted(glob.glob(path, recursive=True))
+            for match in matches:
+                yield from _expand(match)
+            if not matches:
+                yield Target(path, "nothing matches this pattern")
+        else:
+            yield from _expand(path)
+
+
+def _expand(path: str) -> Iterator[Target]:
+    if path.startswith(HUB_PREFIX):
+        from .hub_files import find
+
+        yield from find(path)
+    elif os.path.isdir(path):
+        yield from _in_folder(path)
+    else:
+        yield Target(path)
 
 
 def _in_folder(folder: str) -> Iterator[Target]:

@@ -4,10 +4,8 @@ import argparse
 import logging
 
 from .errors import UsageError
+from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 
-
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130  # as in `main`
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +15,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "convert",
         help="convert published weights",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Converts published weights to a folder that this package loads. SRC is one of\n"
         "  - a released VITAL checkpoint (Base, Assistant, Warm-up), or the released linear probe,\n"
         "  - an InternVL3 model, original or transformers' own layout (-hf): with --motion it becomes the\n"
@@ -26,6 +23,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "Every key and shape is checked before anything is written. An interrupted conversion goes on where it was\n"
         "when the same command is run again; DST appears only when it is complete.",
         epilog="Exit code: 0 converted, 1 the source cannot be converted, 2 wrong use, 130 stopped by Ctrl-C.",
+        examples=[
+            ("a released VITAL checkpoint", "vital convert org/released vital-8b --revision main"),
+            ("a starting point", "vital convert org/internvl3 start --motion SLOWFAST_8x8_R50.pyth"),
+            (
+                "with a tokenizer from elsewhere, and level values .9 to .1",
+                "vital convert released/ vital-8b --tokenizer org/decoder --scoring default",
+            ),
+        ],
     )
     parser.add_argument("source", metavar="SRC", help="a folder, or a Hub id such as org/name")
     parser.add_argument("destination", metavar="DST", help="folder to be made; it must not exist, or be empty")
@@ -80,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     except (ConversionError, OSError) as error:
         logger.error("%s", error)
-        return EXIT_FAILED
+        return EXIT_SOME_FAILED
     except KeyboardInterrupt:
         logger.error("interrupted; the same command goes on from here")
         return EXIT_INTERRUPTED

@@ -7,11 +7,9 @@ import sys
 
 from ..export.folders import ExportError
 from .errors import UsageError
-from .score import resolve_model
+from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from .loading import resolve_model
 
-
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130  # as in `main`
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +24,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "as ONNX graphs. docs/serving.md shows how to score with either.",
         epilog="Exit code: 0 written, 1 it could not be written, 2 wrong use or an unfit checkpoint, 130 stopped by "
         "Ctrl-C. Whatever goes wrong, no half-written folder is left.",
+        examples=[
+            ("for serving engines", "vital export vital-8b served --layout internvl"),
+            ("a linear probe", "vital export probe probe-onnx --layout onnx"),
+        ],
     )
     parser.add_argument("source", metavar="SRC", help="a name of the zoo, a folder, or a Hub id")
     parser.add_argument("destination", metavar="DST", help="the folder to make; it must not exist")
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     except OSError as error:  # a full disk, for instance
         logger.error("%s was not written: %s", args.destination, error)
-        return EXIT_FAILED
+        return EXIT_SOME_FAILED
     except KeyboardInterrupt:
         logger.error("interrupted; %s was not written", args.destination)
         return EXIT_INTERRUPTED

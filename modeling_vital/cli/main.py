@@ -7,30 +7,25 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import audit, bench, convert, export, page, push, score, zoo
+from . import answer, audit, bench, compare, completion, convert, describe, export, page, push, score, zoo
 from .errors import UsageError
+from .exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USAGE
+from .options import Parser
+from .resume_log import ORDERS
 
 
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, what a shell reports of a program stopped by Ctrl-C
-EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports of a program whose reader went away
+COMMANDS = (score, compare, describe, answer, page, bench, audit, zoo, convert, export, push, completion)
 
 logger = logging.getLogger("modeling_vital")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `vital` with every subcommand; `args.run` is the function that does the work."""
-    parser = argparse.ArgumentParser(prog="vital", description="Quality of images and videos.")
-    parser.add_argument("--version", action="version", version=f"vital {__version__}")
+    parser = Parser(prog="vital", description="Quality of images and videos.")
+    parser.add_argument("--version", action="version", version=f"vital {__version__}", help="print it and stop")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    score.add_parser(commands)
-    page.add_parser(commands)
-    bench.add_parser(commands)
-    audit.add_parser(commands)
-    zoo.add_parser(commands)
-    convert.add_parser(commands)
-    export.add_parser(commands)
-    push.add_parser(commands)
+    for command in COMMANDS:
+        command.add_parser(commands)
     return parser
 
 
@@ -46,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     try:
-        args = parser.parse_args(argv)
+        args = parser.parse_args(_joined(sys.argv[1:] if argv is None else argv))
     except SystemExit as stop:  # argparse has printed its help or its complaint
         return int(stop.code or 0)
     handler = logging.StreamHandler(sys.stderr)
@@ -59,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         logger.error("%s", error)
         return EXIT_USAGE
-    except KeyboardInterrupt:
-        logger.error("interrupted; what was scored so far is on stdout")
+    except KeyboardInterrupt as stop:
+        logger.error("interrupted%s", f"; {stop}" if str(stop) else "")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The interpreter flushes stdout once more on its way out, and would complain there.
@@ -68,6 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
     finally:
         logger.removeHandler(handler)
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """`--sort -score` as `--sort=-score`: argparse would take a value that begins with a minus for an option."""
+    joined = list(argv)
+    for place, word in enumerate(joined[:-1]):
+        if word == "--sort" and joined[place + 1] in ORDERS:
+            joined[place : place + 2] = [f"--sort={joined[place + 1]}"]
+            break
+    return joined
 
 
 if __name__ == "__main__":

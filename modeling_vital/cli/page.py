@@ -8,18 +8,18 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .collect import Target, collect
+from .collect import collect
 from .errors import UsageError
-from .score import EXIT_SOME_FAILED, load_model, positive, resolve_model
+from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from .loading import load_model, resolve_model
+from .options import add_batch_size, add_model, add_reading
+from .scoring import Item, score_items
 
 
 if TYPE_CHECKING:
-    from ..media_vital import MediaError
     from ..modeling_vital import VitalForConditionalGeneration
-    from ..outputs_vital import QualityScore
     from ..report_page import ReportPage
 
-EXIT_INTERRUPTED = 130  # as in `main`
 PROGRESS_DELAY_S = 2
 
 logger = logging.getLogger(__name__)
@@ -33,9 +33,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Scores images and videos and writes one HTML page that needs nothing but itself: histogram, best "
         "and worst, thumbnails, the distortion that the model guesses, clips over time, a table to sort and filter, "
         "and what has no score and why.",
-        epilog="Examples: vital report holiday/ --output holiday.html; vital report --from scores.json. Exit code: 0 "
-        "all scored, 1 some files failed (the page lists them), 2 wrong use, 130 stopped by Ctrl-C (the page has what "
-        "was done until then).",
+        epilog="Exit code: 0 all scored, 1 some files failed (the page lists them), 2 wrong use, 130 stopped by "
+        "Ctrl-C (the page has what was done until then).",
+        examples=[
+            ("a page about a folder", "vital report holiday/ --output holiday.html"),
+            ("about what was scored before", "vital report --from scores.jsonl --no-tags --no-curves"),
+            ("another model, a GPU", "vital report a/ --model org/vital --device cuda --batch-size 32"),
+            ("slow files, more readers", "vital report nas/ --workers 8 --timeout 600"),
+        ],
     )
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files and folders, as for `vital score`")
     parser.add_argument(
@@ -49,13 +54,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s"
     )
-    parser.add_argument(
-        "--model", default="vital-tiny", help="a name of the zoo, a folder, or a Hub id (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--batch-size", type=positive, default=8, metavar="N", help="files at a time (default: %(default)s)"
-    )
-    parser.add_argument("--device", default="auto", help="as for `vital score` (default: %(default)s)")
+    add_model(parser)
+    add_batch_size(parser)
+    add_reading(parser)
     for name, what in (("tags", "let the model name the distortions"), ("curves", "follow clips over time")):
         parser.add_argument(
             f"--{name}",
@@ -122,7 +123,7 @@ def _page(args: argparse.Namespace) -> "ReportPage":
 def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
     """Scores, tags and curves, as far as they are asked for; the page has at any time what is done so far."""
     tags, curves = (args.rows is None if wanted is None else wanted for wanted in (args.tags, args.curves))
-    targets = [] if args.rows else list(collect(args.paths))
+    targets = [] if args.rows else list({target.path: target for target in collect(args.paths)}.values())
     if args.rows and not (tags or curves):
         return
     model = None
@@ -134,29 +135,15 @@ def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
         if args.rows:
             page.notes.append(f"The guesses and curves are by {args.model}, which need not have made the scores.")
     if args.rows is None:
-        _score(page, model, targets, args.batch_size)
+        items = [Item(ordinal, target.path, target.error) for ordinal, target in enumerate(targets)]
+        with _progress("file") as step:
+            for batch in score_items(model, items, args.batch_size, args.workers, args.timeout):
+                page.rows += [{**record, "tag": None} for _, record in batch]
+                step(len(page.rows), len(items))
     if tags:
         _tag(page, model, args.batch_size)
     if curves:
         _follow(page, model)
-
-
-def _score(
-    page: "ReportPage", model: "VitalForConditionalGeneration | None", targets: list[Target], batch_size: int
-) -> None:
-    with _progress("file") as step:
-        for start in range(0, len(targets), batch_size):
-            batch = targets[start : start + batch_size]
-            paths = [target.path for target in batch if target.error is None]
-            results = iter(model.score(paths, batch_size=batch_size, errors="return") if paths else ())
-            page.rows += [_row(target.path, target.error or next(results)) for target in batch]
-            step(len(page.rows), len(targets))
-
-
-def _row(path: str, result: "QualityScore | MediaError | str") -> dict[str, Any]:
-    if isinstance(result, str | ValueError):  # a MediaError is one
-        return {"path": path, "error": str(result)}
-    return {"path": path, **result.to_dict(), "tag": None, "error": None}
 
 
 def _tag(page: "ReportPage", model: "VitalForConditionalGeneration", batch_size: int) -> None:

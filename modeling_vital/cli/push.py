@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import UsageError
+from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 
 
 if TYPE_CHECKING:
     from ..publishing.contents import Contents
 
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130  # as in `main`
 MAX_LISTED = 60
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -31,6 +30,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "it. Hidden files and caches stay here.",
         epilog="Exit code: 0 published, 1 the Hub refused or the check there failed, 2 wrong use or an unfit folder, "
         "130 stopped by Ctrl-C. Whatever goes wrong, no half of it is published: run the same command again.",
+        examples=[
+            ("what would be sent", "vital push model vital-tiny org/vital-tiny --card card.md --dry-run"),
+            ("a data set, first for us alone", "vital push dataset pairs org/pairs --private --revision v2 --prune"),
+        ],
     )
     parser.add_argument("kind", choices=("model", "dataset", "space"), help="what it is")
     parser.add_argument("source", metavar="SRC", help="its folder; for a model also a name of the zoo")
@@ -80,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         return _send(args, contents, here)
     except PublishError as error:
         logger.error("%s", error)
-        return EXIT_FAILED
+        return EXIT_SOME_FAILED
     except KeyboardInterrupt:
         return _interrupted()
 

@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TextIO
 
@@ -65,19 +65,16 @@ class JsonReport(Report):
 class TableReport(Report):
     """Aligned columns: path, score, std, level, and the probability of each level.
 
-    Args:
-        stream (`TextIO`): where to write.
-        paths (`Iterable[str]`): the paths to come, for the width of the first column.
+    Attributes:
+        path_width (`int`): terminal columns of the first column.
     """
 
-    def __init__(self, stream: TextIO, paths: Iterable[str]):
-        super().__init__(stream)
-        self.path_width = max(_width(printable(path)) for path in ("path", *paths))
+    path_width = len("path")
 
     def row(self, record: dict) -> None:
         """Writes one record; for a failed one, the message takes the place of the numbers."""
-        word_width = max(_width(word) for word in ("level", *self.level_words))
-        prob_widths = [max(_width(word), _NUMBER_WIDTH) for word in self.level_words]
+        word_width = max(terminal_width(word) for word in ("level", *self.level_words))
+        prob_widths = [max(terminal_width(word), _NUMBER_WIDTH) for word in self.level_words]
         if not self.started:
             words = [_left(word, width) for word, width in zip(self.level_words, prob_widths, strict=True)]
             self._line(
@@ -103,7 +100,7 @@ class TableReport(Report):
 _NUMBER_WIDTH = len("0.000")
 
 
-def _width(text: str) -> int:
+def terminal_width(text: str) -> int:
     """Terminal columns that a text takes: East Asian wide characters take two, combining marks none."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
@@ -112,9 +109,9 @@ def _width(text: str) -> int:
 
 def _right(text: str, width: int) -> str:
     """Text with spaces to its right, up to `width` columns."""
-    return text + " " * (width - _width(text))
+    return text + " " * (width - terminal_width(text))
 
 
 def _left(text: str, width: int) -> str:
     """Text with spaces to its left, up to `width` columns."""
-    return " " * (width - _width(text)) + text
+    return " " * (width - terminal_width(text)) + text

@@ -1,34 +1,19 @@
-"""`vital score`: the quality of files and folders."""
+"""`vital score`: the quality of files, folders, lists and data sets."""
 
 import argparse
-import contextlib
-import io
-import logging
-import math
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from ..messages import first_line
-from .collect import Target, collect
+from .collect import HUB_PREFIX
 from .errors import UsageError
-from .report import JsonReport, Report, TableReport, printable
-from .where import Locator, add_options
-
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
-
-    from ..media_vital import MediaError
-    from ..modeling_vital import VitalForConditionalGeneration
-    from ..outputs_vital import QualityScore
-    from ..probe_vital import VitalForQualityProbe
-
-EXIT_SOME_FAILED = 1
-PROGRESS_DELAY_S = 2
-
-logger = logging.getLogger(__name__)
+from .exit_codes import EXIT_SOME_FAILED
+from .filters import parse_condition
+from .loading import fingerprint, resolve_model
+from .options import add_batch_size, add_model, add_reading, positive
+from .outputs import Keep, write_file, write_live, write_sorted
+from .resume_log import ORDERS, SUFFIX, ResumeLog
+from .tables import FORMATS, format_of, is_table
+from .where import add_options
+from .work import Work
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -39,188 +24,183 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Scores images and videos: a score in [0, 1], higher is better, how unsure it is (std), and the "
         "probability of each quality level.",
         epilog="Exit code: 0 all scored, 1 some files failed, 2 wrong use, 130 stopped by Ctrl-C.",
+        examples=[
+            ("a table of two files and a folder", "vital score photo.jpg clip.mp4 holiday/"),
+            ("what a pattern matches, quoted so that the shell leaves it alone", "vital score 'archive/**/*.jpg'"),
+            ("a list from another program", "find . -name '*.jpg' -print0 | vital score - --output scores.jsonl"),
+            ("files named by a table", "vital score labels.csv --column file --allow-outside --format csv"),
+            ("go on after a crash, or score what is new", "vital score archive/ --output scores.csv --resume"),
+            ("the worst first", "vital score holiday/ --where 'score < 0.4' --sort=score"),
+            ("set the bad ones apart", 'vital score holiday/ --where \'level in ["poor", "low"]\' --copy-to bad'),
+            ("the same with links", "vital score holiday/ --where 'std > 0.25' --link-to unsure"),
+            ("where in a picture and when in a clip it is bad", "vital score holiday/ --map maps --curve curves"),
+            ("another model, a GPU", "vital score a/ --model org/vital --device cuda --batch-size 32 --workers 8"),
+            ("slow files on a slow disk", "vital score nas/ --timeout 600"),
+            ("files on the Hub", "vital score hf://datasets/org/photos/test"),
+            (
+                "a data set with scores as new columns, of a version and configuration",
+                "vital score --dataset org/photos --revision v1 --config raw --split train --column image "
+                "--output scored",
+            ),
+            (
+                "a filtered copy, made on a Ray cluster",
+                "vital score --dataset photos/ --where 'score >= 0.6' --output good --engine ray --address auto "
+                "--shard-rows 5000 --prefix quality_",
+            ),
+        ],
     )
     parser.add_argument(
         "paths",
-        nargs="+",
+        nargs="*",
         metavar="PATH",
-        help="a file, whatever its suffix, or a folder, searched with its sub-folders for images and videos (by "
-        "suffix, hidden ones left out, links to folders not followed); a path that comes up twice is scored once",
+        help="a file, whatever its suffix; a folder, searched with its sub-folders for images and videos (by suffix, "
+        "hidden ones left out, links to folders not followed); a quoted pattern with * ? [] or **; a list of files "
+        "(.csv .tsv .json .jsonl .parquet, paths relative to it); - for a list on stdin, lines or ended by zero "
+        "bytes; hf://datasets/org/name/...; a path that comes up twice is scored once",
     )
-    parser.add_argument(
-        "--model", default="vital-tiny", help="a name of the zoo, a folder, or a Hub id (default: %(default)s)"
-    )
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
-    parser.add_argument(
-        "--batch-size", type=positive, default=8, metavar="N", help="files at a time (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="auto (a CUDA device if there is one), cpu, cuda, cuda:1, ... (default: %(default)s)",
-    )
+    add_model(parser)
+    add_batch_size(parser)
+    add_reading(parser)
+    _add_output(parser)
+    _add_choice(parser)
     add_options(parser)
+    _add_dataset(parser)
     parser.set_defaults(run=run)
 
 
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="where to write, stdout by default; the file appears when it is complete, until then what was scored is "
+        f"in FILE{SUFFIX}; with --dataset, a folder for a copy of the data set",
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, help="by default that of the suffix of --output, and table on stdout"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help=f"go on with --output where an earlier run stopped; also keeps FILE{SUFFIX}, so that the next such run "
+        "scores only new and changed files; another model is refused, failed files are tried again",
+    )
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--where",
+        metavar="CONDITION",
+        help="keep only records that meet it, such as 'score < 0.4 and modality == \"image\"'; columns are those of "
+        "CSV: path modality score std level prob_high ... prob_low error; failed files have no score and meet no "
+        "comparison with it (they are on stderr, and in the exit code)",
+    )
+    parser.add_argument(
+        "--sort",
+        choices=ORDERS,
+        metavar="COLUMN",
+        help=f"{', '.join(ORDERS)}: lowest first, or highest first with a minus; failed files come last; sorted on "
+        "disk, so nothing is printed before all is scored",
+    )
+    triage = parser.add_mutually_exclusive_group()
+    triage.add_argument(
+        "--copy-to",
+        metavar="DIR",
+        type=Path,
+        help="copy the files that --where keeps; a name that is taken becomes 'name (2)', nothing is overwritten",
+    )
+    triage.add_argument("--link-to", metavar="DIR", type=Path, help="the same with symbolic links")
+    parser.add_argument(
+        "--column", metavar="NAME", help="of lists, with the paths (path); of a data set, with the media (the first)"
+    )
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="let a list name files outside the folder that it is in"
+    )
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data sets", "need the extra cli")
+    group.add_argument("--dataset", metavar="ID_OR_DIR", help="rows of a data set on the Hub or in a folder, streamed")
+    group.add_argument("--config", metavar="NAME", help="configuration of the data set")
+    group.add_argument("--split", metavar="NAME", help="of the data set; all by default")
+    group.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a data set on the Hub")
+    group.add_argument(
+        "--prefix",
+        default="vital_",
+        metavar="TEXT",
+        help="of the columns that a copy gets: score, std, level, level_probs, error (default: %(default)s)",
+    )
+    group.add_argument(
+        "--shard-rows", type=positive, default=1000, metavar="N", help="rows read for one file (default: %(default)s)"
+    )
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="who makes a copy; ray: a cluster that sees --output and the data under the same paths, extra ray; rows "
+        "are the same (default: %(default)s)",
+    )
+    group.add_argument("--address", metavar="ADDRESS", help="of the Ray cluster; by default Ray starts here")
+
+
 def run(args: argparse.Namespace) -> int:
-    """Scores what `args.paths` stand for and prints one row a file.
+    """Scores what `args.paths` or `args.dataset` stand for and writes one record an item.
 
     Args:
-        args (`argparse.Namespace`): `paths`, `model`, `format`, `batch_size` and `device`, see `vital score --help`.
+        args (`argparse.Namespace`): see `vital score --help`.
 
     Returns:
-        `int`: 0 when every file was scored, 1 when some failed.
+        `int`: 0 when every item was scored, 1 when some failed.
 
     Raises:
-        UsageError: for a model or a device that is not there.
+        UsageError: for arguments that cannot be, or do not go together.
+        Interrupted: after Ctrl-C; says where what was scored is.
     """
+    _check(args)
+    condition = parse_condition(args.where) if args.where else None
     source = resolve_model(args.model)
-    targets = collect(args.paths)
-    report = JsonReport(sys.stdout) if args.format == "json" else _table(targets)
-    failed = 0
-    # A library that prints would break the output, so stdout is the report's alone from here on.
-    with report, contextlib.redirect_stdout(sys.stderr):
-        model = None
-        if any(target.error is None for target in targets):
-            model = load_model(source, args.device)
-            report.level_words = tuple(model.config.level_words)
-        locator = Locator(model, args.map, args.curve)
-        with _progress(len(targets)) as bar:
-            for records in score_targets(model, targets, args.batch_size):
-                bar.clear()
-                failed += _emit(report, records)
-                locator.write(records)
-                bar.update(len(records))
+    if args.dataset and args.output and args.format is None and not is_table(args.output):
+        from .dataset_copy import copy_dataset
+
+        return copy_dataset(args, source, condition)
+    format_ = format_of(args.output, args.format)
+    if args.output:
+        _prepare(args.output)
+    log_path = args.output and args.output.with_name(args.output.name + SUFFIX)
+    with ResumeLog(log_path, fingerprint(source) if log_path else {}, args.resume) as log:
+        work, keep = Work(args, source, log), Keep(args, condition)
+        if args.output:
+            write_file(work, keep, format_, args.sort, args.output)
+        elif args.sort:
+            write_sorted(work, keep, format_, args.sort)
+        else:
+            write_live(work, keep, format_)
+        failed = log.failed + keep.failed
+        if args.output and not args.resume:
+            log.delete()
     return EXIT_SOME_FAILED if failed else 0
 
 
-def resolve_model(name: str) -> str:
-    """Where the model of that name is.
-
-    Args:
-        name (`str`): a name of the zoo, a folder, or a Hub id.
-
-    Returns:
-        `str`: a folder or a Hub id.
-
-    Raises:
-        UsageError: if it is none of them.
-    """
-    from .. import zoo
-
+def _prepare(output: Path) -> None:
+    if output.is_dir():
+        raise UsageError(f"--output {output} is a folder; give a file")
     try:
-        return str(zoo.resolve(name))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder of --output {output} cannot be made: {error.strerror}") from error
 
 
-def load_model(source: str, device: str) -> "VitalForConditionalGeneration | VitalForQualityProbe":
-    """Loads a model or a linear probe, ready to score.
-
-    Args:
-        source (`str`): a folder or a Hub id.
-        device (`str`): `"auto"` (the first CUDA device, else the CPU) or a name that torch knows.
-
-    Returns:
-        `VitalForConditionalGeneration` or `VitalForQualityProbe`: in evaluation mode, on the device.
-
-    Raises:
-        UsageError: if the device cannot be used or there is no loadable model.
-    """
-    import torch
-    from transformers import PreTrainedConfig
-    from transformers.utils import logging as transformers_logging
-
-    from ..modeling_vital import VitalForConditionalGeneration
-    from ..probe_vital import VitalForQualityProbe, VitalProbeConfig
-
-    transformers_logging.set_verbosity_error()
-    if os.path.isdir(source):  # a download keeps its progress bar
-        transformers_logging.disable_progress_bar()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(f"device {device!r} cannot be used: {first_line(error)}") from error
-    try:
-        is_probe = PreTrainedConfig.get_config_dict(source)[0].get("model_type") == VitalProbeConfig.model_type
-        model = (VitalForQualityProbe if is_probe else VitalForConditionalGeneration).from_pretrained(source)
-        model.processor  # noqa: B018  loads it, so that a checkpoint without one is found here
-    except (OSError, ValueError) as error:
-        raise UsageError(f"no VITAL model can be loaded from {source!r}: {first_line(error)}") from error
-    return model.to(device).eval()
-
-
-def score_targets(
-    model: "VitalForConditionalGeneration | None", targets: Sequence[Target], batch_size: int
-) -> Iterator[list[dict]]:
-    """Scores targets batch by batch.
-
-    Args:
-        model (`VitalForConditionalGeneration`, *optional*): needed unless every target is an error.
-        targets (`Sequence[Target]`): what to score.
-        batch_size (`int`): targets at a time.
-
-    Yields:
-        `list[dict]`: the records of one batch, in the order of the targets: `path`, `modality`, `score`, `std`,
-        `level`, `level_probs`, `error`.
-    """
-    for start in range(0, len(targets), batch_size):
-        batch = targets[start : start + batch_size]
-        paths = [target.path for target in batch if target.error is None]
-        results = iter(model.score(paths, batch_size=batch_size, errors="return") if paths else ())
-        yield [_record(target.path, target.error or next(results)) for target in batch]
-
-
-def _record(path: str, result: "QualityScore | MediaError | str") -> dict:
-    if isinstance(result, (Exception, str)):
-        error = str(result)
-    elif not math.isfinite(result.score) or not math.isfinite(result.std):
-        error = "the model gave a score that is not a number"
-    else:
-        return {
-            "path": path,
-            "modality": result.modality,
-            "score": result.score,
-            "std": result.std,
-            "level": result.level,
-            "level_probs": result.level_probs,
-            "error": None,
-        }
-    nothing = dict.fromkeys(("modality", "score", "std", "level", "level_probs"))
-    return {"path": path, **nothing, "error": error}
-
-
-def _emit(report: Report, records: list[dict]) -> int:
-    """Writes records, the failed ones on stderr too. Returns how many failed."""
-    for record in records:
-        report.row(record)
-    report.stream.flush()
-    failed = [record for record in records if record["error"] is not None]
-    for record in failed:
-        path, error = printable(record["path"]), printable(record["error"])
-        logger.error("%s", error if path in error else f"{path}: {error}")
-    return len(failed)
-
-
-def _table(targets: Sequence[Target]) -> TableReport:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding does not have
-    return TableReport(sys.stdout, [target.path for target in targets])
-
-
-def _progress(total: int) -> "tqdm":
-    """A bar on stderr that shows after `PROGRESS_DELAY_S` seconds, and only on a terminal."""
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit="file", delay=PROGRESS_DELAY_S, leave=False, disable=None)
-
-
-def positive(text: str) -> int:
-    """Reads a whole number above 0, as an argument's type."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
+def _check(args: argparse.Namespace) -> None:
+    """Refuses what does not go together before anything is loaded."""
+    if bool(args.paths) == bool(args.dataset):
+        raise UsageError("give at least one PATH, or --dataset, and not both; see vital score --help")
+    if args.resume and not args.output:
+        raise UsageError("--resume needs --output: stdout cannot be gone on with")
+    elsewhere = args.dataset or any(path.startswith(HUB_PREFIX) for path in args.paths)
+    if (args.copy_to or args.link_to or args.map or args.curve) and elsewhere:
+        raise UsageError("--copy-to, --link-to, --map and --curve are for files of this machine")
+    if not args.dataset:
+        given = [f"--{name}" for name in ("config", "split", "revision", "address") if getattr(args, name)]
+        given += ["--engine"] if args.engine != "local" else []
+        if given:
+            raise UsageError(f"{' and '.join(given)} need --dataset")

@@ -5,6 +5,8 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from .options import add_format
+
 
 if TYPE_CHECKING:
     from ..zoo.presets import ZooEntry
@@ -20,8 +22,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="list the models",
         description="Lists the models by name: parameters of each part (the decoder with its head), memory of the "
         "weights by precision (linear layers quantised, the rest in bf16), and where the weights come from.",
+        epilog="Exit code: 0.",
+        examples=[("for a program", "vital zoo --format json")],
     )
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
+    add_format(parser, "table", "json")
     parser.set_defaults(run=run)
 
 

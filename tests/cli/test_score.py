@@ -16,54 +16,29 @@ import sys
 import termios
 import textwrap
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from modeling_vital import zoo
-from modeling_vital.cli import score
+from modeling_vital.cli import work
 from modeling_vital.cli.collect import collect
+from modeling_vital.cli.loading import load_model, resolve_model
 from modeling_vital.cli.main import main
-from modeling_vital.media_vital import MediaError
-from modeling_vital.outputs_vital import QualityScore
+from modeling_vital.cli.resume_log import ResumeLog
+from tests.fixtures.stand_in import PROBS, WORDS, StandIn, install
 from tests.fixtures.tiny_models import tiny_model
 
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "spaces_demo" / "examples"
-WORDS = ["high", "good", "fair", "poor", "low"]
 CENTRES = [0.9, 0.7, 0.5, 0.3, 0.1]
-PROBS = dict(zip(WORDS, [0.05, 0.4, 0.4, 0.12, 0.03], strict=True))
 KEYS = ["path", "modality", "score", "std", "level", "level_probs", "error"]
-
-
-class StandIn:
-    """Scores a file by the number in it; a file without a number is unreadable."""
-
-    config = SimpleNamespace(level_words=WORDS)
-
-    def __init__(self):
-        self.calls = []
-
-    def score(self, items, batch_size, errors):
-        assert errors == "return"
-        self.calls.append((list(items), batch_size))
-        return [self._score(item) for item in items]
-
-    def _score(self, path):
-        try:
-            value = float(Path(path).read_text())
-        except (OSError, ValueError):
-            return MediaError(f"{path} is damaged; get a whole copy of it.")
-        return QualityScore(value, 0.125, "fair", PROBS, "video" if path.endswith(".mp4") else "image")
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    model = StandIn()
-    monkeypatch.setattr(score, "load_model", lambda source, device: model)
-    return model
+    return install(monkeypatch, StandIn(), work)
 
 
 @pytest.fixture
@@ -83,7 +58,10 @@ def strict_json(text):
 
 
 def paths_of(*paths):
-    return [target.path for target in collect(map(str, paths))]
+    with ResumeLog(None, {}) as log:
+        for target in collect(map(str, paths)):
+            log.add(target)
+        return [target.path for _, target in log.pending()]
 
 
 # ---------------------------------------------------------------------------------------------------- which files
@@ -250,7 +228,7 @@ def test_failure_is_named_on_stderr_even_where_its_reason_does_not_name_it(stand
 
 
 def test_model_is_not_loaded_when_there_is_nothing_to_score(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(score, "load_model", lambda source, device: pytest.fail("loaded"))
+    monkeypatch.setattr(work, "load_model", lambda source, device: pytest.fail("loaded"))
     assert main(["score", "--format", "json", str(tmp_path)]) == 1
     (record,) = strict_json(capsys.readouterr().out)
     assert record["error"] == "no image or video files in this folder"
@@ -324,11 +302,12 @@ def test_messages_do_not_double_when_main_runs_twice(stand_in, folder, capsys):
 SLOW_MODEL = """
     import sys, time
     from types import SimpleNamespace
-    from modeling_vital.cli import main, score
+    from modeling_vital.cli import main, scoring, work
 
     class Slow:
         class config:
             level_words = ["high", "good", "fair", "poor", "low"]
+        processor = SimpleNamespace(sampling=None)
         batches = 0
         def score(self, items, batch_size, errors):
             Slow.batches += 1
@@ -344,7 +323,8 @@ SLOW_MODEL = """
         time.sleep({load_s})
         return Slow()
 
-    score.load_model = load
+    work.load_model = load
+    scoring.Load = lambda sampling: lambda item: item
     sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -357,7 +337,7 @@ def start(tmp_path):
 
     def start(*options, load_s=0, sleep_s=0, **kwargs):
         script = textwrap.dedent(SLOW_MODEL).replace("{load_s}", str(load_s)).replace("{sleep_s}", str(sleep_s))
-        command = [sys.executable, "-c", script, "score", "--batch-size", "2", *options, *names]
+        command = [sys.executable, "-c", script, "score", "--batch-size", "2", "--workers", "0", *options, *names]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         # Buffered, as users run it: what is not flushed does not come out.
         env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -519,7 +499,7 @@ def test_model_from_a_folder(checkpoint, pictures):
 def test_command_and_python_give_the_same(checkpoint, pictures, capsys):
     assert main(["score", "--format", "json", "--model", str(checkpoint), str(pictures / "dark.png")]) == 0
     (record,) = strict_json(capsys.readouterr().out)
-    model = score.load_model(str(checkpoint), "cpu")
+    model = load_model(str(checkpoint), "cpu")
     (result,) = model.score([str(pictures / "dark.png")])
     assert record == {"path": str(pictures / "dark.png"), "error": None, **result.to_dict()}
 
@@ -585,7 +565,7 @@ def test_scores_do_not_depend_on_what_shares_the_batch(examples_scored):
 
 
 def test_default_model_is_the_first_of_the_zoo():
-    assert score.resolve_model("vital-tiny") == zoo.resolve(zoo.EMBEDDED[0])
+    assert resolve_model("vital-tiny") == zoo.resolve(zoo.EMBEDDED[0])
 
 
 def test_linear_probe_from_a_folder(pictures, tmp_path, capsys):

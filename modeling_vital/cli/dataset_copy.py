@@ -1,0 +1,360 @@
+"""`vital score --dataset ... --output FOLDER`: a copy of a data set with scores as columns, or a part of it."""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import shutil
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .dataset_rows import Rows, open_rows, tables, to_items
+from .errors import Interrupted, UsageError
+from .exit_codes import EXIT_SOME_FAILED
+from .filters import Condition, parse_condition
+from .loading import fingerprint, load_model
+from .scoring import Item, score_items
+from .tables import columns, require_pyarrow
+
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PROGRESS = ".progress"
+_ROWS_A_GROUP = 100
+_COLUMNS = ("score", "std", "level", "level_probs", "error")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CopyJob:
+    """What a worker, here or on a cluster, has to know.
+
+    Attributes:
+        dataset, config, split, revision, column: see [`open_rows`].
+        model (`str`): folder or Hub id. device (`str`): as for `load_model`.
+        output (`str`): absolute path of the folder.
+        where (`str`, *optional*): rows that do not meet it are left out.
+        prefix (`str`): of the new columns.
+        part_rows (`int`): rows read for one file, a multiple of `batch_size`.
+        batch_size, workers, timeout_s: as for [`score_items`].
+        threads (`int`): of torch; other numbers of threads may change the last bits of a score.
+        version (`str`): of the data; a worker that finds another refuses to go on.
+    """
+
+    dataset: str
+    config: str | None
+    split: str | None
+    revision: str | None
+    column: str | None
+    model: str
+    device: str
+    output: str
+    where: str | None
+    prefix: str
+    part_rows: int
+    batch_size: int
+    workers: int | None
+    timeout_s: float
+    threads: int
+    version: str = ""
+
+    def open(self) -> Rows:
+        """Opens the data set, see [`open_rows`]."""
+        return open_rows(self.dataset, self.config, self.split, self.revision, self.column)
+
+
+def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | None) -> int:
+    """Scores a data set into a folder that `load_dataset` reads.
+
+    Args:
+        args (`argparse.Namespace`): see `vital score --help`.
+        source (`str`): folder or Hub id of the model.
+        condition: what `args.where` says; rows that do not meet it are left out.
+
+    Returns:
+        `int`: 0 when every row was scored, 1 when some failed.
+
+    Raises:
+        UsageError: for arguments that cannot be, or an output that is of something else.
+        Interrupted: after Ctrl-C.
+    """
+    require_pyarrow("parquet")
+    import torch
+
+    output = Path(args.output)
+    part_rows = -(-args.shard_rows // args.batch_size) * args.batch_size
+    dataset = os.path.abspath(args.dataset) if os.path.exists(args.dataset) else args.dataset
+    job = CopyJob(
+        dataset, args.config, args.split, args.revision, args.column, source, args.device, str(output.absolute()),
+        args.where, args.prefix, part_rows, args.batch_size, args.workers, args.timeout, torch.get_num_threads(),
+    )  # fmt: skip
+    with contextlib.redirect_stdout(sys.stderr):
+        rows = job.open()
+        if clash := [name for name in _COLUMNS if args.prefix + name in rows.features]:
+            raise UsageError(f"the data set has a column {args.prefix}{clash[0]} already; give another --prefix")
+        about = _about(job, rows)
+        if (output / "scores.json").exists():
+            return _already(output, about, args.resume)
+        job = replace(job, version=rows.version)
+        _begin(output, about, args.resume)
+        shards = [(split, index) for split, data in rows.splits.items() for index in range(data.num_shards)]
+        pending = [shard for shard in shards if not _marker(output, *shard).exists()]
+        run = _run_on_ray if args.engine == "ray" else _run_here
+        try:
+            run(job, rows, pending, args.address)
+            counts = _finish(output, job, rows, about)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(f"whole files are kept in {output}; the same command with --resume goes on") from stop
+        except OSError as error:
+            raise UsageError(f"{output} cannot be written: {error}; --resume goes on once it can") from error
+    return EXIT_SOME_FAILED if counts["failed"] else 0
+
+
+def _already(output: Path, about: dict[str, Any], resume: bool) -> int:
+    if not resume:
+        raise UsageError(f"{output} holds a complete copy; give another --output, or delete it")
+    made = json.loads((output / "scores.json").read_text(encoding="utf-8"))
+    _compare(output, made["made with"], about)
+    logger.warning("%s is complete", output)
+    return EXIT_SOME_FAILED if made["failed"] else 0
+
+
+def _compare(output: Path, there: dict[str, Any], about: dict[str, Any]) -> None:
+    if changed := [name for name in about if there.get(name) != about[name]]:
+        raise UsageError(f"{output} was made with another {', '.join(changed)}; take the same, or another --output")
+
+
+def _about(job: CopyJob, rows: Rows) -> dict[str, Any]:
+    """What the rows of the copy depend on."""
+    settings = {name: value for name, value in asdict(job).items() if name in ("dataset", "config", "split", "where")}
+    settings |= {"prefix": job.prefix, "column": rows.column, "rows a file": job.part_rows}
+    return {**fingerprint(job.model), "batch size": job.batch_size, **settings, "version of the data": rows.version}
+
+
+def _begin(output: Path, about: dict[str, Any], resume: bool) -> None:
+    progress, text = output / _PROGRESS, json.dumps(about, indent=1)
+    if (progress / "about.json").exists():
+        if not resume:
+            raise UsageError(f"{output} holds an unfinished copy; add --resume to go on, or delete it")
+        _compare(output, json.loads((progress / "about.json").read_text(encoding="utf-8")), about)
+        return
+    if output.exists() and any(each.name != _PROGRESS for each in output.iterdir()):
+        raise UsageError(f"{output} is not empty; give a folder that does not exist")
+    (output / "data").mkdir(parents=True)
+    progress.mkdir(exist_ok=True)
+    _write_whole(progress / "about.json", text)
+
+
+def _marker(output: Path, split: str, index: int, part: int | None = None) -> Path:
+    name = f"{split}-{index:05d}" + ("" if part is None else f"-{part:05d}")
+    return output / _PROGRESS / f"{name}.json"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(text, encoding="utf-8")
+    os.replace(fresh, path)
+
+
+# --------------------------------------------------------------------------------------------------- the engines
+def _run_here(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], address: str | None) -> None:
+    from tqdm import tqdm
+
+    if not pending:
+        return
+    model = load_model(job.model, job.device)
+    with tqdm(unit="row", delay=2, disable=None) as bar:
+        for split, index in pending:
+            _copy_shard(job, model, rows, split, index, bar.update)
+
+
+def _run_on_ray(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], address: str | None) -> None:
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise UsageError('--engine ray needs the package ray: pip install "modeling-vital[ray]"') from error
+    from tqdm import tqdm
+
+    if not pending:
+        return
+    workers = max(job.workers or 1, 1)
+    started = not ray.is_initialized()
+    if started:
+        cpus = None if address else workers
+        ray.init(address=address, num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+    try:
+        on_gpu = job.device.startswith("cuda") or (job.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+        shards = [{"split": split, "index": index} for split, index in pending]
+        done = ray.data.from_items(shards, override_num_blocks=len(shards)).map(
+            _RayWorker, fn_constructor_args=(job,), num_cpus=1, num_gpus=int(on_gpu), concurrency=(1, workers)
+        )
+        with tqdm(total=len(shards), unit="shard", delay=2, disable=None) as bar:
+            for _ in done.iter_rows():
+                bar.update()
+    except ray.exceptions.RayError as error:
+        raise UsageError(f"a worker failed on Ray: {error}; --resume goes on") from error
+    finally:
+        if started:
+            ray.shutdown()
+
+
+class _RayWorker:
+    """An actor, so that the model is loaded once a worker."""
+
+    def __init__(self, job: CopyJob) -> None:
+        import torch
+
+        torch.set_num_threads(job.threads)
+        self._job, self._rows, self._model = job, job.open(), load_model(job.model, job.device)
+        if self._rows.version != job.version:
+            raise UsageError(f"{job.dataset} differs from worker to worker; pin it with --revision")
+
+    def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
+        _copy_shard(self._job, self._model, self._rows, shard["split"], int(shard["index"]), lambda count: None)
+        return shard
+
+
+# ----------------------------------------------------------------------------------------------------- one shard
+def _copy_shard(
+    job: CopyJob, model: Any, rows: Rows, split: str, index: int, progress: Callable[[int], object]
+) -> None:
+    """Scores one file of the data set into files of `job.part_rows` rows, after those that are there."""
+    output, part = Path(job.output), 0
+    while _marker(output, split, index, part).exists():
+        part += 1
+    data = rows.splits[split]
+    first = part * job.part_rows
+    data = data.shard(num_shards=data.num_shards, index=index).skip(first)
+    condition = parse_condition(job.where) if job.where else None
+    writer = None
+    for table, records in _score_tables(job, model, rows.column, split, data, first):
+        if writer is None:
+            writer = _PartWriter(job, rows, model.config.level_words, split, index, part)
+        writer.add(table, records, condition)
+        progress(table.num_rows)
+        if writer.counts["rows"] >= job.part_rows:
+            writer.close()
+            writer, part = None, part + 1
+    if writer is not None:
+        writer.close()
+    _write_whole(_marker(output, split, index), "{}")
+
+
+def _score_tables(
+    job: CopyJob, model: Any, column: str, split: str, data: Any, first: int
+) -> Iterator[tuple["pa.Table", list[dict[str, Any]]]]:
+    """Tables of `job.batch_size` rows with their records; media are read further ahead than that."""
+    read: deque[pa.Table] = deque()
+
+    def items() -> Iterator[Item]:
+        start = first
+        for table in tables(data, job.batch_size):
+            read.append(table)
+            yield from to_items(table, column, split, start)
+            start += table.num_rows
+
+    for batch in score_items(model, items(), job.batch_size, job.workers, job.timeout_s):
+        yield read.popleft(), [record for _, record in batch]
+
+
+class _PartWriter:
+    """Writes one file of a copy; it is there when it is whole, and then a marker says so."""
+
+    def __init__(self, job: CopyJob, rows: Rows, level_words: list[str], split: str, index: int, part: int) -> None:
+        self._arrow, parquet = require_pyarrow("lib"), require_pyarrow("parquet")
+        self._features = _features(job, rows, level_words)
+        self._prefix, self._marker = job.prefix, _marker(Path(job.output), split, index, part)
+        self._place = Path(job.output, "data", f"{split}-{index:05d}-{part:05d}.parquet")
+        self._fresh = self._place.with_name(f".{self._place.name}.new")
+        self._schema = self._features.arrow_schema
+        self._writer = parquet.ParquetWriter(self._fresh, self._schema)
+        self._waiting: list[pa.Table] = []
+        self.counts = {"split": split, "rows": 0, "kept": 0, "failed": 0}
+
+    def add(self, table: "pa.Table", records: list[dict[str, Any]], condition: Condition | None) -> None:
+        """Adds rows, their scores beside them, except those that do not meet the condition."""
+        from datasets.table import table_cast
+
+        for name in _COLUMNS:
+            values = [record[name] for record in records]
+            kind = self._schema.field(self._prefix + name).type
+            table = table.append_column(self._prefix + name, self._arrow.array(values, type=kind))
+        if condition is not None:
+            table = table.filter(self._arrow.array([condition(columns(record)) for record in records]))
+        self.counts["rows"] += len(records)
+        self.counts["kept"] += table.num_rows
+        self.counts["failed"] += sum(record["error"] is not None for record in records)
+        self._waiting.append(table_cast(table, self._schema))
+        if sum(each.num_rows for each in self._waiting) >= _ROWS_A_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if any(each.num_rows for each in self._waiting):
+            self._writer.write_table(self._arrow.concat_tables(self._waiting))
+        self._waiting = []
+
+    def close(self) -> None:
+        """Puts the file in its place, unless it has no row."""
+        self._flush()
+        self._writer.close()
+        if self.counts["kept"]:
+            os.replace(self._fresh, self._place)
+        else:
+            self._fresh.unlink()
+        _write_whole(self._marker, json.dumps(self.counts))
+
+
+def _features(job: CopyJob, rows: Rows, level_words: list[str]) -> Any:
+    from datasets import Features, Value
+
+    number, text = Value("float64"), Value("string")
+    kinds = {"score": number, "std": number, "level": text, "error": text}
+    kinds["level_probs"] = dict.fromkeys(level_words, number)
+    return Features({**rows.features, **{job.prefix + name: kinds[name] for name in _COLUMNS}})
+
+
+# ----------------------------------------------------------------------------------------------------- the ending
+def _finish(output: Path, job: CopyJob, rows: Rows, about: dict[str, Any]) -> dict[str, Any]:
+    """Counts, writes the card and `scores.json`, which says that the copy is complete, and tidies up."""
+    parts = [json.loads(path.read_text(encoding="utf-8")) for path in (output / _PROGRESS).glob("*-*-*.json")]
+    splits = {name: {"rows": 0, "kept": 0, "failed": 0} for name in rows.splits}
+    for part in parts:
+        for name in ("rows", "kept", "failed"):
+            splits[part["split"]][name] += part[name]
+    counts = {"failed": sum(each["failed"] for each in splits.values()), "splits": splits}
+    for leftover in (output / "data").glob(".*.new"):
+        leftover.unlink()
+    (output / "README.md").write_text(_card(job, about, splits), encoding="utf-8")
+    _write_whole(output / "scores.json", json.dumps({**counts, "made with": about}, indent=1) + "\n")
+    shutil.rmtree(output / _PROGRESS)
+    for name, each in splits.items():
+        logger.warning("%s: %d rows, %d kept, %d failed", name, each["rows"], each["kept"], each["failed"])
+    return counts
+
+
+def _card(job: CopyJob, about: dict[str, Any], splits: dict[str, dict[str, int]]) -> str:
+    from datasets.utils.metadata import MetadataConfigs
+    from huggingface_hub import DatasetCardData
+
+    data = DatasetCardData(tags=["image-quality-assessment", "vital"])
+    files = [{"split": name, "path": f"data/{name}-*.parquet"} for name, each in splits.items() if each["kept"]]
+    if files:
+        MetadataConfigs({"default": {"data_files": files}}).to_dataset_card_data(data)
+    lines = [f"| {name} | {each['rows']} | {each['kept']} | {each['failed']} |" for name, each in splits.items()]
+    kept = f", the rows with `{job.where}`" if job.where else ""
+    name = os.path.basename(job.dataset) if os.path.isabs(job.dataset) else job.dataset
+    return (
+        f"---\n{data.to_yaml()}\n---\n\n# {name}, scored\n\nMade by `vital score` from `{name}`, column "
+        f"`{about['column']}`{kept}. The columns `{job.prefix}score` (in [0, 1], higher is better), "
+        f"`{job.prefix}std`, `{job.prefix}level`, `{job.prefix}level_probs` and `{job.prefix}error` are new; the "
+        "others are as they were, and so is their licence. `scores.json` says what the scores depend on.\n\n"
+        "| split | rows read | rows kept | failed |\n|---|---:|---:|---:|\n" + "\n".join(lines) + "\n"
+    )

@@ -1,0 +1,100 @@
+"""From a model's name to a model that can score."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..messages import first_line
+from .errors import UsageError
+
+
+if TYPE_CHECKING:
+    from ..modeling_vital import VitalForConditionalGeneration
+    from ..probe_vital import VitalForQualityProbe
+
+
+def resolve_model(name: str) -> str:
+    """Where the model of that name is.
+
+    Args:
+        name (`str`): a name of the zoo, a folder, or a Hub id.
+
+    Returns:
+        `str`: a folder or a Hub id.
+
+    Raises:
+        UsageError: if it is none of them.
+    """
+    from .. import zoo
+
+    try:
+        return str(zoo.resolve(name))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def load_model(source: str, device: str) -> "VitalForConditionalGeneration | VitalForQualityProbe":
+    """Loads a model or a linear probe, ready to score.
+
+    Args:
+        source (`str`): a folder or a Hub id.
+        device (`str`): `"auto"` (the first CUDA device, else the CPU) or a name that torch knows.
+
+    Returns:
+        `VitalForConditionalGeneration` or `VitalForQualityProbe`: in evaluation mode, on the device.
+
+    Raises:
+        UsageError: if the device cannot be used or there is no loadable model.
+    """
+    import torch
+    from transformers import PreTrainedConfig
+    from transformers.utils import logging as transformers_logging
+
+    from ..modeling_vital import VitalForConditionalGeneration
+    from ..probe_vital import VitalForQualityProbe, VitalProbeConfig
+
+    transformers_logging.set_verbosity_error()
+    if os.path.isdir(source):  # a download keeps its progress bar
+        transformers_logging.disable_progress_bar()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(f"device {device!r} cannot be used: {first_line(error)}") from error
+    try:
+        is_probe = PreTrainedConfig.get_config_dict(source)[0].get("model_type") == VitalProbeConfig.model_type
+        model = (VitalForQualityProbe if is_probe else VitalForConditionalGeneration).from_pretrained(source)
+        model.processor  # noqa: B018  loads it, so that a checkpoint without one is found here
+    except (OSError, ValueError) as error:
+        raise UsageError(f"no VITAL model can be loaded from {source!r}: {first_line(error)}") from error
+    return model.to(device).eval()
+
+
+def fingerprint(source: str) -> dict[str, str]:
+    """What scores depend on besides the media: the model's content, and the version of this package.
+
+    Args:
+        source (`str`): a folder or a Hub id.
+
+    Returns:
+        `dict[str, str]`: `model`, the hash of a folder's weights and configuration or the commit on the Hub, and
+        `version of modeling-vital`.
+
+    Raises:
+        UsageError: if a model on the Hub cannot be found.
+    """
+    from .. import __version__
+
+    if os.path.isdir(source):
+        from ..evaluation.scorers import folder_hash
+
+        content = folder_hash(Path(source))
+    else:
+        from transformers import PreTrainedConfig
+
+        try:
+            content = f"{source}@{PreTrainedConfig.get_config_dict(source)[0].get('_commit_hash')}"
+        except (OSError, ValueError) as error:
+            raise UsageError(f"no VITAL model can be loaded from {source!r}: {first_line(error)}") from error
+    return {"model": content, "version of modeling-vital": __version__}

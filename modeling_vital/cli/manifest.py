@@ -1,0 +1,123 @@
+"""Lists of files: tables with a column of paths, and plain lists on stdin."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .collect import Target
+from .errors import UsageError
+
+
+_DELIMITERS = ",;\t"
+_BLOCK = 2**16
+
+
+def read_manifest(path: str, column: str = "path", allow_outside: bool = False) -> Iterator[Target]:
+    """Reads the paths of a table: CSV (commas, semicolons or tabs), JSON, JSON lines or Parquet, by suffix.
+
+    JSON is an array of objects or of paths, and is read as a whole; the other forms are read row by row. A path is
+    relative to the folder of the table.
+
+    Args:
+        path (`str`): the table.
+        column (`str`, *optional*, defaults to `"path"`): its column of paths.
+        allow_outside (`bool`, *optional*, defaults to `False`): whether a path may lead out of the folder of the
+            table. Without it, a list from a stranger cannot name other files of this machine.
+
+    Yields:
+        `Target`: one a row, in order; a row without a path, or with one that leads outside, has an error.
+
+    Raises:
+        UsageError: if the table cannot be read as what its suffix says, or has no such column.
+    """
+    from ..manifest_paths import resolve_entry
+    from ..media_vital import MediaError
+
+    rows = {".parquet": _parquet_rows, ".json": _json_rows, ".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows}
+    read = rows.get(os.path.splitext(path)[1].lower(), _csv_rows)
+    folder = os.path.dirname(path)
+    try:
+        for number, value in enumerate(read(path, column), start=1):
+            if not isinstance(value, str) or not value.strip():
+                yield Target(f"{path}, row {number}", f"no path in the column {column!r}")
+                continue
+            place, error = os.path.normpath(os.path.join(folder, value)), None
+            try:
+                resolve_entry(folder or os.curdir, value, allow_outside=allow_outside)
+            except MediaError as problem:
+                error = f"{problem} (--allow-outside)"
+            yield Target(place, error)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read as a list: {error}") from error
+
+
+def _csv_rows(path: str, column: str) -> Iterator[Any]:
+    with open(path, newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets put a byte order mark in front
+        header = file.readline()
+        # Not csv.Sniffer, which guesses from letters: the delimiter is what makes the column appear.
+        delimiter = next((d for d in _DELIMITERS if column in next(csv.reader([header], delimiter=d), [])), None)
+        if delimiter is None:
+            raise ValueError(f"no column {column!r} in its first line; name one with --column")
+        names = next(csv.reader([header], delimiter=delimiter))
+        place = names.index(column)
+        for row in csv.reader(file, delimiter=delimiter):
+            if row:
+                yield row[place] if place < len(row) else None
+
+
+def _json_rows(path: str, column: str) -> Iterator[Any]:
+    rows = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    if not isinstance(rows, list):
+        raise ValueError("it holds no array")
+    yield from (_cell(row, column) for row in rows)
+
+
+def _jsonl_rows(path: str, column: str) -> Iterator[Any]:
+    with open(path, encoding="utf-8-sig") as file:
+        for line in file:
+            if line.strip():
+                yield _cell(json.loads(line), column)
+
+
+def _cell(row: Any, column: str) -> Any:
+    return row.get(column) if isinstance(row, dict) else row
+
+
+def _parquet_rows(path: str, column: str) -> Iterator[Any]:
+    from .tables import require_pyarrow
+
+    parquet = require_pyarrow("parquet")
+    with parquet.ParquetFile(path) as table:
+        if column not in table.schema_arrow.names:
+            raise ValueError(f"no column {column!r}; it has {', '.join(table.schema_arrow.names)}")
+        for batch in table.iter_batches(batch_size=1024, columns=[column]):
+            yield from batch.column(0).to_pylist()
+
+
+def read_list(stream: BinaryIO) -> Iterator[str]:
+    """Reads a plain list of paths, one a line or, if the first block holds a zero byte, each ended by one.
+
+    Args:
+        stream (`BinaryIO`): such as what `find -print0` writes.
+
+    Yields:
+        `str`: a path, as the file system spells it; empty ones are left out.
+    """
+    rest = b""
+    separator = None
+    while block := stream.read(_BLOCK):
+        separator = separator or (b"\0" if b"\0" in block else b"\n")
+        *whole, rest = (rest + block).split(separator)
+        yield from _paths(whole, separator)
+    yield from _paths([rest], separator)
+
+
+def _paths(parts: list[bytes], separator: bytes | None) -> Iterator[str]:
+    for part in parts:
+        if path := os.fsdecode(part if separator == b"\0" else part.removesuffix(b"\r")):
+            yield path

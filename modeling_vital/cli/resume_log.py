@@ -1,0 +1,205 @@
+"""What has been scored, on disk: the order of the items, and each record as soon as it is there."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .collect import Target
+from .errors import UsageError
+
+
+SUFFIX = ".resume"
+_PAGE = 256
+
+# `scored` outlives the run. `item` is what this run was asked for; it spills to a temporary file, so memory does not
+# grow with the number of items.
+_TABLES = """
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT);
+CREATE TABLE IF NOT EXISTS scored (
+    key BLOB PRIMARY KEY, stamp TEXT, failed INTEGER, score REAL, std REAL, record TEXT) WITHOUT ROWID;
+CREATE TEMP TABLE item (ordinal INTEGER PRIMARY KEY, key BLOB UNIQUE, path BLOB, stamp TEXT, error TEXT);
+"""
+_DONE = "item JOIN scored ON scored.key = item.key AND scored.stamp = item.stamp"
+_ORDERS = {
+    None: "ordinal",
+    "score": "score IS NULL, score, ordinal",
+    "-score": "score IS NULL, score DESC, ordinal",
+    "std": "score IS NULL, std, ordinal",
+    "-std": "score IS NULL, std DESC, ordinal",
+}
+ORDERS = tuple(order for order in _ORDERS if order)
+"""What records can be sorted by; failed ones come last."""
+
+
+class ResumeLog:
+    """Items and their records in a SQLite file; a context manager that closes it.
+
+    A record is there for good when `save` returns, also if the process is killed the moment after. A record is of use
+    to a later run while its file has the same size and time of change; failed items are tried again.
+
+    Args:
+        path (`Path`, *optional*): the file; without one, all is forgotten at the end.
+        about (`dict`): what scores depend on besides the files; a log about something else is refused.
+        resume (`bool`, *optional*, defaults to `True`): whether there may be scores in it.
+
+    Raises:
+        UsageError: if the log is about something else, has scores and may not, is no log, or is being written.
+    """
+
+    def __init__(self, path: Path | None, about: dict[str, Any], resume: bool = True) -> None:
+        self.path, self.items = path, 0
+        self._db = sqlite3.connect(path or "", isolation_level=None, timeout=1)
+        try:
+            self._open(about, resume)
+        except BaseException:
+            self._db.close()  # else the file stays locked as long as the error is kept
+            raise
+
+    def _open(self, about: dict[str, Any], resume: bool) -> None:
+        path = self.path
+        try:
+            if path:
+                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("BEGIN EXCLUSIVE" if path else "BEGIN")
+            for statement in _TABLES.split(";"):
+                self._db.execute(statement)
+            self._db.execute("DELETE FROM scored WHERE failed")
+            kept = self._count("SELECT COUNT(*) FROM scored")
+            if kept and not resume:
+                raise UsageError(f"{path} has {kept} scores of an earlier run; add --resume to go on, or delete it")
+            self._check(about, kept)
+            self._db.execute("COMMIT")
+            self._db.execute("BEGIN")
+        except sqlite3.Error as error:
+            hint = "wait for it" if "locked" in str(error) else "delete it to score anew"
+            what = "is in use by another run" if "locked" in str(error) else f"cannot be used ({error})"
+            raise UsageError(f"{path} {what}; {hint}") from error
+
+    def __enter__(self) -> "ResumeLog":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._db.close()
+
+    def _check(self, about: dict[str, Any], kept: int) -> None:
+        text = json.dumps(about, sort_keys=True)
+        there = self._get("about")
+        if there is None or not kept:
+            self._set("about", text)
+        elif there != text:
+            old = json.loads(there)
+            changed = ", ".join(name for name in about if old.get(name) != about[name])
+            raise UsageError(
+                f"{self.path} is of another {changed}: its scores cannot be mixed with these; take the same "
+                f"{changed}, another --output, or delete it to score anew"
+            )
+
+    def _get(self, name: str) -> str | None:
+        row = self._db.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
+        return row and row[0]
+
+    def _set(self, name: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
+
+    @property
+    def level_words(self) -> tuple[str, ...]:
+        """Words of the levels, best first; none as long as no model was there."""
+        return tuple(json.loads(self._get("level_words") or "[]"))
+
+    @level_words.setter
+    def level_words(self, words: Iterable[str]) -> None:
+        self._set("level_words", json.dumps(list(words)))
+
+    def add(self, target: Target) -> bool:
+        """Adds an item to this run. Returns `False` for one that it has already, which is left out."""
+        key = os.fsencode(target.path if target.stamp is not None else os.path.abspath(target.path))
+        stamp = target.stamp if target.stamp is not None else _stamp(target.path)
+        row = (self.items, key, os.fsencode(target.path), stamp, target.error)
+        added = self._db.execute("INSERT OR IGNORE INTO item VALUES (?, ?, ?, ?, ?)", row).rowcount == 1
+        self.items += added
+        return added
+
+    def is_pending(self, ordinal: int) -> bool:
+        """Whether an item, by its place in this run, has no record yet."""
+        return self._count(f"SELECT 1 - COUNT(*) FROM {_DONE} WHERE ordinal = ?", ordinal) == 1
+
+    def pending(self) -> Iterator[tuple[int, Target]]:
+        """Place and target of every item without a record, in order. Records may be saved meanwhile."""
+        last = -1
+        while True:
+            rows = self._db.execute(
+                "SELECT ordinal, path, item.stamp, error FROM item LEFT JOIN scored ON scored.key = item.key AND "
+                f"scored.stamp = item.stamp WHERE scored.key IS NULL AND ordinal > ? ORDER BY ordinal LIMIT {_PAGE}",
+                (last,),
+            ).fetchall()
+            yield from ((ordinal, Target(os.fsdecode(path), error, stamp)) for ordinal, path, stamp, error in rows)
+            if not rows:
+                return
+            last = rows[-1][0]
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether any item without a record is a file to be scored, and not an error."""
+        return bool(
+            self._count(
+                "SELECT EXISTS (SELECT 1 FROM item LEFT JOIN scored ON scored.key = item.key AND "
+                "scored.stamp = item.stamp WHERE scored.key IS NULL AND error IS NULL)"
+            )
+        )
+
+    @property
+    def done(self) -> int:
+        """How many items of this run have a record."""
+        return self._count(f"SELECT COUNT(*) FROM {_DONE}")
+
+    @property
+    def changed(self) -> int:
+        """How many items have the record of an earlier state of their file."""
+        return self._count("SELECT COUNT(*) FROM item JOIN scored USING (key) WHERE scored.stamp != item.stamp")
+
+    @property
+    def failed(self) -> int:
+        """How many items of this run failed."""
+        return self._count(f"SELECT COUNT(*) FROM {_DONE} WHERE failed")
+
+    def _count(self, query: str, *values: Any) -> int:
+        return self._db.execute(query, values).fetchone()[0]
+
+    def save(self, batch: Iterable[tuple[int, dict[str, Any]]]) -> None:
+        """Keeps the records of some items, each with its place."""
+        try:
+            for ordinal, record in batch:
+                text = json.dumps({name: value for name, value in record.items() if name != "path"}, allow_nan=False)
+                self._db.execute(
+                    "INSERT OR REPLACE INTO scored SELECT key, stamp, ?, ?, ?, ? FROM item WHERE ordinal = ?",
+                    (record["error"] is not None, record["score"], record["std"], text, ordinal),
+                )
+            self._db.execute("COMMIT")
+            self._db.execute("BEGIN")
+        except sqlite3.Error as error:  # a full disk, for instance
+            raise UsageError(f"{self.path or 'a temporary file'} cannot be written: {error}") from error
+
+    def records(self, order: str | None = None) -> Iterator[dict[str, Any]]:
+        """The records of this run, in the order of its items or sorted by one of `ORDERS`. SQLite sorts on disk."""
+        query = f"SELECT path, record FROM {_DONE} ORDER BY {_ORDERS[order]}"
+        for path, record in self._db.execute(query):
+            yield {"path": os.fsdecode(path), **json.loads(record)}
+
+    def delete(self) -> None:
+        """Removes the file; the log is closed."""
+        self._db.close()
+        if self.path:
+            self.path.unlink()
+
+
+def _stamp(path: str) -> str:
+    """What changes when a file does."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"

@@ -1,0 +1,144 @@
+"""How records of scores are written for other programs: JSON lines, CSV and Parquet."""
+
+import csv
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TextIO
+
+from .errors import UsageError
+from .report import Report
+
+
+FORMATS = ("table", "json", "jsonl", "csv", "parquet")
+_BY_SUFFIX = {".txt": "table", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+_BY_SUFFIX |= {".parquet": "parquet"}
+_ROWS_A_GROUP = 10_000
+
+
+def format_of(output: Path | None, name: str | None) -> str:
+    """The format that was asked for, else that of the output's suffix, else a table.
+
+    Raises:
+        UsageError: if neither says, or Parquet would go to a terminal.
+    """
+    if output is None:
+        if name == "parquet":
+            raise UsageError("--format parquet needs --output FILE")
+        return name or "table"
+    found = name or _BY_SUFFIX.get(output.suffix.lower())
+    if found is None:
+        raise UsageError(f"--output {output} says no format; end it in {', '.join(_BY_SUFFIX)}, or give --format")
+    return found
+
+
+def is_table(output: Path) -> bool:
+    """Whether the suffix of a path is that of one of the formats."""
+    return output.suffix.lower() in _BY_SUFFIX
+
+
+def require_pyarrow(module: str) -> ModuleType:
+    """Imports a module of pyarrow.
+
+    Raises:
+        UsageError: if it is not installed.
+    """
+    try:
+        return import_module(f"pyarrow.{module}")
+    except ImportError as error:
+        raise UsageError('Parquet needs the package pyarrow: pip install "modeling-vital[cli]"') from error
+
+
+def columns(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as columns: the probabilities of the levels become `prob_high` and so on, the error goes last."""
+    flat = {name: value for name, value in record.items() if name not in ("level_probs", "error")}
+    probs = {f"prob_{word}": prob for word, prob in (record["level_probs"] or {}).items()}
+    return {**flat, **probs, "error": record["error"]}
+
+
+def column_names(level_words: Sequence[str]) -> list[str]:
+    """Names of the columns, in order."""
+    return ["path", "modality", "score", "std", "level", *(f"prob_{word}" for word in level_words), "error"]
+
+
+def encodable(text: str) -> str:
+    """A text that UTF-8 can hold: the bytes of a file name that is none are written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+class JsonlReport(Report):
+    """One record a line, in ASCII."""
+
+    def row(self, record: dict) -> None:
+        """Writes one record; a number that JSON does not have is a `ValueError`."""
+        self.stream.write(json.dumps(record, allow_nan=False) + "\n")
+
+    def close(self) -> None:
+        """Lines need no ending."""
+
+
+class CsvReport(Report):
+    """A header and one record a row; an empty cell where there is no value. Numbers are written in full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._writer = csv.writer(stream, lineterminator="\n")
+
+    def row(self, record: dict) -> None:
+        """Writes one record, and the header before the first."""
+        self._start()
+        cells = columns(record)
+        values = [cells.get(name) for name in column_names(self.level_words)]
+        self._writer.writerow([encodable(value) if isinstance(value, str) else value for value in values])
+
+    def close(self) -> None:
+        """Writes the header of a table without rows."""
+        self._start()
+
+    def _start(self) -> None:
+        if not self.started:
+            self._writer.writerow(column_names(self.level_words))
+            self.started = True
+
+
+class ParquetReport:
+    """A Parquet file with the columns of the CSV, `_ROWS_A_GROUP` rows a group; a context manager.
+
+    Args:
+        path (`Path`): the file.
+
+    Attributes:
+        level_words (`Sequence[str]`): words of the levels, best first; to be known before the first record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._parquet, self._path = require_pyarrow("parquet"), path
+        self._arrow = require_pyarrow("lib")
+        self.level_words: Sequence[str] = ()
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> "ParquetReport":
+        text, number = self._arrow.string(), self._arrow.float64()
+        types = {"score": number, "std": number}
+        names = column_names(self.level_words)
+        fields = [(name, types.get(name, number if name.startswith("prob_") else text)) for name in names]
+        self._schema = self._arrow.schema(fields)
+        self._writer = self._parquet.ParquetWriter(self._path, self._schema)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._flush()
+        self._writer.close()
+
+    def row(self, record: dict) -> None:
+        """Writes one record."""
+        cells = columns(record)
+        self._rows.append({name: encodable(v) if isinstance(v, str) else v for name, v in cells.items()})
+        if len(self._rows) == _ROWS_A_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(self._arrow.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows = []

@@ -1,0 +1,98 @@
+"""What `vital describe` and `vital answer` share: files in, one text each out."""
+
+import argparse
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Any, TextIO
+
+from .collect import collect
+from .errors import Interrupted, UsageError
+from .exit_codes import EXIT_SOME_FAILED
+from .loading import load_model, resolve_model
+from .options import add_batch_size, add_format, add_model, add_reading, positive
+from .report import JsonReport, Report, printable
+from .resume_log import ResumeLog
+from .scoring import Item, Read, read_items
+from .tables import JsonlReport
+
+
+logger = logging.getLogger(__name__)
+
+Ask = Callable[[Any, list[Any]], list[dict[str, Any]]]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of both."""
+    add_model(parser)
+    add_batch_size(parser)
+    add_reading(parser)
+    add_format(parser, "table", "json", "jsonl")
+    parser.add_argument(
+        "--max-new-tokens", type=positive, default=64, metavar="N", help="length of a text (default: %(default)s)"
+    )
+
+
+class TextReport(Report):
+    """The path, and below it, indented, what was said."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+
+    def row(self, record: dict) -> None:
+        """Writes one record."""
+        said = f"error: {record['error']}" if record["error"] is not None else record["text"]
+        shares = [f"{share:.3f}  {choice}" for choice, share in (record.get("choice_probs") or {}).items()]
+        for line in (record["path"], *(f"  {part}" for part in (said, *shares))):
+            self.stream.write(printable(line).encode(errors="backslashreplace").decode() + "\n")
+
+    def close(self) -> None:
+        """Text needs no ending."""
+
+
+def ask_files(args: argparse.Namespace, paths: Iterable[str], ask: Ask) -> int:
+    """Asks a model about files and prints one record each, batch by batch.
+
+    Args:
+        args (`argparse.Namespace`): the options of [`add_options`].
+        paths (`Iterable[str]`): files, folders, patterns or lists.
+        ask: from a model and prepared media to what was said of each: `text`, and what else there is.
+
+    Returns:
+        `int`: 0, or 1 if a file cannot be read.
+
+    Raises:
+        UsageError: for a model that cannot speak, or a device that is not there.
+        Interrupted: after Ctrl-C.
+    """
+    source = resolve_model(args.model)
+    report = {"table": TextReport, "json": JsonReport, "jsonl": JsonlReport}[args.format](sys.stdout)
+    failed = 0
+    try:
+        with ResumeLog(None, {}) as log, report, contextlib.redirect_stdout(sys.stderr):
+            for target in collect(paths):
+                log.add(target)
+            model = load_model(source, args.device)
+            if not hasattr(model, "describe"):
+                raise UsageError(f"{args.model!r} is a linear probe: it has scores only, no words")
+            items = (Item(ordinal, target.path, target.error) for ordinal, target in log.pending())
+            read = read_items(model, items, args.batch_size, args.workers, args.timeout)
+            for _, batch in groupby(read, key=lambda each: each.item.ordinal // args.batch_size):
+                failed += _emit(report, model, list(batch), ask)
+    except KeyboardInterrupt as stop:
+        raise Interrupted("what was said so far is on stdout") from stop
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def _emit(report: Report, model: Any, batch: list[Read], ask: Ask) -> int:
+    media = [read.media for read in batch if read.error is None]
+    said = iter(ask(model, media) if media else ())
+    for read in batch:
+        path, error = read.item.path, read.error
+        report.row({"path": path, **(next(said) if error is None else {"text": None}), "error": error})
+        if error is not None:
+            logger.error("%s", printable(error if path in error else f"{path}: {error}"))
+    report.stream.flush()
+    return len(batch) - len(media)

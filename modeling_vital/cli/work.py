@@ -1,0 +1,91 @@
+"""The work of one `vital score`: its items are listed, then read and scored batch by batch."""
+
+import argparse
+import logging
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .collect import collect
+from .loading import load_model
+from .report import printable, terminal_width
+from .resume_log import ResumeLog
+from .scoring import Item, score_items
+from .where import Locator
+
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+PROGRESS_DELAY_S = 2
+
+logger = logging.getLogger(__name__)
+
+
+class Work:
+    """Items to be scored and the log that keeps their records.
+
+    Args:
+        args (`argparse.Namespace`): what to score and how, see `vital score --help`.
+        source (`str`): folder or Hub id of the model.
+        log (`ResumeLog`): of this run.
+
+    Attributes:
+        width (`int`): terminal columns of the longest path, once listed.
+    """
+
+    def __init__(self, args: argparse.Namespace, source: str, log: ResumeLog) -> None:
+        self.log, self.width = log, 0
+        self._args, self._source = args, source
+
+    def records(self) -> Iterator[list[dict[str, Any]]]:
+        """Lists the items, loads the model if there is something for it, and scores what has no record yet.
+
+        Yields:
+            `list[dict]`: the records of a batch, which are in the log by then; first an empty one, when `width` and
+            the log's `level_words` are known.
+
+        Raises:
+            UsageError: for a list, a data set, a model or a device that cannot be used.
+        """
+        args, log = self._args, self.log
+        if args.dataset:
+            from .dataset_rows import name_width, pending_rows
+
+            self.width = name_width()
+            items: Iterable[Item] = pending_rows(args, log)
+        else:
+            self._list()
+            items = (Item(ordinal, target.path, target.error) for ordinal, target in log.pending())
+        model = None
+        if args.dataset or log.needs_model:
+            model = load_model(self._source, args.device)
+            log.level_words = model.config.level_words
+        locator = Locator(model, args.map, args.curve)
+        yield []
+        from .. import reading  # noqa: F401  its import shall not count as slow scoring
+
+        with _progress(None, None if args.dataset else log.items, log.done) as bar:
+            for batch in score_items(model, items, args.batch_size, args.workers, args.timeout):
+                records = [record for _, record in batch]
+                locator.write(records)
+                log.save(batch)
+                bar.clear()
+                yield records
+                bar.update(len(batch))
+
+    def _list(self) -> None:
+        with _progress("listing", None) as bar:
+            for target in collect(self._args.paths, self._args.column or "path", self._args.allow_outside):
+                if self.log.add(target):
+                    self.width = max(self.width, terminal_width(printable(target.path)))
+                    bar.update()
+        if changed := self.log.changed:
+            logger.warning("%d files have changed since they were scored; they are scored again", changed)
+
+
+def _progress(what: str | None, total: int | None, done: int = 0) -> "tqdm":
+    """A bar on stderr that shows after `PROGRESS_DELAY_S` seconds, and only on a terminal."""
+    from tqdm import tqdm
+
+    options = {"unit": "file", "delay": PROGRESS_DELAY_S, "leave": False, "disable": None}
+    return tqdm(desc=what, total=total, initial=done, **options)

@@ -1,0 +1,150 @@
+"""Where items come from: patterns, tables of paths, lists on stdin."""
+
+import io
+import json
+import os
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from modeling_vital.cli.collect import collect
+from modeling_vital.cli.errors import UsageError
+from modeling_vital.cli.manifest import read_list, read_manifest
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """The current folder, with pictures at three depths."""
+    for name in ("a.jpg", "b.png", "sub/c.jpg", "sub/deep/d.jpg", "sub/deep/[e].jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def found(*paths, **options):
+    return [
+        target.path if target.error is None else (target.path, target.error) for target in collect(paths, **options)
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------- patterns
+def test_patterns_are_what_a_shell_would_make_of_them(tree):
+    assert found("*.jpg") == ["a.jpg"]
+    assert found("**/*.jpg") == ["a.jpg", "sub/c.jpg", "sub/deep/[e].jpg", "sub/deep/d.jpg"]
+    assert found("?.[jp]*") == ["a.jpg", "b.png"]
+    assert found("s*") == ["sub/c.jpg", "sub/deep/[e].jpg", "sub/deep/d.jpg"]
+    assert found("*.gif") == [("*.gif", "nothing matches this pattern")]
+
+
+def test_file_that_looks_like_a_pattern_is_a_file(tree):
+    assert found("sub/deep/[e].jpg") == ["sub/deep/[e].jpg"]
+
+
+# --------------------------------------------------------------------------------------------------------- tables
+def write(path, text):
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.csv", "id,path\n1,a.jpg\n2,sub/c.jpg\n"),
+        ("list.csv", "id;path;note\r\n1;a.jpg;x,y\r\n2;sub/c.jpg;\r\n"),
+        ("list.CSV", "\ufeffpath\na.jpg\n\nsub/c.jpg\n"),
+        ("list.tsv", "path\tid\na.jpg\t1\nsub/c.jpg\t2\n"),
+        ("list.json", '[{"path": "a.jpg"}, {"path": "sub/c.jpg"}]'),
+        ("list.json", '["a.jpg", "sub/c.jpg"]'),
+        ("list.jsonl", '{"path": "a.jpg"}\n\n{"path": "sub/c.jpg"}\n'),
+        ("list.ndjson", '"a.jpg"\n"sub/c.jpg"\n'),
+    ],
+)
+def test_table_in_any_form(name, text, tree):
+    write(tree / name, text)
+    assert found(name) == ["a.jpg", "sub/c.jpg"]
+    os.chdir(tree / "sub")
+    assert found(os.path.join("..", name)) == [os.path.join("..", "a.jpg"), os.path.join("..", "sub", "c.jpg")]
+
+
+def test_parquet_table(tree):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"file": ["a.jpg", None, "sub/c.jpg"], "n": [1, 2, 3]}), tree / "list.parquet")
+    assert found("list.parquet", column="file") == [
+        "a.jpg",
+        ("list.parquet, row 2", "no path in the column 'file'"),
+        "sub/c.jpg",
+    ]
+    with pytest.raises(UsageError, match="no column 'path'; it has file, n"):
+        found("list.parquet")
+
+
+def test_rows_without_a_path_are_errors_of_their_own(tree):
+    write(tree / "list.jsonl", '{"path": "a.jpg"}\n{"other": 1}\n{"path": 3}\n{"path": " "}\n')
+    paths = found("list.jsonl")
+    assert paths[0] == "a.jpg"
+    assert [path for path, _ in paths[1:]] == [f"list.jsonl, row {number}" for number in (2, 3, 4)]
+
+
+@pytest.mark.parametrize("path", ["../secret.jpg", "/etc/secret.jpg", "sub/../../secret.jpg", "../{name}-else/x.jpg"])
+def test_list_cannot_name_files_outside_its_folder_unless_allowed(path, tree):
+    path = path.replace("{name}", tree.name)
+    write(tree / "list.json", json.dumps([path, "sub/../a.jpg"]))
+    (outside, error), inside = found("list.json")
+    assert inside == "a.jpg"
+    assert "--allow-outside" in error
+    assert found("list.json", allow_outside=True) == [outside, "a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("list.csv", "name\na.jpg\n", "--column"),
+        ("list.csv", "", "--column"),
+        ("list.csv", "path\nfoto_\xe4.jpg\n".encode("latin-1"), "UTF-8"),
+        ("list.json", "[", "list.json"),
+        ("list.json", "{}", "no array"),
+        ("list.jsonl", "a.jpg\n", "list.jsonl"),
+        ("list.parquet", "PAR1", "list.parquet"),
+        ("missing.csv", None, "missing.csv"),
+    ],
+)
+def test_table_that_cannot_be_read_is_wrong_use(name, text, message, tree):
+    if text is not None:
+        write(tree / name, text)
+    with pytest.raises(UsageError, match=message):
+        list(read_manifest(name))
+
+
+# ---------------------------------------------------------------------------------------------------------- stdin
+class OneByteAtATime(io.BytesIO):
+    def read(self, size=-1):
+        return super().read(1)
+
+
+@pytest.mark.parametrize(
+    ("data", "paths"),
+    [
+        (b"a.jpg\nb c.jpg\n", ["a.jpg", "b c.jpg"]),
+        (b"a.jpg\r\n\r\nb.jpg", ["a.jpg", "b.jpg"]),
+        (b"a\nb.jpg\0c.jpg\0", ["a\nb.jpg", "c.jpg"]),
+        (b"", []),
+        (b"\xff.jpg\n", [os.fsdecode(b"\xff.jpg")]),
+    ],
+)
+def test_list_on_stdin(data, paths):
+    assert list(read_list(io.BytesIO(data))) == paths
+
+
+def test_long_list_is_read_in_pieces():
+    data = b"".join(b"%d.jpg\n" % number for number in range(20_000))
+    assert list(read_list(io.BytesIO(data))) == [f"{number}.jpg" for number in range(20_000)]
+    assert list(read_list(OneByteAtATime(b"a.jpg\nb.jpg\n"))) == ["a.jpg", "b.jpg"]
+
+
+def test_names_on_stdin_are_files_and_folders_not_patterns(tree, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"sub\n*.jpg\nb.png\n")))
+    assert found("-") == ["sub/c.jpg", "sub/deep/[e].jpg", "sub/deep/d.jpg", "*.jpg", "b.png"]
