@@ -17,7 +17,7 @@ RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(P
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow browser lint format wheel tiny embed pairs clean
+.PHONY: help demo space test slow browser lint format wheel tiny embed pairs bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -61,6 +61,9 @@ embed: $(VENV)/.test  ## copy changed code files (*_vital.py) into the embedded 
 
 pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)
 	$(PY) -m dataset_scripts build --config dataset_scripts/recipes/demo.yaml --output build/pairs $(ARGS)
+
+bench: $(VENV)/.test  ## measure speed and memory (CPU, 15 minutes when nothing else runs); goes on where it stopped
+	$(PY) -m benchmarks --readme README.md $(ARGS)
 
 clean:  ## remove .venv, packages and caches; what `make tiny` and `make pairs` made stays
 	rm -rf $(VENV) build/lib build/bdist.* dist *.egg-info .pytest_cache .ruff_cache

@@ -1,5 +1,6 @@
 """What people ask of a model: scores, comparisons, descriptions and answers about pictures and clips."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -428,11 +429,12 @@ def _in_groups(flat: list, size: int) -> list[list]:
     return [flat[i : i + size] for i in range(0, len(flat), size)]
 
 
-def _like_lengths(lengths: Sequence[int], slack: float = 1.25) -> list[list[int]]:
-    """Groups of positions: within one, no length is more than `slack` times another."""
+def _like_lengths(lengths: Sequence[int], slack: int = 128) -> list[list[int]]:
+    """Groups of positions: within one, none is longer than another by both `slack` and a quarter."""
     groups = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if not groups or lengths[i] > slack * lengths[groups[-1][0]]:
+        shortest = lengths[groups[-1][0]] if groups else -math.inf
+        if lengths[i] > max(1.25 * shortest, shortest + slack):
             groups.append([])
         groups[-1].append(i)
     return groups
