@@ -56,7 +56,7 @@ def config(size: str) -> VitalConfig:
     if size == "1b":
         return presets.config("vital-1b")
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    motion = {"inner_channels": [2, 2], "out_channels": [4, 8], "depths": [1, 1], "image_size": 32}
+    motion = {"inner_channels": [2, 2], "out_channels": [4, 8], "depths": [1, 1], "image_size": 56}
     return VitalConfig(
         vision_config=InternVLVisionConfig(**sizes, image_size=56, patch_size=14, attention_bias=True),
         motion_config=VitalMotionConfig(stem_channels=4, **motion),
@@ -99,7 +99,7 @@ def fill(model: torch.nn.Module, seed: int = 0) -> None:
         model (`nn.Module`): changed in place.
         seed (`int`, *optional*, defaults to 0): of the numbers.
     """
-    pool = torch.randn(2**22 + 1, generator=torch.Generator().manual_seed(seed))
+    pool = torch.randn(2**20 + 1, generator=torch.Generator().manual_seed(seed))
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
             fan_in = 4 if "embed" in name else parameter[0].numel()

@@ -73,8 +73,8 @@ def _summary(report: Mapping[str, Any]) -> str:
         for name, t in report["targets"].items()
     ]
     intro = (
-        f"Measured on: {' '.join(lines)}\nWhere nothing else is said, a model of the 1B's sizes with random weights. Made by "
-        "`make bench`,\nwhich writes `benchmarks/results/report.md`, with the profile of what is not met.\n\n"
+        f"Measured on: {' '.join(lines)}\nWhere nothing else is said, a model of 1B sizes with random weights. "
+        "Made by `make bench`,\nwhich writes `benchmarks/results/report.md`, with the profile of what is not met.\n\n"
     )
     return intro + _table(("what", "measured", "target", "met"), rows)
 
@@ -138,7 +138,9 @@ def _plots(folder: Path, met: Mapping[str, Any], results: Mapping[str, Any]) -> 
     if "growth" in results:
         figure = Figure(figsize=(10, 3), layout="constrained")
         series = {name: part["values"] for name, part in results["growth"].items()}
-        for axes, (name, values) in zip(figure.subplots(1, len(series)), series.items(), strict=True):
+        for axes, (name, values) in zip(
+            figure.subplots(1, len(series), squeeze=False)[0], series.items(), strict=True
+        ):
             axes.plot([int(count) for count in values], list(values.values()), "o-")
             axes.set_title(name.replace("_", " "))
             axes.set_ylim(bottom=0)
