@@ -62,7 +62,7 @@ embed: $(VENV)/.test  ## copy changed code files (*_vital.py) into the embedded 
 pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)
 	$(PY) -m dataset_scripts build --config dataset_scripts/recipes/demo.yaml --output build/pairs $(ARGS)
 
-bench: $(VENV)/.test  ## measure speed and memory (CPU, 15 minutes when nothing else runs); goes on where it stopped
+bench: $(VENV)/.test  ## measure speed and memory on the CPU, a quarter of an hour on two quiet cores; goes on after a stop
 	$(PY) -m benchmarks --readme README.md $(ARGS)
 
 clean:  ## remove .venv, packages and caches; what `make tiny` and `make pairs` made stays

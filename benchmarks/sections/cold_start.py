@@ -17,7 +17,7 @@ _OF_INTEREST = ("modeling_vital", "torch", "transformers", "numpy", "PIL")
 
 def run(settings: Settings) -> dict[str, Any]:
     """Runs the command some times, and once more with Python's own account of imports."""
-    runs = [timed(lambda: score_photo())[0] for _ in range(settings.rounds(5))]
+    runs = [timed(score_photo)[0] for _ in range(settings.rounds(3))]
     report = score_photo("-X", "importtime")
     return {"wall_s": statistics.median(runs), "wall_runs_s": runs, "imports_s": import_seconds(report)}
 

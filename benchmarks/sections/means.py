@@ -1,6 +1,8 @@
 """What was tried to make it faster, each against what the package does: taken up or not, here is the number."""
 
 import copy
+import os
+import shutil
 import time
 import warnings
 from collections.abc import Callable
@@ -54,8 +56,10 @@ def attention_by_heads(model: Any, settings: Settings) -> dict[str, float]:
     return {"ratio": ratio(times, "fused", "by heads"), "largest_difference": difference}
 
 
-def compiled_layer(model: Any, settings: Settings) -> dict[str, float]:
+def compiled_layer(model: Any, settings: Settings) -> dict[str, Any]:
     """One encoder layer under `torch.compile`, against itself."""
+    if not any(map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++"))):
+        return {"skipped": "no C++ compiler"}
     layer, width = model.model.vision_tower.encoder.layer[0], model.config.vision_config.hidden_size
     patches = (model.processor.image_processor.tile_size // model.config.vision_config.patch_size[0]) ** 2
     hidden = torch.randn(1, patches + 1, width).to(settings.dtype)
