@@ -57,6 +57,33 @@ def ratio(result: Mapping[str, dict], slow: str, fast: str, clock: str = "wall")
     return statistics.median(a / b for a, b in pairs)
 
 
+def in_new_process(work: Callable[..., Any], *args: Any) -> Any:
+    """What `work` returns when it is called in a process of its own, which knows nothing of this one.
+
+    Args:
+        work (`Callable`): a function at the top of a module.
+        args: for it; they are pickled, and so is what it returns.
+
+    Raises:
+        RuntimeError: if the process fails; it has written why to stderr.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, work, args))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"The process of {work.__name__}{args} ended with {process.exitcode}.") from None
+    except BaseException:  # Ctrl-C: this process would wait for that one
+        process.terminate()
+        raise
+    finally:
+        process.join()
+
+
 def peak_memory(prepare: Callable[..., Callable[[], Any]], *args: Any) -> dict[str, float]:
     """Memory of one case, in a process of its own.
 
@@ -72,27 +99,20 @@ def peak_memory(prepare: Callable[..., Callable[[], Any]], *args: Any) -> dict[s
     Raises:
         RuntimeError: if the process fails; it has written why to stderr.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_peak, args=(sender, prepare, args), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:
-        process.join()
-        raise RuntimeError(f"The process of {prepare.__name__}{args} ended with {process.exitcode}.") from None
-    finally:
-        process.join()
+    return in_new_process(_measure_peak, prepare, *args)
 
 
-def _measure_peak(sender: Any, prepare: Callable[..., Callable[[], Any]], args: tuple) -> None:
+def _send(sender: Any, work: Callable[..., Any], args: tuple) -> None:
+    sender.send(work(*args))
+
+
+def _measure_peak(prepare: Callable[..., Callable[[], Any]], *args: Any) -> dict[str, float]:
     work = prepare(*args)
     _forget_peak()
     before = _resident_bytes()
     work()
     peak = max(_peak_bytes(), before)
-    sender.send({"before": before / MIB, "peak": peak / MIB, "working": (peak - before) / MIB})
+    return {"before": before / MIB, "peak": peak / MIB, "working": (peak - before) / MIB}
 
 
 def _forget_peak() -> None:
