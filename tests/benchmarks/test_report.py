@@ -1,6 +1,7 @@
 """The report follows from the sections' files and nothing else; README gets its numbers from it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from benchmarks.sections.cold_start import import_seconds
 from benchmarks.targets import targets
 
 
+ROOT = Path(__file__).resolve().parents[2]
 MACHINE = {"cpu": "Made-up 3000", "cores": 2, "threads": 2, "torch": "2.13", "bf16": True}
 
 
@@ -63,6 +65,17 @@ def test_readme_is_filled_between_its_markers(folder, tmp_path):
     readme.write_text("no markers")
     with pytest.raises(ValueError, match="lacks the lines"):
         write_readme(report, readme)
+
+
+def test_readme_shows_the_results_that_are_kept(tmp_path):
+    results, readme = ROOT / "benchmarks" / "results" / "report.json", (ROOT / "README.md").read_text("utf-8")
+    if not results.exists():
+        assert f"{BEGIN}Not measured yet" in readme
+        return
+    written = tmp_path / "README.md"
+    written.write_text(readme, "utf-8")
+    write_readme(json.loads(results.read_text("utf-8")), written)
+    assert written.read_text("utf-8") == readme
 
 
 def test_nested_results_become_rows():
