@@ -55,11 +55,11 @@ def test_markdown_and_plots_are_made_of_the_numbers(folder):
 
 def test_readme_is_filled_between_its_markers(folder, tmp_path):
     report, readme = write(folder), tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGIN}old\n{END}\nafter\n")
+    readme.write_text(f"before\n{BEGIN}stale numbers\n{END}\nafter\n")
     write_readme(report, readme)
     text = readme.read_text()
     assert text.startswith(f"before\n{BEGIN}Measured on: Made-up 3000") and text.endswith(f"{END}\nafter\n")
-    assert "old" not in text
+    assert "stale" not in text
     with pytest.raises(ValueError, match="quick run"):
         write_readme({**report, "quick": True}, readme)
     readme.write_text("no markers")
