@@ -25,7 +25,7 @@ LOWEST_TESTS := tests/modeling_vital tests/cli tests/dataset_scripts tests/test_
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow browser lowest latest bounds lint format docs wheel tag tiny embed reference pairs clean
+.PHONY: help demo space test slow browser lowest latest bounds lint format docs wheel tag tiny embed reference pairs bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -95,6 +95,9 @@ reference: $(VENV)/.test  ## make docs/command-line.md from the parser
 
 pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)
 	$(PY) -m dataset_scripts build --config dataset_scripts/recipes/demo.yaml --output build/pairs $(ARGS)
+
+bench: $(VENV)/.test  ## measure speed and memory on the CPU, a quarter of an hour on two quiet cores; goes on after a stop
+	$(PY) -m benchmarks --readme README.md $(ARGS)
 
 clean:  ## remove .venv, packages and caches; what `make tiny` and `make pairs` made stays
 	rm -rf $(VENV) build/lowest build/latest build/site build/lib build/bdist.* dist *.egg-info .pytest_cache .ruff_cache

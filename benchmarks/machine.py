@@ -1,0 +1,56 @@
+"""What the numbers were measured on, and the most it can do."""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+import transformers
+
+from .measure import timed
+
+
+def describe() -> dict[str, str | int]:
+    """Processor, cores, threads and versions; nothing that names the machine or its folders."""
+    about = {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "bf16": fast_bf16(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    if torch.cuda.is_available():
+        about["gpu"] = torch.cuda.get_device_name()
+    return about
+
+
+def fast_bf16() -> bool:
+    """Whether this processor multiplies matrices in bfloat16 in hardware (AVX512-BF16 or AMX)."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def matmul_gflops(dtype: torch.dtype, size: int = 1024, repeats: int = 5) -> float:
+    """The measured matrix-product peak: the best of some products of the encoder's own shape, in GFLOP/s.
+
+    Args:
+        dtype (`torch.dtype`): of both factors.
+        size (`int`, *optional*, defaults to 1024): `(size, size)` by `(size, 4 * size)`, an MLP layer at that width.
+        repeats (`int`, *optional*, defaults to 5): products; the fastest counts.
+    """
+    a, weight = torch.randn(size, size).to(dtype), torch.randn(4 * size, size).to(dtype)
+    with torch.no_grad():
+        best = min(timed(lambda: torch.nn.functional.linear(a, weight))[0] for _ in range(repeats + 1))
+    return 2 * size * size * 4 * size / best / 1e9
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()

@@ -1,0 +1,158 @@
+"""The released scoring procedure re-enacted on our weights, from a description of what it does: what it costs.
+
+One item at a time; a single tile goes through the image encoder twice; attention without a fused kernel; the whole of
+SlowFast, its slow pathway included, also for still pictures, whose tiles are shown to it four times over; every frame
+of a clip decoded; logits of the whole vocabulary at every position. It gives the scores that our path gives, which the
+tests check: what it computes beyond is thrown away.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from PIL import Image
+from torch import nn
+
+from modeling_vital import VitalForConditionalGeneration
+from modeling_vital.levels_vital import expected_score, level_token_ids
+from modeling_vital.media_vital import load_media
+from modeling_vital.motion_vital import VitalMotionBlock, VitalMotionModel
+from modeling_vital.preparation_vital import PreparedMedia
+from modeling_vital.video_processing_vital import sample_frames
+
+from .cases import fill
+
+
+# Slow over fast: channels, frames; and channels of a lateral connection over fast ones.
+_WIDTH_RATIO, _TIME_RATIO, _FUSION_RATIO = (
+    8,
+    4,
+    2,
+)
+
+
+class SlowFast(nn.Module):
+    """Both pathways around a fast one that is given. The slow one has random weights: nothing of it is used.
+
+    Args:
+        fast (`VitalMotionModel`): the fast pathway; its output is the result.
+    """
+
+    def __init__(self, fast: VitalMotionModel):
+        super().__init__()
+        config = fast.config
+        self.fast = fast
+        width = config.stem_channels * _WIDTH_RATIO
+        self.stem = nn.Conv3d(3, width, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False)
+        self.stem_norm = nn.BatchNorm3d(width)
+        self.pool = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+        self.stages, self.fusions = nn.ModuleList(), nn.ModuleList()
+        fast_width = config.stem_channels
+        for i, depth in enumerate(config.depths):
+            lateral = fast_width * _FUSION_RATIO
+            self.fusions.append(
+                nn.Sequential(
+                    nn.Conv3d(fast_width, lateral, (7, 1, 1), stride=(4, 1, 1), padding=(3, 0, 0), bias=False),
+                    nn.BatchNorm3d(lateral),
+                    nn.ReLU(),
+                )
+            )
+            blocks, width = nn.Sequential(), width + lateral
+            for j in range(depth):
+                inner, outer = config.inner_channels[i] * _WIDTH_RATIO, config.out_channels[i] * _WIDTH_RATIO
+                block = VitalMotionBlock(width, inner, outer, 2 if i > 0 and j == 0 else 1, config.norm_eps)
+                if i < 2:  # the slow pathway looks along time in its later stages only
+                    block.temporal_conv = nn.Conv3d(width, inner, 1, bias=False)
+                blocks.append(block)
+                width = outer
+            self.stages.append(blocks)
+            fast_width = config.out_channels[i]
+        fill(self)
+        self.to(fast.dtype).eval()
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Frames `(T, 3, H, W)`, T a multiple of 4, to the fast pathway's features `(T, C)`."""
+        fast = frames.transpose(0, 1)[None]
+        slow = fast[:, :, torch.linspace(0, fast.shape[2] - 1, fast.shape[2] // _TIME_RATIO).long()]
+        slow = self.pool(self.stem_norm(self.stem(slow)).relu())
+        fast = self.fast.stem_pool(self.fast.stem_norm(self.fast.stem_conv(fast)).relu())
+        for fusion, stage, blocks in zip(self.fusions, self.stages, self.fast.stages, strict=True):
+            slow = stage(torch.cat([slow, fusion(fast)], 1))
+            for block in blocks:
+                fast = block(fast)
+        slow.mean((3, 4))
+        return fast.mean((3, 4))[0].T
+
+
+class ReleasedProcedure:
+    """Scores as the released script does.
+
+    Args:
+        model (`VitalForConditionalGeneration`): in the released conventions; its weights are shared.
+    """
+
+    def __init__(self, model: VitalForConditionalGeneration):
+        self.model = model
+        self.slowfast = SlowFast(model.model.motion_encoder)
+
+    @torch.no_grad()
+    def score(self, items: list) -> list[float]:
+        """Scores of items, in their order, one by one."""
+        with eager_attention(self.model):
+            return [self._score(item) for item in items]
+
+    def _score(self, item) -> float:
+        model, processor = self.model, self.model.processor
+        media = self._prepare(item)
+        prompt = processor.score_prompt(media.modality).replace(f"<{media.modality}>", processor.media_text(media), 1)
+        ids = processor.tokenizer(prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        end = processor.tokenizer("<|im_end|>\n", add_special_tokens=False, return_tensors="pt")["input_ids"]
+        answer = ids.shape[1] - 1
+        ids = torch.cat([ids, end], 1)
+
+        embeds = model.get_input_embeddings()(ids)
+        tokens = model.model.get_image_features(media.pixel_values)
+        embeds = model.model.merge(ids, embeds, model.config.image_token_id, tokens, "image")
+        motion = self._motion_tokens(media)
+        if media.modality == "image":
+            embeds = embeds + 0.0 * motion.sum()
+        else:
+            embeds = model.model.merge(ids, embeds, model.config.motion_token_id, motion, "motion")
+        hidden = model.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        logits = model.lm_head(hidden)
+        levels = logits[0, answer, level_token_ids(processor.tokenizer, model.config.level_words)]
+        return expected_score(levels.double().softmax(-1), model.config.level_values).item()
+
+    def _prepare(self, item) -> PreparedMedia:
+        """Tiles of a picture; of a clip, every frame decoded and resized."""
+        processor, media = self.model.processor, load_media(item)
+        if isinstance(media, Image.Image):
+            return processor.prepare(media)
+        frames = media.get_frames(range(media.num_frames))
+        choice = sample_frames(media.num_frames, media.fps, processor.sampling)
+        pixels = processor.image_processor.resize_frames(frames, size=processor.motion_size)
+        keys = pixels[torch.from_numpy(choice.key_frames)]
+        lengths = [len(window) for window in choice.motion_windows]
+        motion = pixels[torch.from_numpy(choice.motion_frames)]
+        return PreparedMedia("video", keys, [1] * len(keys), motion, lengths)
+
+    def _motion_tokens(self, media: PreparedMedia) -> torch.Tensor:
+        values = media.pixel_values.repeat(4, 1, 1, 1) if media.modality == "image" else media.motion_values
+        features = self.slowfast(values.to(self.slowfast.fast.dtype))
+        if self.model.config.motion_token_layout == "channel_major":
+            features = features.T.reshape(features.shape)
+        return self.model.model.motion_projector(features)
+
+
+@contextmanager
+def eager_attention(model: nn.Module) -> Iterator[None]:
+    """Plain attention inside the block: on a CPU the released code has no other."""
+    parts = [model.model.vision_tower.config, model.model.language_model.config]
+    before = [part._attn_implementation for part in parts]
+    try:
+        for part in parts:
+            part._attn_implementation = "eager"
+        yield
+    finally:
+        for part, name in zip(parts, before, strict=True):
+            part._attn_implementation = name
