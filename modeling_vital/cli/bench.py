@@ -31,6 +31,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog="Exit code: 0 all scored, 1 some items failed, 2 wrong use or an incomplete copy, 130 after Ctrl-C.",
         examples=[
             ("what there is", "vital bench --list"),
+            ("what our own models never saw, in a clone", "vital bench --suite tiny --model vital-tiny --format json"),
             (
                 "your own copy of a benchmark",
                 "vital bench --benchmark koniq10k --root koniq --split test --model vital-tiny --output results",

@@ -39,7 +39,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             ("a page about a folder", "vital report holiday/ --output holiday.html"),
             ("about what was scored before", "vital report --from scores.jsonl --no-tags --no-curves"),
             ("another model, a GPU", "vital report a/ --model org/vital --device cuda --batch-size 32"),
-            ("slow files, more readers", "vital report nas/ --workers 8 --timeout 600"),
+            ("slow files, more readers, clips only", "vital report nas/ --workers 8 --timeout 600 --no-tags --curves"),
+            ("what the model guesses of files scored before", "vital report --from scores.json --tags"),
         ],
     )
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files and folders, as for `vital score`")
@@ -51,9 +52,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="what `vital score` wrote as JSON or JSONL, in place of PATH: nothing is scored again, thumbnails are "
         "made where the files still are",
     )
-    parser.add_argument(
-        "--output", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s"
-    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: report.html)")
     add_model(parser)
     add_batch_size(parser)
     add_reading(parser)
@@ -82,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if bool(args.paths) == bool(args.rows):
         raise UsageError("give files and folders, or --from FILE with what was scored before, and not both")
+    args.output = args.output or Path("report.html")
     if args.output.is_dir() or not args.output.absolute().parent.is_dir():
         raise UsageError(f"--output {str(args.output)!r} must be a file in a folder that is there")
     page, interrupted = _page(args), False
