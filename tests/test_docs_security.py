@@ -1,19 +1,23 @@
 """Every Python block of docs/security.md runs, on the folders and files it names."""
 
-import re
 import shutil
-from pathlib import Path
 
 from modeling_vital import MediaError
+from tests.fixtures.doc_blocks import named_block
 from tests.fixtures.tiny_models import tiny_model
 from tests.test_embedded_checkpoint import PHOTOS
 
 
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", Path("docs/security.md").read_text(), re.MULTILINE | re.DOTALL)
+BLOCKS = (
+    named_block("docs/security.md", "reading", __file__),
+    named_block("docs/security.md", "addresses", __file__),
+    named_block("docs/security.md", "lists", __file__),
+    named_block("docs/security.md", "checkpoints", __file__),
+    named_block("docs/security.md", "hashes", __file__),
+)
 
 
 def test_the_blocks_run_in_order(tmp_path, monkeypatch):
-    assert len(BLOCKS) == 5
     tiny_model().save_pretrained(tmp_path / "my-vital")
     shutil.copy(PHOTOS[0], tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)

@@ -38,6 +38,7 @@ def _page(parser: argparse.ArgumentParser) -> Iterator[str]:
     yield f"{_prose(parser.description)}\n"
     if subcommands(parser):
         return
+    yield "<!-- not run: read by the parser in tests/cli/test_reference.py -->"
     yield "```bash"
     for what, command in parser.examples:
         yield f"# {what}"

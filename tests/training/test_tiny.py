@@ -186,8 +186,8 @@ def test_training_learns_and_resuming_continues_it(recipe, originals, tmp_path):
     run(tmp_path / "broken", stop=4)
     resumed = run(tmp_path / "broken")
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
-        # Not bit for bit: CPU kernels sum in an order that depends on where memory lies.
-        assert (a.double() - b.double()).abs().mean() < 1e-5, name
+        # Not bit for bit: CPU kernels sum in an order that depends on where memory lies. A step moves by 1e-3.
+        assert (a.double() - b.double()).abs().mean() < 2e-4, name
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in log] == [1, 2, 3, 4, 5, 6]
     assert log[-1]["prefix"] < log[0]["prefix"]

@@ -55,7 +55,7 @@ class Donor:
         """The model itself."""
         if isinstance(self.source, torch.nn.Module):
             return self.source
-        return model_class.from_pretrained(self.source, **kwargs)
+        return model_class.from_pretrained(self.source, **{"use_safetensors": True, **kwargs})
 
 
 def assemble(model_class: type, vision, decoder, tokenizer=None, **load_kwargs) -> PreTrainedModel:

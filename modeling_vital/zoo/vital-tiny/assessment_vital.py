@@ -1,5 +1,6 @@
 """What people ask of a model: scores, comparisons, descriptions and answers about pictures and clips."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -203,6 +204,14 @@ class VitalAssessmentMixin(VitalScoringMixin):
         last = (position_ids * attention_mask).argmax(-1).to(hidden_states.device)
         ids = level_token_ids(self.processor.tokenizer, self.config.level_words)
         return self.lm_head(hidden_states[rows, last])[:, ids].float()
+
+    def _score_batch(self, media: list[PreparedMedia]) -> list[QualityScore]:
+        """Rows of like length go through the decoder together: padding costs it as much as tokens do."""
+        tokens = [self.processor.image_seq_length * sum(m.num_tiles) + sum(m.motion_lengths) for m in media]
+        scores = {}
+        for group in _like_lengths(tokens):
+            scores.update(zip(group, super()._score_batch([media[i] for i in group]), strict=True))
+        return [scores[i] for i in range(len(media))]
 
     def encode_media(self, media: list[PreparedMedia]) -> list[EncodedMedia]:
         """Runs the encoders and projectors over prepared items, all of them in one batch.
@@ -418,6 +427,17 @@ def _stack(media: list[EncodedMedia]) -> dict[str, torch.Tensor]:
 
 def _in_groups(flat: list, size: int) -> list[list]:
     return [flat[i : i + size] for i in range(0, len(flat), size)]
+
+
+def _like_lengths(lengths: Sequence[int], slack: int = 128) -> list[list[int]]:
+    """Groups of positions: within one, none is longer than another by both `slack` and a quarter."""
+    groups = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        shortest = lengths[groups[-1][0]] if groups else -math.inf
+        if lengths[i] > max(1.25 * shortest, shortest + slack):
+            groups.append([])
+        groups[-1].append(i)
+    return groups
 
 
 def _as_list(items) -> list:

@@ -25,6 +25,8 @@ from .processing_vital import VitalProcessor
 from .scoring_vital import scoring_convention
 
 
+# Without gradients the image encoder takes no more at once, so that memory does not grow with the batch.
+_PIXELS_AT_ONCE = 8 * 448**2
 _MEDIA_INPUTS = ("pixel_values", "motion_values", "motion_lengths", "image_hidden_states", "motion_hidden_states")
 
 
@@ -40,6 +42,21 @@ class VitalPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """Loads a checkpoint; see `PreTrainedModel.from_pretrained` for the arguments.
+
+        Weights are read from safetensors alone: a pickle can hold code. `vital convert` reads pickles that hold
+        nothing but tensors, and writes safetensors.
+
+        Raises:
+            ValueError: for `use_safetensors=False`.
+            OSError: for a folder whose weights are pickles.
+        """
+        if kwargs.setdefault("use_safetensors", True) is False:
+            raise ValueError("Weights in pickles are not loaded: turn them into safetensors with `vital convert`.")
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -107,6 +124,15 @@ class VitalModel(VitalPreTrainedModel):
         Returns:
             `torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`.
         """
+        # Released checkpoints are shown a single tile twice, a still clip one frame many times: once is enough.
+        repeats = (pixel_values[1:] == pixel_values[:-1]).flatten(1).all(-1)
+        first = ~torch.cat([repeats.new_zeros(1), repeats])
+        distinct = pixel_values if first.all() else pixel_values[first]
+        tiles_at_once = max(1, _PIXELS_AT_ONCE // pixel_values[0, 0].numel())
+        chunks = [distinct] if torch.is_grad_enabled() else distinct.split(tiles_at_once)
+        return torch.cat([self._encode_tiles(chunk) for chunk in chunks])[first.cumsum(0) - 1]
+
+    def _encode_tiles(self, pixel_values: torch.Tensor) -> torch.Tensor:
         features = self.vision_tower(pixel_values=pixel_values.to(self.vision_tower.dtype)).last_hidden_state
         features = pixel_unshuffle(feature_map(features), round(1 / self.config.downsample_ratio)).flatten(1, 2)
         return self.multi_modal_projector(features)

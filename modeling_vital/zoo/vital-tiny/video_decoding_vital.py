@@ -1,0 +1,201 @@
+"""Video files to clips, by the decoders that are installed."""
+
+import bisect
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .clip_vital import Clip, as_stream
+from .media_error_vital import MediaError
+
+
+logger = logging.getLogger(__name__)
+
+
+class _DecordSource:
+    def __init__(self, file: str | bytes, decoders: dict[str, Any]) -> None:
+        decord, self._file, self._decoders = decoders["decord"], file, decoders
+        # Any frame that decord would silently replace by a copy of its neighbour is an error instead.
+        self._reader = decord.VideoReader(as_stream(file), num_threads=0, fault_tol=1e-6)
+        self.num_frames = len(self._reader)
+        if self._reader.get_key_indices()[0] != 0:
+            raise ValueError("it does not start with a key frame")
+        stamps_s = self._reader.get_frame_timestamp(list(range(self.num_frames)))[:, 0]
+        if stamps_s[0] < -60 or (np.diff(stamps_s) <= 0).any():  # Without sound time stamps it seeks to wrong frames.
+            raise ValueError("its time stamps are not in order")
+        self.height, self.width = self._get([self.num_frames - 1]).shape[1:3]
+        self.fps = self._reader.get_avg_fps()
+
+    def spare(self) -> "_AvSource | None":
+        if "av" not in self._decoders:
+            return None
+        try:
+            return _AvSource(self._file, self._decoders)
+        except Exception as error:  # The first decoder's complaint is the one to report.
+            logger.debug("PyAV cannot read it either: %s", error)
+            return None
+
+    def _get(self, indices: list[int]) -> np.ndarray:
+        batch = self._reader.get_batch(indices)
+        return batch.asnumpy() if hasattr(batch, "asnumpy") else np.asarray(batch)  # decord.bridge may be set.
+
+    def frames(self, indices: list[int]) -> Iterator[np.ndarray]:
+        for start in range(0, len(indices), 8):
+            yield from self._get(indices[start : start + 8])
+
+
+class _AvSource:
+    """PyAV. Frames are found by time stamp; the file is opened anew at each read."""
+
+    def __init__(self, file: str | bytes, decoders: dict[str, Any]) -> None:
+        self._file, self._av = file, decoders["av"]
+        self.height = self.width = 0
+        with self._av.open(as_stream(file)) as container:
+            stream = self._video_stream(container)
+            self.fps = stream.average_rate or stream.guessed_rate
+            packets = [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size]
+            stamps = [stamp for stamp, _ in packets]
+            # Where to seek to. Other containers have no index, and may call every frame a key frame.
+            indexed = {"mp4", "matroska", "avi"} & set(container.format.name.split(","))
+            self._keys = sorted(stamp for stamp, is_key in packets if is_key and stamp is not None) if indexed else []
+        self._stamped = None not in stamps and len(set(stamps)) == len(stamps)
+        self._stamps = sorted(stamps) if self._stamped else []
+        if not self._stamps or not self._has([0, len(stamps) - 1]):
+            # The container does not tell the truth about its frames: count by decoding all of them.
+            with self._av.open(as_stream(file)) as container:
+                self._stamps = [frame.pts for frame in self._decode(container, self._video_stream(container), None)]
+            if self._stamped:
+                self._stamps.sort()
+        self.num_frames = len(self._stamps)
+        if self.num_frames == 0:
+            raise ValueError("it holds no frame that can be decoded")
+        self.height, self.width = next(iter(self.frames([0]))).shape[:2]
+
+    def spare(self) -> None:
+        return None
+
+    @staticmethod
+    def _video_stream(container: Any) -> Any:
+        streams = [s for s in container.streams.video if not int(s.disposition) & 0x400]  # 0x400: a cover picture.
+        if not streams:
+            raise ValueError("it holds no video stream")
+        streams[0].thread_type = "AUTO"
+        return streams[0]
+
+    def _has(self, indices: list[int]) -> bool:
+        try:
+            return all(True for _ in self.frames(indices))
+        except (self._av.FFmpegError, LookupError):
+            return False
+
+    def _decode(self, container: Any, stream: Any, start: int | None) -> Iterator[Any]:
+        if start is not None:
+            container.seek(start, stream=stream)
+        for packet in container.demux(stream):
+            try:
+                yield from packet.decode()
+            except self._av.FFmpegError as error:  # One bad packet; the frames asked for may lie elsewhere.
+                logger.debug("Packet at %s: %s", packet.pts, error)
+
+    def frames(self, indices: list[int]) -> Iterator[np.ndarray]:
+        with self._av.open(as_stream(self._file)) as container:
+            stream = self._video_stream(container)
+            decoded, position, after = None, 0, -math.inf
+            for done, index in enumerate(indices):
+                if self._stamped:
+                    target = self._stamps[index]
+                    key = self._keys[max(bisect.bisect_right(self._keys, target) - 1, 0)] if self._keys else None
+                    if decoded is None or (key is not None and key > after):
+                        decoded = self._decode(container, stream, key)
+                    frame = next((f for f in decoded if f.pts is not None and f.pts >= target), None)
+                    frame, after = (None if frame is None or frame.pts != target else frame), target
+                else:
+                    decoded = self._decode(container, stream, None) if decoded is None else decoded
+                    frame = next((f for number, f in enumerate(decoded, position) if number == index), None)
+                    position = index + 1
+                if frame is None and self._stamped and self._keys:
+                    self._keys = []  # Seeking may have overshot: go on without it, from the start.
+                    yield from self.frames(indices[done:])
+                    return
+                if frame is None:
+                    raise LookupError(f"frame {index} is missing")
+                yield self._to_array(frame)
+
+    def _to_array(self, frame: Any) -> np.ndarray:
+        turns = round(frame.rotation / 90)
+        size = (self.height, self.width) if turns % 2 else (self.width, self.height)
+        if self.width and size != (frame.width, frame.height):  # Some streams change size half-way.
+            frame = frame.reformat(width=size[0], height=size[1])
+        return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+
+
+def _decoders() -> dict[str, Any]:
+    """The video decoders that are installed, the preferred one first."""
+    found: dict[str, Any] = {}
+    try:
+        import decord
+
+        found["decord"] = decord
+    except (ImportError, OSError) as error:  # OSError: installed, but a system library is missing.
+        logger.debug("decord is not usable: %s", error)
+    try:
+        import av
+
+        found["av"] = av
+    except (ImportError, OSError) as error:
+        logger.debug("PyAV is not usable: %s", error)
+    return found
+
+
+def video_format(head: bytes) -> str | None:
+    """Names the container by its first bytes; `None` if they are not those of a video.
+
+    Decoders are not asked to guess: FFmpeg takes playlists (and fetches what they name) and even plain text for video.
+    """
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):
+        still = head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"hevc")
+        return None if still else "mp4"
+    if head[:4] == b"RIFF":
+        return "avi" if head[8:12] == b"AVI " else None
+    if head[:1] == b"\x47" and head[188:189] == b"\x47" or head[4:5] == b"\x47" and head[196:197] == b"\x47":
+        return "mpegts"
+    signatures = {
+        b"\x1aE\xdf\xa3": "matroska",
+        b"\x00\x00\x01\xba": "mpeg",
+        b"\x00\x00\x01\xb3": "mpeg",
+        b"FLV\x01": "flv",
+        b"OggS": "ogg",
+        b"0&\xb2u": "asf",
+        b"DKIF": "ivf",
+        b"YUV4MPEG2 ": "yuv4mpeg",
+        b"\x06\x0e+4": "mxf",
+        b"\x00\x00\x00\x01\x67": "h264",
+        b"\x00\x00\x01\x67": "h264",
+        b"\x00\x00\x00\x01\x40": "hevc",
+    }
+    return next((name for magic, name in signatures.items() if head.startswith(magic)), None)
+
+
+def open_video(file: str | bytes, name: str, container: str) -> Clip:
+    decoders = _decoders()
+    if not decoders:
+        raise MediaError(f"{name} is a video, and no decoder is installed; `pip install decord2` or `pip install av`.")
+    complaint: Exception | None = None
+    # In others it miscounts and misplaces frames, and an AVI with a damaged header ends the process.
+    if "decord" in decoders and container in ("mp4", "matroska"):
+        try:
+            return Clip(_DecordSource(file, decoders), name)
+        except Exception as error:  # decord raises RuntimeError, DECORDError, AssertionError...
+            logger.debug("decord refuses %s: %s", name, error)
+            complaint = error
+    if "av" in decoders:
+        try:
+            return Clip(_AvSource(file, decoders), name)
+        except Exception as error:  # PyAV raises FFmpegError, ValueError, MemoryError...
+            complaint = error
+    hint = "" if "av" in decoders else " `pip install av` reads more kinds of video."
+    reason = str(complaint).splitlines()[0] if complaint else f"decord does not read {container} reliably"
+    raise MediaError(f"{name} is a video that cannot be decoded ({reason}); re-encode it or get a whole copy.{hint}")
