@@ -22,6 +22,8 @@ CSS = """
 .headline .note { width: 100%; opacity: .8; }
 .gradio-container button.primary { background: #9a3412; color: #fff; }
 .gradio-container .or, .gradio-container footer button, .gradio-container footer a { color: var(--body-text-color); }
+.gradio-container [role=tab].selected { color: #9a3412; }
+.dark .gradio-container [role=tab].selected { color: #fdba74; }
 """
 _BATCH = {"file": "str", "score": "number", "std": "number", "level": "str", "modality": "str", "error": "str"}
 _ZOO = {"model": "str", "score": "number", "std": "number", "level": "str", "seconds": "number"}
