@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -39,7 +40,8 @@ def run_case(model: VitalForConditionalGeneration, case: Case, constants: Consta
     used = set(ids.flatten().tolist())
     model.config.image_token_id = constants.context_id
     model.config.motion_token_id = next(token for token in range(len(used) + 1) if token not in used)
-    inputs = {"pixel_values": pixels[case.shown]}
+    shown = pixels[case.shown]
+    inputs = {"pixel_values": shown}
     seen: Tensors = {}
     with _listening(model, seen):
         if case.is_video:
@@ -52,7 +54,9 @@ def run_case(model: VitalForConditionalGeneration, case: Case, constants: Consta
                 pixels.repeat(STILL_REPEATS, 1, 1, 1), torch.tensor([STILL_REPEATS * len(pixels)])
             )
         model.model(input_ids=ids, use_cache=False, **inputs)
-    return seen
+    # Our model encodes a tile that repeats the one before it once; the released code's numbers have every tile.
+    place = torch.tensor([0, *(not torch.equal(a, b) for a, b in pairwise(shown))]).cumsum(0)
+    return {name: value[place] if name.startswith(("vit_", "mlp1_")) else value for name, value in seen.items()}
 
 
 @torch.no_grad()
@@ -91,7 +95,9 @@ def _listening(model: VitalForConditionalGeneration, seen: Tensors) -> Iterator[
     def keep(module: nn.Module, name: str, shape: Callable[[torch.Tensor], torch.Tensor] = lambda output: output):
         def hook(_module, _args, output):
             output = output[0] if isinstance(output, tuple) else output
-            seen[name] = shape(getattr(output, "last_hidden_state", output))
+            value = shape(getattr(output, "last_hidden_state", output))
+            many = name in seen and name.startswith(("vit_", "mlp1_"))  # tiles are encoded some at a time
+            seen[name] = torch.cat([seen[name], value]) if many else value
 
         handles.append(module.register_forward_hook(hook))
 
