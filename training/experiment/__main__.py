@@ -1,0 +1,174 @@
+"""Runs the experiment, or goes on with it: what is finished is kept, a killed run goes on from its checkpoint.
+
+    python -m training.experiment --recipe training/recipes/tiny_experiment.yaml
+
+Each finished run leaves a small JSON in --results; docs/experiment.md is made from these alone (`--page`).
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import yaml
+
+from training.experiment.data import DataConfig, make_data
+from training.experiment.family import FamilyConfig
+from training.experiment.measures import describe_items, measure, test_rows
+from training.experiment.plan import Run, StageConfig, execute, plan
+
+
+logger = logging.getLogger(__name__)
+
+ITEMS = "items.json"
+PAGE = Path("docs/experiment.md")
+
+
+class ExperimentError(ValueError):
+    """The recipe, or a result that is there, does not fit; the message says which and what to do."""
+
+
+@dataclass
+class Recipe:
+    """The whole experiment: see `training/recipes/tiny_experiment.yaml`.
+
+    Attributes:
+        seeds (`list[int]`): of the headline rows.
+        data (`DataConfig`), family (`FamilyConfig`), stages (`StageConfig`): by topic.
+        num_texts (`int`): test pictures that are described.
+    """
+
+    seeds: list[int]
+    data: DataConfig
+    family: FamilyConfig
+    stages: StageConfig = field(default_factory=StageConfig)
+    num_texts: int = 160
+
+    @classmethod
+    def load(cls, path: Path) -> "Recipe":
+        """Reads a recipe.
+
+        Raises:
+            ExperimentError: it is not there, or has a key that is not known or lacks one; names it.
+        """
+        try:
+            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+            parts = {name: kind(**raw[name]) for name, kind in _SECTIONS.items() if name in raw}
+            recipe = cls(**{**raw, **parts})
+        except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+            raise ExperimentError(f"The recipe {path} cannot be used: {error}") from error
+        if not recipe.seeds:
+            raise ExperimentError(f"The recipe {path} names no seed.")
+        return recipe
+
+    def plan(self) -> list[Run]:
+        """Its runs in order."""
+        return plan(self.stages, list(self.family.decoders), self.seeds)
+
+
+_SECTIONS = {"data": DataConfig, "family": FamilyConfig, "stages": StageConfig}
+
+
+def is_finished(run: Run, results: Path) -> bool:
+    """Whether a run has been made and measured.
+
+    Raises:
+        ExperimentError: its result is of other settings.
+    """
+    file = results / f"{run.name}.json"
+    if not file.exists():
+        return False
+    if json.loads(file.read_text(encoding="utf-8"))["run"] != run.fingerprint():
+        raise ExperimentError(f"{file} was made with other settings: remove it to make it again, or give --results.")
+    return True
+
+
+def conduct(recipe: Recipe, originals: Path, work: Path, results: Path) -> int:
+    """Makes and measures what is missing.
+
+    Args:
+        recipe (`Recipe`): the experiment.
+        originals (`Path`): what `dataset_scripts.sources.registry` fetched.
+        work (`Path`): for data and checkpoints.
+        results (`Path`): for one JSON a run.
+
+    Returns:
+        `int`: runs made in this call.
+    """
+    runs = recipe.plan()
+    missing = [run for run in runs if not is_finished(run, results)]
+    if not missing:
+        return 0
+    data = make_data(recipe.data, originals, work / "data")
+    rows = test_rows(data)
+    items = describe_items(rows, recipe.num_texts)
+    results.mkdir(parents=True, exist_ok=True)
+    items_file = results / ITEMS
+    stated = json.dumps({"data": dataclasses.asdict(recipe.data), **items}) + "\n"
+    if items_file.exists() and items_file.read_text(encoding="utf-8") != stated:
+        raise ExperimentError(f"{items_file} is of other data: give another --results, or remove what is there.")
+    items_file.write_text(stated, encoding="utf-8")
+    for run in missing:
+        logger.info("run %s (%d of %d)", run.name, runs.index(run) + 1, len(runs))
+        for needed in run.start:
+            if not (work / needed / "config.json").exists():
+                raise ExperimentError(
+                    f"{run.name} starts from {work / needed}, which is gone although its result is there: remove "
+                    f"{results / needed}.json to make it again."
+                )
+        seconds = execute(run, recipe.family, work, data)
+        measured = measure(work / run.name, rows, items["texts"])
+        result = {"run": run.fingerprint(), "cpu_seconds": round(seconds, 1), **measured}
+        unfinished = results / f"{run.name}.tmp"
+        unfinished.write_text(json.dumps(result) + "\n", encoding="utf-8")
+        unfinished.replace(results / f"{run.name}.json")
+        for checkpoint in (work / run.name).glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    return len(missing)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line: see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m training.experiment", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--recipe", type=Path, default=Path("training/recipes/tiny_experiment.yaml"), help="what to do"
+    )
+    parser.add_argument("--data_dir", type=Path, default=Path("build/registry"), help="photos and clips, fetched if missing")
+    parser.add_argument("--work_dir", type=Path, default=Path("build/tiny-experiment"), help="data and checkpoints")
+    parser.add_argument("--results", type=Path, default=Path("training/results/tiny_experiment"), help="one JSON a run")
+    parser.add_argument("--page", action="store_true", help=f"only make {PAGE} again, from the results that are there")
+    parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are finished")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+    torch.set_num_threads(1)  # models this small are slower with more
+    try:
+        recipe = Recipe.load(arguments.recipe)
+        if arguments.list:
+            for run in recipe.plan():
+                sys.stdout.write(f"{'done' if is_finished(run, arguments.results) else 'open'}  {run.name}\n")
+            return 0
+        if not arguments.page:
+            if not (arguments.data_dir / "manifest.csv").exists():
+                from dataset_scripts.sources.registry import fetch
+
+                fetch(arguments.data_dir)
+            conduct(recipe, arguments.data_dir, arguments.work_dir, arguments.results)
+        from training.experiment.page import write_page
+
+        write_page(recipe.plan(), arguments.results, PAGE)
+    except ExperimentError as error:
+        logger.error("%s", error)
+        return 2
+    except KeyboardInterrupt:
+        logger.error("Interrupted; the same command goes on from here.")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
