@@ -138,9 +138,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--recipe", type=Path, default=Path("training/recipes/tiny_experiment.yaml"), help="what to do"
     )
-    parser.add_argument("--data_dir", type=Path, default=Path("build/registry"), help="photos and clips, fetched if missing")
+    parser.add_argument(
+        "--data_dir", type=Path, default=Path("build/registry"), help="photos and clips, fetched if missing"
+    )
     parser.add_argument("--work_dir", type=Path, default=Path("build/tiny-experiment"), help="data and checkpoints")
-    parser.add_argument("--results", type=Path, default=Path("training/results/tiny_experiment"), help="one JSON a run")
+    parser.add_argument(
+        "--results", type=Path, default=Path("training/results/tiny_experiment"), help="one JSON a run"
+    )
     parser.add_argument("--page", action="store_true", help=f"only make {PAGE} again, from the results that are there")
     parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are finished")
     arguments = parser.parse_args(argv)

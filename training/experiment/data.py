@@ -188,7 +188,11 @@ def write_originals(parts: dict[str, Originals], name: str, config: DataConfig, 
     for part, crops in plan.get(name, [("test" if name == SUBSETS[1] else name, config.test_crops)]):
         split = "train" if part == "train" else "test"
         originals = parts[part]
-        items = [(content_id, crop(photo, config.side, rng)) for content_id, photo in originals.photos.items() for _ in range(crops)]
+        items = [
+            (content_id, crop(photo, config.side, rng))
+            for content_id, photo in originals.photos.items()
+            for _ in range(crops)
+        ]
         if name == "pairs":
             count = config.train_clips if part == "train" else config.test_clips
             items += [short_clip(originals, config, rng) for _ in range(count)]
@@ -243,7 +247,10 @@ def write_captions(originals: Originals, config: DataConfig, folder: Path) -> No
         content_id, clip = short_clip(originals, config, rng)
         items.append((content_id, recoloured(clip, rng)))
     measured = [attributes(item) for _, item in items]
-    scales = {ndim: Scale([m for m, (_, i) in zip(measured, items, strict=True) if i.ndim == ndim]) for ndim in {i.ndim for _, i in items}}
+    scales = {
+        ndim: Scale([m for m, (_, i) in zip(measured, items, strict=True) if i.ndim == ndim])
+        for ndim in {i.ndim for _, i in items}
+    }
     rows = []
     for number, ((content_id, item), found) in enumerate(zip(items, measured, strict=True)):
         modality = "video" if item.ndim == 4 else "image"

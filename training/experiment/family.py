@@ -42,7 +42,7 @@ def first_model(config: FamilyConfig, seed: int) -> VitalForConditionalGeneratio
 
 
 def with_decoder(config: FamilyConfig, name: str, vision: Path, seed: int) -> VitalForConditionalGeneration:
-    """The encoders of a checkpoint before another decoder of the family, with random weights, tokenizer and projectors.
+    """The encoders of a checkpoint before another decoder of the family, which has random weights.
 
     Args:
         config (`FamilyConfig`): the family.
@@ -59,5 +59,7 @@ def with_decoder(config: FamilyConfig, name: str, vision: Path, seed: int) -> Vi
     kind, tokenizer = fields.pop("model_type"), build_tokenizer(fields.pop("vocab_size"))
     torch.manual_seed(seed)
     ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-    text = CONFIG_MAPPING[kind](vocab_size=len(tokenizer), tie_word_embeddings=True, bos_token_id=None, **ids, **fields)
+    text = CONFIG_MAPPING[kind](
+        vocab_size=len(tokenizer), tie_word_embeddings=True, bos_token_id=None, **ids, **fields
+    )
     return VitalForConditionalGeneration.from_parts(vision, AutoModelForCausalLM.from_config(text), tokenizer)

@@ -1,4 +1,4 @@
-"""What is measured of every model: scores and texts of the test rows, the same path users take, and numbers of them."""
+"""What is measured of every model: scores and texts of the test rows, by the path users take, and numbers of them."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from scipy.stats import rankdata
 
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, SEVERITY_WORDS, get_distortion
 from modeling_vital.evaluation import CORRELATIONS, bootstrap_intervals, paired_difference
@@ -19,14 +20,16 @@ from training.experiment.data import SUBSETS
 
 logger = logging.getLogger(__name__)
 
-RESAMPLES = 400
+RESAMPLES = 200
 DIGITS = 4
 """Of recorded scores."""
 
 
 def test_rows(data: dict[str, Path]) -> dict[str, Dataset]:
     """The scoring rows of each subset, media undecoded."""
-    arguments = {name: DataArguments(str(data["pairs" if name in ("in_domain", "video") else name])) for name in SUBSETS}
+    arguments = {
+        name: DataArguments(str(data["pairs" if name in ("in_domain", "video") else name])) for name in SUBSETS
+    }
     rows = {name: scoring_rows(arguments[name], "test", None, 0) for name in SUBSETS}
     for name, modality in (("in_domain", "image"), ("video", "video")):
         kinds = rows[name]["modality"][:]
@@ -84,7 +87,7 @@ def _by_chunks(table: Dataset, places: Sequence[int], ask: Callable[[list], list
 
 
 def correlate(scores: Sequence[float], items: dict[str, list]) -> dict[str, Any]:
-    """SRCC and PLCC with the PMOD mean, and the mean SRCC with severity within a type, each with an interval.
+    """SRCC and PLCC with the PMOD mean, and [`severity_srcc`], each with an interval.
 
     Args:
         scores (`Sequence[float]`): of a subset.
@@ -100,33 +103,32 @@ def correlate(scores: Sequence[float], items: dict[str, list]) -> dict[str, Any]
     for name, interval in intervals.items():
         value = CORRELATIONS[name](x, y) if np.ptp(x) > 0 else np.nan
         result[name] = _plain([value, *interval])
-    severity = np.array([np.nan if s is None else s for s in items["severity"]], dtype=float)
-    kinds = np.array([kind or "" for kind in items["type"]])
-
-    def within_types(chosen: np.ndarray) -> float:
-        return severity_srcc(x[chosen], severity[chosen], kinds[chosen])
-
-    groups = [np.flatnonzero(np.array(items["content_id"]) == content) for content in sorted(set(items["content_id"]))]
-    rng = np.random.default_rng(0)
-    drawn = [np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))]) for _ in range(100)]
-    found = [within_types(chosen) for chosen in drawn]
-    result["severity_srcc"] = _plain([within_types(np.arange(len(x))), *np.nanpercentile(found, [2.5, 97.5])])
+    result["severity_srcc"] = _plain(severity_srcc(x, items))
     return result
 
 
-def severity_srcc(scores: np.ndarray, severity: np.ndarray, kinds: np.ndarray) -> float:
-    """Mean over types of the SRCC between a score and minus the severity; types with fewer than 5 items are left out.
+def severity_srcc(scores: np.ndarray, items: dict[str, list]) -> tuple[float, float, float]:
+    """How well worse damage of one type means a lower score: correlation of ranks, taken within each type.
 
-    Args:
-        scores, severity (`np.ndarray` of shape `(N,)`): severity is NaN for what has none.
-        kinds (`np.ndarray` of shape `(N,)`): type of distortion, `""` for none.
+    Ranks are centred and scaled by the size of their type, and all types are correlated together, so that no type
+    counts for having better scores than another. That is quick to resample: contents only add up.
+
+    Returns:
+        `tuple[float, float, float]`: value, and the ends of the 95 % interval over contents.
     """
-    found = []
+    contents = {content: number for number, content in enumerate(dict.fromkeys(items["content_id"]))}
+    sums = np.zeros((len(contents), 3))
+    kinds = np.array([kind or "" for kind in items["type"]])
     for kind in sorted(set(kinds) - {""}):
-        mine = kinds == kind
-        if mine.sum() >= 5 and np.ptp(scores[mine]) > 0 and np.ptp(severity[mine]) > 0:
-            found.append(CORRELATIONS["srcc"](scores[mine], -severity[mine]))
-    return float(np.mean(found)) if found else float("nan")
+        mine = np.flatnonzero(kinds == kind)
+        damage = [-items["severity"][i] for i in mine]
+        a, b = ((rankdata(v) - (len(mine) + 1) / 2) / len(mine) for v in (scores[mine], damage))
+        groups = [contents[items["content_id"][i]] for i in mine]
+        np.add.at(sums, groups, np.stack([a * b, a * a, b * b], axis=1))
+    times = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=1000)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value, *drawn = (xy / np.sqrt(xx * yy) for xy, xx, yy in np.vstack([sums.sum(0), times @ sums]))
+    return float(value), *(float(end) for end in np.nanpercentile([value, *drawn], [2.5, 97.5]))
 
 
 def read_tag(text: str) -> tuple[str | None, int | None]:
@@ -146,7 +148,9 @@ def text_measures(texts: Sequence[str], items: dict[str, Any]) -> dict[str, floa
     table = items["subsets"]["in_domain"]
     read = [read_tag(text) for text in texts]
     kinds = [kind == table["type"][i] for (kind, _), i in zip(read, items["texts"], strict=True)]
-    near = [s is not None and abs(s - table["severity"][i]) <= 1 for (_, s), i in zip(read, items["texts"], strict=True)]
+    near = [
+        s is not None and abs(s - table["severity"][i]) <= 1 for (_, s), i in zip(read, items["texts"], strict=True)
+    ]
     return {
         "type_accuracy": round(float(np.mean(kinds)), DIGITS),
         "severity_within_one": round(float(np.mean(near)), DIGITS),
@@ -155,7 +159,9 @@ def text_measures(texts: Sequence[str], items: dict[str, Any]) -> dict[str, floa
     }
 
 
-def difference(scores_a: Sequence[float], scores_b: Sequence[float], items: dict[str, list]) -> dict[str, float | None]:
+def difference(
+    scores_a: Sequence[float], scores_b: Sequence[float], items: dict[str, list]
+) -> dict[str, float | None]:
     """SRCC of A minus that of B on the same items, with a paired interval.
 
     A score that is the same for all items has no correlation; it counts as 0 here, by a drop of noise that is fixed.

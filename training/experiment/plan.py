@@ -106,14 +106,20 @@ def plan(stages: StageConfig, decoders: list[str], seeds: list[int]) -> list[Run
         runs.append(Run(f"{name}-{first}-s{seed}", name, first, seed, stage, "pairs", (f"base-{first}",), settings))
     not_frozen = f"decoder_not_frozen-{first}-s{seed}"
     zero = f"zero_from_not_frozen-{others[0]}-s{seed}"
-    runs.append(Run(zero, "zero_from_not_frozen", others[0], seed, "zero_shot", "pairs", (not_frozen, f"base-{others[0]}")))
+    runs.append(
+        Run(zero, "zero_from_not_frozen", others[0], seed, "zero_shot", "pairs", (not_frozen, f"base-{others[0]}"))
+    )
     for start in (f"vital-{first}-s{seed}", f"base-{first}"):
         name = f"probe-of-{start}"
         runs.append(Run(name, "probe", "", seed, "linear_probe", "pairs", (start,), dict(stages.probe)))
     for more in seeds[1:]:
         runs += _transfer(stages, first, others, more)
     joint = stages.common | stages.joint
-    runs.append(Run(f"joint-{others[0]}-s{seed}", "joint", others[0], seed, "assistant", "pairs", (f"base-{others[0]}",), joint))
+    runs.append(
+        Run(
+            f"joint-{others[0]}-s{seed}", "joint", others[0], seed, "assistant", "pairs", (f"base-{others[0]}",), joint
+        )
+    )
     return runs
 
 
@@ -124,9 +130,13 @@ def _transfer(stages: StageConfig, first: str, others: list[str], seed: int) -> 
     for d in others:
         zero = f"zero-{d}-s{seed}"
         yield Run(zero, "zero", d, seed, "zero_shot", "pairs", (vital, f"base-{d}"))
-        yield Run(f"warm_up-{d}-s{seed}", "warm_up", d, seed, "warm_up", "pairs", (zero,), stages.common | stages.warm_up)
+        yield Run(
+            f"warm_up-{d}-s{seed}", "warm_up", d, seed, "warm_up", "pairs", (zero,), stages.common | stages.warm_up
+        )
     zero = f"zero-{others[0]}-s{seed}"
-    yield Run(f"full-{others[0]}-s{seed}", "full", others[0], seed, "warm_up", "pairs", (zero,), stages.common | stages.full)
+    yield Run(
+        f"full-{others[0]}-s{seed}", "full", others[0], seed, "warm_up", "pairs", (zero,), stages.common | stages.full
+    )
 
 
 def _merged(settings: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -149,14 +159,18 @@ def execute(run: Run, family: FamilyConfig, work: Path, data: dict[str, Path]) -
     folder, started = work / run.name, time.process_time()
     if run.stage == "zero_shot":
         vision, decoder = (str(work / name) for name in run.start)
-        arguments = assemble.ZeroShotArguments(vision, decoder, str(folder), batch_size=16, seed=run.seed, use_cpu=True)
+        arguments = assemble.ZeroShotArguments(
+            vision, decoder, str(folder), batch_size=16, seed=run.seed, use_cpu=True
+        )
         # All rows are scored afterwards; these few show that the parts work together.
         assemble.run(arguments, DataArguments(str(data[run.data]), eval_split="test", max_eval_samples=32))
     elif run.stage == "linear_probe":
         settings = {"model": str(work / run.start[0]), "output_dir": str(folder), "seed": run.seed, "use_cpu": True}
         arguments = probe.ProbeArguments(**settings, **{k: v for k, v in run.settings.items() if k != "max_samples"})
         limit = run.settings.get("max_samples")
-        probe.run(arguments, DataArguments(str(data[run.data]), eval_split="test", max_samples=limit, max_eval_samples=32))
+        probe.run(
+            arguments, DataArguments(str(data[run.data]), eval_split="test", max_samples=limit, max_eval_samples=32)
+        )
     else:
         train(_recipe(run, _start(run, family, work), folder, data))
     return time.process_time() - started
