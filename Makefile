@@ -17,7 +17,7 @@ RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(P
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow browser lint format wheel tiny embed pairs clean
+.PHONY: help demo space test slow browser lint format wheel tiny experiment embed pairs clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -53,6 +53,9 @@ wheel: $(VENV)/.test  ## build and check the packages in dist/
 
 tiny: $(VENV)/.data  ## fetch the data, train and measure vital-tiny (CPU, under build/)
 	$(PY) -m training.tiny --recipe training/recipes/vital_tiny.yaml $(ARGS)
+
+experiment: $(VENV)/.test  ## the paper's experiment at laptop scale: what is missing of it, and docs/experiment.md
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY) -m training.experiment $(ARGS)
 
 embed: $(VENV)/.test  ## copy changed code files (*_vital.py) into the embedded checkpoints
 	$(PY) -c "from transformers.dynamic_module_utils import custom_object_save as save; \

@@ -2,7 +2,7 @@
 
     python -m training.experiment --recipe training/recipes/tiny_experiment.yaml
 
-Each finished run leaves a small JSON in --results; docs/experiment.md is made from these alone (`--page`).
+Each finished run leaves a small JSON in --results; docs/experiment.md is made from these alone.
 """
 
 import argparse
@@ -145,7 +145,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--results", type=Path, default=Path("training/results/tiny_experiment"), help="one JSON a run"
     )
-    parser.add_argument("--page", action="store_true", help=f"only make {PAGE} again, from the results that are there")
+    parser.add_argument(
+        "--page", action="store_true", help="only make the page again, from the results that are there"
+    )
+    parser.add_argument("--page_file", type=Path, default=PAGE, help="the page (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are finished")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
@@ -164,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
             conduct(recipe, arguments.data_dir, arguments.work_dir, arguments.results)
         from training.experiment.page import write_page
 
-        write_page(recipe.plan(), arguments.results, PAGE)
+        write_page(recipe.plan(), arguments.results, arguments.page_file)
     except ExperimentError as error:
         logger.error("%s", error)
         return 2

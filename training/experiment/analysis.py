@@ -21,7 +21,7 @@ def analyse(results: Path) -> dict[str, Any]:
     Returns:
         `dict`: `digests` of the files it is made from; `runs`, name -> `kind`, `decoder`, `seed`, `cpu_seconds`,
         `subsets` (see [`correlate`]), `text` (see [`text_measures`]); `claims`, name -> comparisons with `a`, `b`,
-        `subset`, `difference`, `low`, `high`.
+        `subset`, `difference`, `low`, `high`, `apart`, see [`training.experiment.claims.verdict`].
     """
     file = results / ANALYSIS
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -53,11 +53,13 @@ def analyse(results: Path) -> dict[str, Any]:
                 claims[claim.name] += old[a, b]
             elif claim.measure == "distinct":
                 found = distinct_difference(whole[a]["texts"], whole[b]["texts"])
-                claims[claim.name].append({"a": a, "b": b, "subset": "in_domain", **found})
+                claims[claim.name].append({"a": a, "b": b, "subset": "in_domain", **found, "apart": False})
             else:
                 for subset, columns in items["subsets"].items():
                     found = difference(whole[a]["scores"][subset], whole[b]["scores"][subset], columns)
-                    claims[claim.name].append({"a": a, "b": b, "subset": subset, **found})
+                    left, right = (runs[name]["subsets"][subset]["srcc"] for name in (a, b))
+                    apart = None not in (left[1], right[2]) and left[1] > right[2]
+                    claims[claim.name].append({"a": a, "b": b, "subset": subset, **found, "apart": apart})
     analysis = {"digests": digests, "runs": runs, "claims": claims}
     file.write_text(json.dumps(analysis, indent=1) + "\n", encoding="utf-8")
     return analysis

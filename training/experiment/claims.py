@@ -20,6 +20,7 @@ class Claim:
         margin (`float`, *optional*, defaults to 0.0): the difference A - B must be above it.
         measure (`str`, *optional*, defaults to `"srcc"`): what is compared: `srcc` with the PMOD mean, or `distinct`,
             the share of distinct texts.
+        apart (`bool`, *optional*, defaults to `False`): the intervals of both must not overlap either.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Claim:
     b: str
     margin: float = 0.0
     measure: str = "srcc"
+    apart: bool = False
 
 
 CLAIMS = (
@@ -35,7 +37,13 @@ CLAIMS = (
     Claim(
         "features", "What it teaches is in the features: a linear probe finds it.", "probe-of-vital", "probe-of-base"
     ),
-    Claim("zero", "Another decoder reads the encoders without training (Zero beats its base).", "zero", "base"),
+    Claim(
+        "zero",
+        "Another decoder reads the encoders without training (Zero beats its base).",
+        "zero",
+        "base",
+        apart=True,
+    ),
     Claim(
         "warm-up", "After 4,000 samples another decoder is within .02 of one trained on all.", "warm_up", "full", -0.02
     ),
@@ -48,12 +56,14 @@ CLAIMS = (
 )
 
 
-def verdict(differences: Sequence[dict[str, float]], margin: float = 0.0) -> str:
+def verdict(differences: Sequence[dict[str, float]], margin: float = 0.0, apart: bool = False) -> str:
     """What a claim comes to.
 
     Args:
-        differences (`Sequence[dict]`): of every pair of runs the 95 % interval of A - B, as `low` and `high`.
+        differences (`Sequence[dict]`): of every pair of runs the 95 % interval of A - B, as `low` and `high`, and as
+            `apart` whether that of A lies wholly above that of B.
         margin (`float`, *optional*, defaults to 0.0): what the difference must be above.
+        apart (`bool`, *optional*, defaults to `False`): whether the intervals of both must not overlap either.
 
     Returns:
         `str`: `HELD` if all intervals lie above the margin, `NOT_HELD` if all lie below, `NOT_RUN` without any, else
@@ -61,7 +71,7 @@ def verdict(differences: Sequence[dict[str, float]], margin: float = 0.0) -> str
     """
     if not differences:
         return NOT_RUN
-    if all(one["low"] > margin for one in differences):
+    if all(one["low"] > margin and (one["apart"] or not apart) for one in differences):
         return HELD
     if all(one["high"] < margin for one in differences):
         return NOT_HELD

@@ -114,7 +114,7 @@ def severity_srcc(scores: np.ndarray, items: dict[str, list]) -> tuple[float, fl
     counts for having better scores than another. That is quick to resample: contents only add up.
 
     Returns:
-        `tuple[float, float, float]`: value, and the ends of the 95 % interval over contents.
+        `tuple[float, float, float]`: value, and ends of the 95 % interval over contents; NaN if all scores are alike.
     """
     contents = {content: number for number, content in enumerate(dict.fromkeys(items["content_id"]))}
     sums = np.zeros((len(contents), 3))
@@ -125,6 +125,8 @@ def severity_srcc(scores: np.ndarray, items: dict[str, list]) -> tuple[float, fl
         a, b = ((rankdata(v) - (len(mine) + 1) / 2) / len(mine) for v in (scores[mine], damage))
         groups = [contents[items["content_id"][i]] for i in mine]
         np.add.at(sums, groups, np.stack([a * b, a * a, b * b], axis=1))
+    if np.ptp(scores) == 0:
+        return float("nan"), float("nan"), float("nan")
     times = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=1000)
     with np.errstate(invalid="ignore", divide="ignore"):
         value, *drawn = (xy / np.sqrt(xx * yy) for xy, xx, yy in np.vstack([sums.sum(0), times @ sums]))

@@ -108,7 +108,8 @@ def _claims(analysis: dict[str, Any]) -> str:
         "The difference between two models is taken on the same test items, with a paired 95 % interval, bootstrapped "
         "over contents. A claim *held* if the intervals of all seeds and decoders lie above the margin (0 where none "
         "is named), *did not hold* if all lie below, and is *undecided* at this scale otherwise. In-domain pictures "
-        "decide; the other columns show the same rule elsewhere."
+        "decide; the other columns show the same rule elsewhere. For Zero against its base, both intervals must "
+        "not overlap either."
     )
     head = ["claim", "difference", *(COLUMNS[name] for name in SUBSETS)]
     rows = []
@@ -122,7 +123,7 @@ def _claims(analysis: dict[str, Any]) -> str:
             low, high = min(one["low"] for one in mine), max(one["high"] for one in mine)
             shown = f"{unit} {mean:+.3f} ({low:+.3f} to {high:+.3f}, {len(mine)} compared)"
         verdicts = [
-            verdict([one for one in found if one["subset"] == name], claim.margin)
+            verdict([one for one in found if one["subset"] == name], claim.margin, claim.apart)
             if claim.measure == "srcc" or name == PRIMARY
             else "-"
             for name in SUBSETS
@@ -201,8 +202,8 @@ def _remarks(missing: Sequence[str]) -> str:
         "- A real pretrained language model can be a decoder of the family, see `with_decoder` in "
         "`training/experiment/family.py`. It was not run: on one core it takes hours.",
         "- Differences from the paper: the loss of the level is not divided by the tokens of the answer (`per_token: "
-        "false`), and batch norms of the encoders follow the batches in pre-training, because convolutions of this size need "
-        "them to.",
+        "false`), and batch norms of the encoders follow the batches in pre-training, because convolutions of this "
+        "size need them to.",
     ]
     if missing:
         lines.append(f"- Not run yet: {', '.join(missing)}.")
