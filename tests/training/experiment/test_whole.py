@@ -20,7 +20,7 @@ from training.experiment.page import write_page
 ROOT = Path(__file__).parents[3]
 
 
-def photos(folder, count=14):
+def photos(folder, count=36):
     """Registry-like originals: smooth random pictures, some of a held-out source."""
     (folder / "images").mkdir(parents=True)
     rows = ["content_id,path,kind,license,tier,split,package_manager,package,version,width,height"]
