@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import yaml
 from training.experiment.data import DataConfig, make_data
 from training.experiment.family import FamilyConfig
 from training.experiment.measures import describe_items, measure, test_rows
-from training.experiment.plan import Run, StageConfig, execute, plan
+from training.experiment.plan import Machine, Run, StageConfig, execute, plan
 
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,14 @@ def is_finished(run: Run, results: Path) -> bool:
     return True
 
 
-def conduct(recipe: Recipe, originals: Path, work: Path, results: Path) -> int:
+def conduct(
+    recipe: Recipe,
+    originals: Path,
+    work: Path,
+    results: Path,
+    machine: Machine | None = None,
+    only: Sequence[str] = (),
+) -> int:
     """Makes and measures what is missing.
 
     Args:
@@ -96,12 +104,18 @@ def conduct(recipe: Recipe, originals: Path, work: Path, results: Path) -> int:
         originals (`Path`): what `dataset_scripts.sources.registry` fetched.
         work (`Path`): for data and checkpoints.
         results (`Path`): for one JSON a run.
+        machine (`Machine`, *optional*): where; one CPU core by default.
+        only (`Sequence[str]`, *optional*): names of the runs to make; all by default. So several processes, or
+            machines with one folder, share the work.
 
     Returns:
         `int`: runs made in this call.
     """
+    machine = machine or Machine()
     runs = recipe.plan()
-    missing = [run for run in runs if not is_finished(run, results)]
+    if unknown := set(only) - {run.name for run in runs}:
+        raise ExperimentError(f"There are no runs {', '.join(sorted(unknown))}; --list names those there are.")
+    missing = [run for run in runs if not is_finished(run, results) and (not only or run.name in only)]
     if not missing:
         return 0
     data = make_data(recipe.data, originals, work / "data")
@@ -118,11 +132,11 @@ def conduct(recipe: Recipe, originals: Path, work: Path, results: Path) -> int:
         for needed in run.start:
             if not (work / needed / "config.json").exists():
                 raise ExperimentError(
-                    f"{run.name} starts from {work / needed}, which is gone although its result is there: remove "
-                    f"{results / needed}.json to make it again."
+                    f"{run.name} starts from {work / needed}, which is not there: make {needed} first, and remove "
+                    f"{results / needed}.json if that is there."
                 )
-        seconds = execute(run, recipe.family, work, data)
-        measured = measure(work / run.name, rows, items["texts"])
+        seconds = execute(run, recipe.family, work, data, machine)
+        measured = measure(work / run.name, rows, items["texts"], machine.device)
         result = {"run": run.fingerprint(), "cpu_seconds": round(seconds, 1), **measured}
         unfinished = results / f"{run.name}.tmp"
         unfinished.write_text(json.dumps(result) + "\n", encoding="utf-8")
@@ -149,6 +163,9 @@ def main(argv: list[str] | None = None) -> int:
         "--page", action="store_true", help="only make the page again, from the results that are there"
     )
     parser.add_argument("--page_file", type=Path, default=PAGE, help="the page (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="RUN", help="make these runs alone, and no page")
+    parser.add_argument("--gpu", action="store_true", help="train and measure on the GPU")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are finished")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
@@ -160,11 +177,15 @@ def main(argv: list[str] | None = None) -> int:
                 sys.stdout.write(f"{'done' if is_finished(run, arguments.results) else 'open'}  {run.name}\n")
             return 0
         if not arguments.page:
-            if not (arguments.data_dir / "manifest.csv").exists():
+            needs_originals = not (arguments.work_dir / "data" / "data.json").exists()
+            if needs_originals and not (arguments.data_dir / "manifest.csv").exists():
                 from dataset_scripts.sources.registry import fetch
 
                 fetch(arguments.data_dir)
-            conduct(recipe, arguments.data_dir, arguments.work_dir, arguments.results)
+            machine = Machine(arguments.gpu, arguments.workers)
+            conduct(recipe, arguments.data_dir, arguments.work_dir, arguments.results, machine, arguments.only)
+            if arguments.only:
+                return 0
         from training.experiment.page import write_page
 
         write_page(recipe.plan(), arguments.results, arguments.page_file)

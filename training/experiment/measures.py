@@ -58,14 +58,18 @@ def describe_items(rows: dict[str, Dataset], num_texts: int) -> dict[str, Any]:
     return {"subsets": items, "texts": sorted(int(i) for i in chosen)}
 
 
-def measure(folder: Path, rows: dict[str, Dataset], texts: Sequence[int], batch_size: int = 16) -> dict[str, Any]:
+def measure(
+    folder: Path, rows: dict[str, Dataset], texts: Sequence[int], device: str = "cpu", batch_size: int = 16
+) -> dict[str, Any]:
     """Scores all rows and describes those of the in-domain pictures that are named.
 
     Returns:
         `dict`: `scores` by subset, and `texts`; a probe has none.
     """
     is_probe = '"vital_probe"' in (folder / "config.json").read_text(encoding="utf-8")
-    model = (VitalForQualityProbe if is_probe else VitalForConditionalGeneration).from_pretrained(folder).eval()
+    model = (
+        (VitalForQualityProbe if is_probe else VitalForConditionalGeneration).from_pretrained(folder).eval().to(device)
+    )
     scores = {}
     for name, table in rows.items():
         found = _by_chunks(table, range(len(table)), lambda media: model.score(media, batch_size=batch_size))

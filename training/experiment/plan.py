@@ -56,6 +56,24 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """What it runs on; changes no run but by rounding.
+
+    Attributes:
+        use_gpu (`bool`, *optional*, defaults to `False`): train and measure on the GPU.
+        workers (`int`, *optional*, defaults to 0): processes that make batches, beside the one that trains.
+    """
+
+    use_gpu: bool = False
+    workers: int = 0
+
+    @property
+    def device(self) -> str:
+        """Where models are."""
+        return "cuda" if self.use_gpu else "cpu"
+
+
+@dataclass(frozen=True)
 class Run:
     """One model that is made and measured.
 
@@ -144,7 +162,7 @@ def _merged(settings: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return {**settings, **change, **({"mixture": mixture} if mixture else {})}
 
 
-def execute(run: Run, family: FamilyConfig, work: Path, data: dict[str, Path]) -> float:
+def execute(run: Run, family: FamilyConfig, work: Path, data: dict[str, Path], machine: Machine) -> float:
     """Makes the model of a run in `work / run.name`, going on from its last checkpoint if there is one.
 
     Args:
@@ -152,6 +170,7 @@ def execute(run: Run, family: FamilyConfig, work: Path, data: dict[str, Path]) -
         family (`FamilyConfig`): the decoders.
         work (`Path`): folder of all runs.
         data (`dict[str, Path]`): what `make_data` returned.
+        machine (`Machine`): where.
 
     Returns:
         `float`: seconds of this process spent on it in this call.
@@ -160,19 +179,24 @@ def execute(run: Run, family: FamilyConfig, work: Path, data: dict[str, Path]) -
     if run.stage == "zero_shot":
         vision, decoder = (str(work / name) for name in run.start)
         arguments = assemble.ZeroShotArguments(
-            vision, decoder, str(folder), batch_size=16, seed=run.seed, use_cpu=True
+            vision, decoder, str(folder), batch_size=16, seed=run.seed, use_cpu=not machine.use_gpu
         )
         # All rows are scored afterwards; these few show that the parts work together.
         assemble.run(arguments, DataArguments(str(data[run.data]), eval_split="test", max_eval_samples=32))
     elif run.stage == "linear_probe":
-        settings = {"model": str(work / run.start[0]), "output_dir": str(folder), "seed": run.seed, "use_cpu": True}
+        settings = {
+            "model": str(work / run.start[0]),
+            "output_dir": str(folder),
+            "seed": run.seed,
+            "use_cpu": not machine.use_gpu,
+        }
         arguments = probe.ProbeArguments(**settings, **{k: v for k, v in run.settings.items() if k != "max_samples"})
         limit = run.settings.get("max_samples")
         probe.run(
             arguments, DataArguments(str(data[run.data]), eval_split="test", max_samples=limit, max_eval_samples=32)
         )
     else:
-        train(_recipe(run, _start(run, family, work), folder, data))
+        train(_recipe(run, _start(run, family, work), folder, data, machine))
     return time.process_time() - started
 
 
@@ -193,7 +217,7 @@ def _start(run: Run, family: FamilyConfig, work: Path) -> Path:
     return folder
 
 
-def _recipe(run: Run, model: Path, folder: Path, data: dict[str, Path]) -> Recipe:
+def _recipe(run: Run, model: Path, folder: Path, data: dict[str, Path], machine: Machine) -> Recipe:
     settings = {
         **run.settings,
         "stage": run.stage,
@@ -202,7 +226,8 @@ def _recipe(run: Run, model: Path, folder: Path, data: dict[str, Path]) -> Recip
         "dataset": str(data[run.data]),
         "output_dir": str(folder),
         "eval_strategy": "no",
-        "use_cpu": True,
+        "use_cpu": not machine.use_gpu,
+        "dataloader_num_workers": machine.workers,
         "prompt_decoupling": True,
     }
     file = folder.with_suffix(".recipe.yaml")

@@ -7,7 +7,7 @@ import pytest
 
 from training.experiment import __main__ as experiment
 from training.experiment.__main__ import ExperimentError, Recipe, conduct, is_finished, main
-from training.experiment.plan import ABLATIONS, _recipe
+from training.experiment.plan import ABLATIONS, Machine, _recipe
 
 
 RECIPE = Path("training/recipes/tiny_experiment.yaml")
@@ -51,8 +51,9 @@ def test_the_products_recipe_takes_all_settings(recipe, tmp_path):
     for run in recipe.plan():
         if run.stage in ("zero_shot", "linear_probe"):
             continue
-        made = _recipe(run, tmp_path / "model", tmp_path / run.name, data)
+        made = _recipe(run, tmp_path / "model", tmp_path / run.name, data, Machine(workers=3))
         assert made.training.seed == run.seed and made.training.max_steps == run.settings["max_steps"]
+        assert made.training.use_cpu and made.training.dataloader_num_workers == 3
         assert made.data.prompt_decoupling and made.loss.focal_beta == run.settings["focal_beta"]
         assert made.loss.hard_levels == (run.kind == "without_pmod")
 
@@ -62,7 +63,7 @@ def pretended(monkeypatch):
     """The experiment without its work: `made` holds the names of the runs."""
     made = []
 
-    def execute(run, family, work, data):
+    def execute(run, family, work, data, machine):
         if run.name in pretend["broken"]:
             raise KeyboardInterrupt
         made.append(run.name)
@@ -75,7 +76,7 @@ def pretended(monkeypatch):
     monkeypatch.setattr(experiment, "make_data", lambda *a: {})
     monkeypatch.setattr(experiment, "test_rows", lambda data: {})
     monkeypatch.setattr(experiment, "describe_items", lambda rows, n: {"subsets": {}, "texts": []})
-    monkeypatch.setattr(experiment, "measure", lambda folder, rows, texts: {"scores": {}, "texts": []})
+    monkeypatch.setattr(experiment, "measure", lambda folder, rows, texts, device: {"scores": {}, "texts": []})
     return pretend
 
 
@@ -107,6 +108,16 @@ def test_a_checkpoint_that_is_gone_is_an_error_that_says_what_to_do(recipe, pret
     (results / "zero-b-s0.json").unlink()
     with pytest.raises(ExperimentError, match=r"remove .*vital-a-s0\.json"):
         conduct(recipe, tmp_path, tmp_path / "elsewhere", results)
+
+
+def test_runs_can_be_made_by_name_and_a_wrong_name_is_an_error(recipe, pretended, tmp_path):
+    work, results = tmp_path / "work", tmp_path / "results"
+    assert conduct(recipe, tmp_path, work, results, only=["base-a", "base-c"]) == 2
+    assert pretended["made"] == ["base-a", "base-c"]
+    with pytest.raises(ExperimentError, match="make vital-a-s0 first"):
+        conduct(recipe, tmp_path, work, results, only=["zero-b-s0"])
+    with pytest.raises(ExperimentError, match="no runs zero-q"):
+        conduct(recipe, tmp_path, work, results, only=["zero-q"])
 
 
 @pytest.mark.parametrize(
