@@ -47,6 +47,12 @@ CLAIMS = (
     Claim(
         "warm-up", "After 4,000 samples another decoder is within .02 of one trained on all.", "warm_up", "full", -0.02
     ),
+    Claim(
+        "transfer",
+        "It does because of the encoders: before those of the base it gets less.",
+        "warm_up",
+        "warm_up_from_base",
+    ),
     Claim("joint", "Encoders left as pre-trained are within .02 of ones that learn with it.", "full", "joint", -0.02),
     Claim("PMOD", "Distributions teach more than the level of the mean.", "vital", "without_pmod"),
     Claim("pairs", "Pairs help.", "vital", "without_pairs"),

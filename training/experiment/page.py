@@ -23,6 +23,7 @@ ROWS = {
     "vital": "VITAL pre-training, decoder frozen",
     "zero": "Zero",
     "warm_up": "Warm-up, 4,000 samples",
+    "warm_up_from_base": "Warm-up, encoders of the base",
     "full": "all pairs, encoders frozen",
     "joint": "all pairs, all learn",
     "probe": "linear probe",
@@ -83,8 +84,8 @@ def _opening(state: str, minutes: float, items: dict[str, Any]) -> str:
     return f"""# The paper's experiment, at laptop scale
 
 This page is made by `python -m training.experiment --page` from the runs recorded in
-`training/results/tiny_experiment`. {state}; they took {minutes:.0f} minutes of one CPU core. `make experiment` makes
-what is missing.
+`training/results/tiny_experiment`. {state}; they took {minutes:.0f} minutes of one CPU core.
+`make experiment` makes what is missing.
 
 Does pre-training the *vision encoders* on quality, through a decoder that stays frozen, give other decoders something
 to read? The paper shows it with models of billions of parameters. Here a family of one to two million parameters each
@@ -99,7 +100,8 @@ goes through the same code: pairs by `dataset_scripts`, stages by `training/`, s
 - *Data.* Crops of photos, {data["side"]} pixels wide, and clips of {data["clip_frames"]} frames, split by content,
   {data["train_variants"]} distorted versions of each, judged by {len(data["image_annotators"])} machine annotators.
   Tested on {counts}.
-  Never trained on: the distortions {held_out}, and the sources {", ".join(data["held_out_sources"])}.
+  Never trained on: the distortions {held_out},
+  and the sources {", ".join(f"`{name}`" for name in data["held_out_sources"])}.
 - *What it is not.* Machine opinions are both what is learned and what is tested; no person was asked."""
 
 
@@ -201,6 +203,8 @@ def _remarks(missing: Sequence[str]) -> str:
         "last checkpoint with the same command; its CPU seconds are then those of the call that finished it.",
         "- A real pretrained language model can be a decoder of the family, see `with_decoder` in "
         "`training/experiment/family.py`. It was not run: on one core it takes hours.",
+        "- Zero asks more of this family than of large models: these know from language what the word quality means, "
+        "and mean the same by it. Decoders that never saw the word used each answer the prompt in a way of their own.",
         "- Differences from the paper: the loss of the level is not divided by the tokens of the answer (`per_token: "
         "false`), and batch norms of the encoders follow the batches in pre-training, because convolutions of this "
         "size need them to.",

@@ -79,7 +79,8 @@ class Run:
 
     Attributes:
         name (`str`): of its folder and its result.
-        kind (`str`): `base`, `vital`, `zero`, `warm_up`, `full`, `joint`, `probe`, or a key of `ABLATIONS`.
+        kind (`str`): `base`, `vital`, `zero`, `warm_up`, `warm_up_from_base`, `full`, `joint`, `probe`,
+            `zero_from_not_frozen`, or a key of `ABLATIONS`.
         decoder (`str`): name in the family; empty for a probe.
         seed (`int`): of order, samples and new weights.
         stage (`str`): a stage of `training.freezing.STAGES`, or `zero_shot`.
@@ -118,6 +119,12 @@ def plan(stages: StageConfig, decoders: list[str], seeds: list[int]) -> list[Run
         for d in others
     ]
     runs += _transfer(stages, first, others, seed)
+    control = f"warm_up_from_base-{others[0]}-s{seed}"
+    start, settings = f"base-{others[0]}", stages.common | stages.warm_up
+    runs.append(Run(control, "warm_up_from_base", others[0], seed, "warm_up", "pairs", (start,), settings))
+    for start in (f"vital-{first}-s{seed}", f"base-{first}"):
+        name = f"probe-of-{start}"
+        runs.append(Run(name, "probe", "", seed, "linear_probe", "pairs", (start,), dict(stages.probe)))
     for name, change in ABLATIONS.items():
         settings = _merged(stages.common | stages.vital, change)
         stage = settings.pop("stage", "pretrain")
@@ -127,9 +134,6 @@ def plan(stages: StageConfig, decoders: list[str], seeds: list[int]) -> list[Run
     runs.append(
         Run(zero, "zero_from_not_frozen", others[0], seed, "zero_shot", "pairs", (not_frozen, f"base-{others[0]}"))
     )
-    for start in (f"vital-{first}-s{seed}", f"base-{first}"):
-        name = f"probe-of-{start}"
-        runs.append(Run(name, "probe", "", seed, "linear_probe", "pairs", (start,), dict(stages.probe)))
     for more in seeds[1:]:
         runs += _transfer(stages, first, others, more)
     joint = stages.common | stages.joint
