@@ -18,20 +18,21 @@ from pathlib import Path
 import torch
 import yaml
 
+from dataset_scripts.build_config import BuildError, SettingsError
+from training.checkpoints import TrainingStopped
+from training.collators import RowError
+from training.experiment import ExperimentError
 from training.experiment.data import DataConfig, make_data
 from training.experiment.family import FamilyConfig
 from training.experiment.measures import describe_items, measure, test_rows
 from training.experiment.plan import Machine, Run, StageConfig, execute, plan
+from training.recipe import RecipeError
 
 
 logger = logging.getLogger(__name__)
 
 ITEMS = "items.json"
 PAGE = Path("docs/experiment.md")
-
-
-class ExperimentError(ValueError):
-    """The recipe, or a result that is there, does not fit; the message says which and what to do."""
 
 
 @dataclass
@@ -189,9 +190,12 @@ def main(argv: list[str] | None = None) -> int:
         from training.experiment.page import write_page
 
         write_page(recipe.plan(), arguments.results, arguments.page_file)
-    except ExperimentError as error:
+    except (ExperimentError, SettingsError, RecipeError) as error:
         logger.error("%s", error)
         return 2
+    except (BuildError, TrainingStopped, RowError) as error:
+        logger.error("%s", error)
+        return 1
     except KeyboardInterrupt:
         logger.error("Interrupted; the same command goes on from here.")
         return 130

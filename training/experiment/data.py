@@ -20,6 +20,7 @@ from dataset_scripts.pipeline import build
 from dataset_scripts.schema import row_features
 from dataset_scripts.splits import is_test
 from modeling_vital.media_vital import MediaError, load_media
+from training.experiment import ExperimentError
 from training.experiment.captions import Scale, attributes, caption
 from training.tiny_data import cut_clip, pan_and_zoom
 
@@ -155,12 +156,15 @@ def make_data(config: DataConfig, originals_dir: Path, output: Path) -> dict[str
     Returns:
         `dict[str, Path]`: `pairs` (what is trained on, with in-domain pictures and clips in its split `test`),
         `held_out_distortions`, `held_out_sources` and `captions`.
+
+    Raises:
+        ExperimentError: `output` holds data made with other settings.
     """
     folders = {name: output / name for name in ("pairs", *SUBSETS[1:3], "captions")}
     settings = output / "data.json"
     stated = json.dumps(asdict(config), indent=1)
     if settings.exists() and settings.read_text(encoding="utf-8") != stated:
-        raise ValueError(f"{output} holds data made with other settings: remove it, or give another --work_dir.")
+        raise ExperimentError(f"{output} holds data made with other settings: remove it, or give another --work_dir.")
     if all((folder / "README.md").exists() for folder in folders.values()) and settings.exists():
         return folders
     output.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from training.experiment import ExperimentError
 from training.experiment import __main__ as experiment
-from training.experiment.__main__ import ExperimentError, Recipe, conduct, is_finished, main
+from training.experiment.__main__ import Recipe, conduct, is_finished, main
 from training.experiment.plan import ABLATIONS, Machine, _recipe
 
 
