@@ -24,6 +24,8 @@ ROWS = {
     "zero": "Zero",
     "warm_up": "Warm-up, 4,000 samples",
     "warm_up_from_base": "Warm-up, encoders of the base",
+    "zero_from_not_frozen": "Zero, pre-trained with the decoder",
+    "warm_up_from_not_frozen": "Warm-up, pre-trained with the decoder",
     "full": "all pairs, encoders frozen",
     "joint": "all pairs, all learn",
     "probe": "linear probe",

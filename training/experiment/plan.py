@@ -80,7 +80,7 @@ class Run:
     Attributes:
         name (`str`): of its folder and its result.
         kind (`str`): `base`, `vital`, `zero`, `warm_up`, `warm_up_from_base`, `full`, `joint`, `probe`,
-            `zero_from_not_frozen`, or a key of `ABLATIONS`.
+            `zero_from_not_frozen`, `warm_up_from_not_frozen`, or a key of `ABLATIONS`.
         decoder (`str`): name in the family; empty for a probe.
         seed (`int`): of order, samples and new weights.
         stage (`str`): a stage of `training.freezing.STAGES`, or `zero_shot`.
@@ -134,6 +134,8 @@ def plan(stages: StageConfig, decoders: list[str], seeds: list[int]) -> list[Run
     runs.append(
         Run(zero, "zero_from_not_frozen", others[0], seed, "zero_shot", "pairs", (not_frozen, f"base-{others[0]}"))
     )
+    name, settings = f"warm_up_from_not_frozen-{others[0]}-s{seed}", stages.common | stages.warm_up
+    runs.append(Run(name, "warm_up_from_not_frozen", others[0], seed, "warm_up", "pairs", (zero,), settings))
     for more in seeds[1:]:
         runs += _transfer(stages, first, others, more)
     joint = stages.common | stages.joint
