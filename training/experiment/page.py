@@ -205,14 +205,14 @@ def _remarks(missing: Sequence[str]) -> str:
         "last checkpoint with the same command; its CPU seconds are then those of the call that finished it.",
         "- A real pretrained language model can be a decoder of the family, see `with_decoder` in "
         "`training/experiment/family.py`. It was not run: on one core it takes hours.",
-        "- Zero asks more of this family than of large models, which know from language what the word quality means and "
-        "mean the same by it. Decoders that never saw the word used may each answer the prompt in a way of their own. "
-        "That is a reading of the numbers, not something measured.",
-        "- What was tried before: pre-training with texts at full weight, stopped at 390 of 600 steps, and two trials "
-        "without texts of 200 and 160 steps. Their training loss was no better than that of a constant answer, so steps "
-        "and the weight of texts were set as they are. No test score of a pre-trained model had been looked at by then. "
-        "The warm-ups of other encoders (of the base, of a decoder that was not frozen) were added to the plan after the "
-        "first scores were known.",
+        "- Zero asks more of this family than of large models, which know from language what the word quality "
+        "means and mean the same by it. Decoders that never saw the word used may each answer the prompt in a way "
+        "of their own. That is a reading of the numbers, not something measured.",
+        "- What was tried before: pre-training with texts at full weight, stopped at 390 of 600 steps, and two "
+        "trials without texts of 200 and 160 steps. Their training loss was no better than that of a constant "
+        "answer, so steps and the weight of texts were set as they are. No test score of a pre-trained model had "
+        "been looked at by then. The warm-ups of other encoders (of the base, of a decoder that was not frozen) "
+        "were added to the plan after the first scores were known.",
         "- Differences from the paper: the loss of the level is not divided by the tokens of the answer (`per_token: "
         "false`), and batch norms of the encoders follow the batches in pre-training, because convolutions of this "
         "size need them to.",
