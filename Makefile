@@ -25,7 +25,7 @@ LOWEST_TESTS := tests/modeling_vital tests/cli tests/dataset_scripts tests/test_
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow browser lowest latest bounds lint format docs wheel tag tiny embed reference pairs bench clean
+.PHONY: help demo space test slow browser lowest latest bounds lint format docs wheel tag tiny experiment embed reference pairs bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -84,6 +84,9 @@ tag:  ## whether TAG=vX.Y.Z is the version in modeling_vital/_version.py
 
 tiny: $(VENV)/.data  ## fetch the data, train and measure vital-tiny (CPU, under build/)
 	$(PY) -m training.tiny --recipe training/recipes/vital_tiny.yaml $(ARGS)
+
+experiment: $(VENV)/.test  ## the paper's experiment at laptop scale: what is missing of it, and docs/experiment.md
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY) -m training.experiment $(ARGS)
 
 embed: $(VENV)/.test  ## copy changed code files (*_vital.py) into the embedded checkpoints
 	$(PY) -c "from transformers.dynamic_module_utils import custom_object_save as save; \

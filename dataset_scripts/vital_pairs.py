@@ -20,7 +20,7 @@ from dataset_scripts.schema import CONFIGS, row_features
 from dataset_scripts.stages import VARIANT_SCHEMA, variant_id
 from dataset_scripts.staging import CONFIG_FILE, Staging
 from modeling_vital.levels_vital import level_of
-from modeling_vital.processing_vital import DEFAULT_ANSWER_PREFIXES
+from modeling_vital.processing_vital import DEFAULT_ANSWER_PREFIXES, DEFAULT_DESCRIPTION_PREFIXES
 
 
 VERSION = datasets.Version("1.0.0")
@@ -102,7 +102,8 @@ def shard_rows(config: str, staging: Staging, shard: int, media: bool = True) ->
         if config == "scoring" and opinion["mos"] is not None:
             yield _common([version], variant_id(version), [score_text(version, opinion)]) | _opinion(version, opinion)
         elif config == "distortion" and text["tag"] is not None:
-            yield _common([version], variant_id(version), [text["tag"]]) | {"distortion": _distortion(version)}
+            answers = [distortion_text(version, text["tag"])]
+            yield _common([version], variant_id(version), answers) | {"distortion": _distortion(version)}
         elif config == "description":
             for number, words in enumerate(text["descriptions"]):
                 yield _common([version], f"{variant_id(version)}-d{number}", [words])
@@ -111,6 +112,12 @@ def shard_rows(config: str, staging: Staging, shard: int, media: bool = True) ->
 def score_text(version: dict[str, Any], opinion: dict[str, Any]) -> str:
     """The answer of a scoring row: the training prefix and the word of the level."""
     return f"{DEFAULT_ANSWER_PREFIXES[version['modality']]} {level_of(opinion['mos'])}"
+
+
+def distortion_text(version: dict[str, Any], tag: str) -> str:
+    """The answer of a distortion row. It begins as `describe` does by default: bare, a tag would be one of two ways to
+    go on after an empty human turn, and a model that mostly learned to score would say the level instead."""
+    return f"{DEFAULT_DESCRIPTION_PREFIXES[version['modality']]} {tag}."
 
 
 def _common(versions: list[dict[str, Any]], row_id: str, answers: list[str]) -> dict[str, Any]:

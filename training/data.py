@@ -1,14 +1,17 @@
 """The data of a run: tables of rows, and the index from which batches are drawn."""
 
+import hashlib
 import io
 import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, Image, List, get_dataset_config_names, load_dataset
+from datasets.config import HF_DATASETS_CACHE
 from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
@@ -250,9 +253,27 @@ def held_out_texts(args: DataArguments, configs: Iterable[str], count: int, seed
     return None
 
 
+def cache_of(dataset: str) -> str | None:
+    """Where `datasets` may keep its copy of a local folder; `None`, the usual place, for any other data set.
+
+    `datasets` knows a folder by its name alone: of two folders called `pairs`, or of one that was made anew, it would
+    give out the copy it made first. So the place is named after the path, sizes and times of the files.
+    """
+    folder = Path(dataset)
+    if not folder.is_dir():
+        return None
+    stated = [str(folder.resolve())]
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            about = file.stat()
+            stated.append(f"{file.relative_to(folder)} {about.st_size} {about.st_mtime_ns}")
+    name = hashlib.sha256("\n".join(stated).encode()).hexdigest()[:16]
+    return str(Path(HF_DATASETS_CACHE) / f"folder-{name}")
+
+
 def _open(dataset: str, config: str, split: str) -> Dataset:
     try:
-        return load_dataset(dataset, config, split=split)
+        return load_dataset(dataset, config, split=split, cache_dir=cache_of(dataset))
     except ValueError as error:
         raise ValueError(f"Cannot open the split {split!r} of {config!r} in {dataset}: {error}") from error
 

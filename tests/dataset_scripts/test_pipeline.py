@@ -19,10 +19,12 @@ from PIL import Image
 from dataset_scripts import staging as staging_module
 from dataset_scripts.__main__ import main
 from dataset_scripts.build_config import BuildConfig, BuildError, SettingsError
+from dataset_scripts.distortions import tag
 from dataset_scripts.engines import LocalEngine, RayEngine
 from dataset_scripts.pipeline import build, run_stages
 from dataset_scripts.staging import Staging
 from dataset_scripts.validator import data_files, validate
+from modeling_vital.processing_vital import DEFAULT_DESCRIPTION_PREFIXES
 from tests.fixtures.tiny_media import photo, recipe, write_folder
 
 
@@ -239,6 +241,16 @@ def test_the_card_is_what_the_hub_reads(published):
             image.verify()
     files = ("README.md", "build.json", "croissant.json", "dropped.jsonl", "run_report.json", "statistics.json")
     assert {path.name for path in published.iterdir()} == {*files, "data", "plots"}
+
+
+def test_distortion_rows_begin_as_describe_does(published):
+    rows = [row for (config, _), part in rows_of(published).items() if config == "distortion" for row in part]
+    for row in rows:
+        (said,) = (m["content"][0]["text"] for m in row["messages"] if m["role"] == "assistant")
+        done = row["distortion"]
+        words = tag(done["type"], done["severity"]) if done["type"] else "none"
+        assert said == f"{DEFAULT_DESCRIPTION_PREFIXES[row['modality']]} {words}."
+    assert {row["modality"] for row in rows} == {"image", "video"}
 
 
 def test_statistics_and_metadata_agree_with_the_rows(published):

@@ -1,12 +1,14 @@
 """Opening a data set: what is counted, what is held out, and what is said when something is missing."""
 
+import shutil
+
 import numpy as np
 import pytest
 from datasets import load_dataset
 
 from dataset_scripts.schema import check_row, row_features
 from tests.fixtures.tiny_models import tiny_model
-from training.data import DataArguments, count_tokens, load_data
+from training.data import DataArguments, count_tokens, load_data, scoring_rows
 from training.smoke_data import ANNOTATORS
 
 
@@ -100,3 +102,19 @@ def test_smoke_data_keeps_the_contract_of_the_data_sets(smoke_data, config):
         assert len(table) > 8
         for row in table:
             assert list(check_row(config, row)) == []
+
+
+def test_another_folder_of_that_name_is_another_data_set(smoke_data, tmp_path):
+    """`datasets` knows folders by their names: what it kept of the first must not be taken for the second."""
+    import pyarrow.parquet as pq
+
+    counts = []
+    for number, part in enumerate(("one", "two", "two")):
+        folder = tmp_path / part / "pairs"
+        if not folder.exists():
+            shutil.copytree(smoke_data, folder)
+        for file in folder.rglob("*.parquet"):
+            table = pq.read_table(file)
+            pq.write_table(table.slice(0, table.num_rows - number), file)  # the third time, the same folder anew
+        counts.append(len(scoring_rows(DataArguments(dataset=str(folder)), "validation", None, 0)))
+    assert counts == [counts[0], counts[0] - 1, counts[0] - 3]

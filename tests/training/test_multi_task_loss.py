@@ -53,6 +53,17 @@ def mixed():
     return probs.log(), targets
 
 
+def test_levels_alone_are_cross_entropy_and_know_no_distribution():
+    logits, targets = mixed()
+    loss, parts = multi_task_loss(logits, targets, LEVELS, LossConfig(hard_levels=True, per_token=False))
+    kl = dict(zip(PARTS, parts.tolist(), strict=True))["kl"][0]
+    # The level words are those of the labels: 0, 0 and 4, each of probability .2 / .7, .4 / .8 and .4 / .8.
+    assert kl == pytest.approx(-math.log(0.2 / 0.7) - 2 * math.log(0.4 / 0.8), rel=1e-5)
+    other = {**targets, "level_probs": targets["level_probs"].flip(-1)}
+    again, _ = multi_task_loss(logits, other, LEVELS, LossConfig(hard_levels=True, per_token=False))
+    assert torch.equal(loss, again)
+
+
 def test_mixed_batch_by_hand_in_the_papers_form():
     logits, targets = mixed()
     config = LossConfig()

@@ -13,6 +13,7 @@ from modeling_vital.zoo import presets
 from tests.fixtures.tiny_models import tiny_model
 from training.assemble import ZeroShotArguments
 from training.data import DataArguments
+from training.experiment.__main__ import Recipe as ExperimentRecipe
 from training.launching import check_launch
 from training.probe import ProbeArguments
 from training.recipe import Recipe, RecipeError, parse_recipe
@@ -24,6 +25,7 @@ TRAINING = Path(__file__).resolve().parents[2] / "training"
 RECIPES = sorted((TRAINING / "recipes").glob("*.yaml"))
 CONFIGS = sorted((TRAINING / "accelerate_configs").glob("*.yaml"))
 OTHER = {"linear_probe": ProbeArguments, "zero_shot": ZeroShotArguments}
+WHOLE = {"vital_tiny": TinyRecipe.load, "tiny_experiment": ExperimentRecipe.load}
 SIZES = {  # gigabytes of a device that must hold it, and how many share weights, gradients and optimiser state
     "assistant_8xh200": ("vital-8b", 141, 8),
     "assistant_24gb": ("vital-8b", 24, 1),
@@ -33,8 +35,8 @@ SIZES = {  # gigabytes of a device that must hold it, and how many share weights
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_can_be_read(path):
-    if path.stem == "vital_tiny":
-        assert TinyRecipe.load(path)
+    if path.stem in WHOLE:
+        assert WHOLE[path.stem](path)
     elif path.stem in OTHER:
         assert parse_recipe((OTHER[path.stem], DataArguments), ["--config", str(path)], None)
     else:

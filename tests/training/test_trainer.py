@@ -41,6 +41,22 @@ def make_trainer(data, data_args, output_dir, model=None, loss=None, **changes):
     return VitalTrainer(model or tiny_model(), VitalTrainingConfig(**settings), data, data_args, loss)
 
 
+def test_channels_last_changes_where_weights_lie_and_not_what_is_learned(data, data_args, tmp_path):
+    found = []
+    for channels_last in (False, True):
+        trainer = make_trainer(
+            data, data_args, tmp_path, tiny_model(vision="resnet"), max_steps=2, channels_last=channels_last
+        )
+        weight = next(p for p in trainer.model.model.vision_tower.parameters() if p.ndim == 4 and p.shape[1] > 1)
+        if channels_last and min(weight.shape[2:]) > 1:
+            assert not weight.is_contiguous()
+        trainer.train()
+        trainer.save_model(str(tmp_path / str(channels_last)))
+        found.append(losses(trainer))
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert load_file(tmp_path / "True" / "model.safetensors").keys()
+
+
 def losses(trainer, key="loss"):
     return [entry[key] for entry in trainer.state.log_history if key in entry]
 

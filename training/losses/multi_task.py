@@ -67,6 +67,10 @@ class LossConfig:
     )
     fidelity_weight: float | None = field(default=None, metadata={"help": "Weight of the fidelity loss of a pair."})
     pair_kl_weight: float | None = field(default=None, metadata={"help": "Weight of each KL of the two of a pair."})
+    hard_levels: bool = field(
+        default=False,
+        metadata={"help": "Learn the level of the mean opinion alone (cross-entropy), not the distribution."},
+    )
     focal_alpha: float | None = field(default=None, metadata={"help": "Scale of the focal text loss."})
     focal_beta: float | None = field(
         default=None, metadata={"help": "Focus of the focal text loss; 0 is plain cross-entropy."}
@@ -128,7 +132,10 @@ def multi_task_loss(
     text = by_item(item[row[is_text]], text) / tokens
 
     level_logits = token_logits[is_level]  # one a scored row, in the order of the rows
-    kl = pmod_kl_loss(level_logits, level_ids, targets["level_probs"][scored], config.full_vocabulary)
+    target = targets["level_probs"][scored]
+    if config.hard_levels:  # KL to a distribution on one level is the cross-entropy
+        target = (token_ids[is_level][:, None] == torch.tensor(level_ids, device=token_ids.device)).to(target.dtype)
+    kl = pmod_kl_loss(level_logits, level_ids, target, config.full_vocabulary)
     if config.per_token:
         kl = kl / kept.sum(-1)[scored]
     kl = by_item(item[scored], kl)
