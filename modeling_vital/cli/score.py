@@ -36,6 +36,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             ("where in a picture and when in a clip it is bad", "vital score holiday/ --map maps --curve curves"),
             ("another model, a GPU", "vital score a/ --model org/vital --device cuda --batch-size 32 --workers 8"),
             ("slow files on a slow disk", "vital score nas/ --timeout 600"),
+            ("a picture on the web", "vital score https://example.org/photo.jpg --allow-urls"),
             ("files on the Hub", "vital score hf://datasets/org/photos/test"),
             (
                 "a data set with scores as new columns, of a version and configuration",
@@ -61,6 +62,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_model(parser)
     add_batch_size(parser)
     add_reading(parser)
+    parser.add_argument(
+        "--allow-urls",
+        action="store_true",
+        help="let a PATH be an http(s) address, fetched from public machines only, up to 200 MB and two minutes",
+    )
     _add_output(parser)
     _add_choice(parser)
     add_options(parser)
@@ -196,7 +202,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("give at least one PATH, or --dataset, and not both; see vital score --help")
     if args.resume and not args.output:
         raise UsageError("--resume needs --output: stdout cannot be gone on with")
-    elsewhere = args.dataset or any(path.startswith(HUB_PREFIX) for path in args.paths)
+    elsewhere = args.dataset or any(path.startswith((HUB_PREFIX, "http://", "https://")) for path in args.paths)
     if (args.copy_to or args.link_to or args.map or args.curve) and elsewhere:
         raise UsageError("--copy-to, --link-to, --map and --curve are for files of this machine")
     if not args.dataset:

@@ -50,6 +50,7 @@ def score_items(
     batch_size: int,
     workers: int | None,
     timeout_s: float,
+    allow_urls: bool = False,
 ) -> Iterator[list[tuple[int, dict[str, Any]]]]:
     """Scores items, taking few ahead of those being scored.
 
@@ -63,13 +64,14 @@ def score_items(
         batch_size (`int`): items a forward pass.
         workers (`int`, *optional*): processes that read; 0 reads in this one; by default, as suits the machine.
         timeout_s (`float`): seconds that a worker may take for one item.
+        allow_urls (`bool`, *optional*, defaults to `False`): whether paths may be http(s) addresses.
 
     Yields:
         `list[tuple[int, dict]]`: places and records of one batch: `path`, `modality`, `score`, `std`, `level`,
         `level_probs`, `error`.
     """
     batch: list[Read] = []
-    for read in read_items(model, items, batch_size, workers, timeout_s):
+    for read in read_items(model, items, batch_size, workers, timeout_s, allow_urls):
         if batch and read.item.ordinal // batch_size != batch[0].item.ordinal // batch_size:
             yield _score(model, batch, batch_size)
             batch = []
@@ -83,12 +85,13 @@ class Load:
 
     Args:
         sampling (`FrameSampling`): which frames of a clip the model looks at; only these are decoded.
+        allow_urls (`bool`): whether an item may be an http(s) address.
     """
 
-    def __init__(self, sampling: Any) -> None:
+    def __init__(self, sampling: Any, allow_urls: bool) -> None:
         from ..reading import DecodeMedia
 
-        self._decode = DecodeMedia(sampling)
+        self._decode = DecodeMedia(sampling, allow_urls)
 
     def __call__(self, media: Any) -> Any:
         """Reads a file, of this machine or of the Hub, or what else `load_media` takes.
@@ -108,12 +111,17 @@ class Load:
 
 
 def read_items(
-    model: Any, items: Iterable[Item], batch_size: int, workers: int | None, timeout_s: float
+    model: Any,
+    items: Iterable[Item],
+    batch_size: int,
+    workers: int | None,
+    timeout_s: float,
+    allow_urls: bool = False,
 ) -> Iterator[Read]:
     """Reads items ahead, in processes that may crash or hang: that is an error of the item, not of the run.
 
     Args:
-        model, items, batch_size, workers, timeout_s: as for [`score_items`].
+        model, items, batch_size, workers, timeout_s, allow_urls: as for [`score_items`].
 
     Yields:
         `Read`: one an item, in their order.
@@ -133,7 +141,7 @@ def read_items(
 
         workers = default_workers() if workers is None else workers
         options = {"workers": workers, "timeout_s": timeout_s, "ahead": max(2 * workers, batch_size)}
-        with read_ahead(readable(), Load(model.processor.sampling), **options) as ahead:
+        with read_ahead(readable(), Load(model.processor.sampling, allow_urls), **options) as ahead:
             for _, media in ahead:
                 while waiting[0].error is not None:
                     yield Read(waiting[0], error=waiting.popleft().error)

@@ -65,7 +65,7 @@ class Work:
         from .. import reading  # noqa: F401  its import shall not count as slow scoring
 
         with _progress(None, None if args.dataset else log.items, log.done) as bar:
-            for batch in score_items(model, items, args.batch_size, args.workers, args.timeout):
+            for batch in score_items(model, items, args.batch_size, args.workers, args.timeout, args.allow_urls):
                 records = [record for _, record in batch]
                 locator.write(records)
                 log.save(batch)

@@ -324,7 +324,7 @@ SLOW_MODEL = """
         return Slow()
 
     work.load_model = load
-    scoring.Load = lambda sampling: lambda item: item
+    scoring.Load = lambda *_: lambda item: item
     sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -562,6 +562,19 @@ def test_scores_do_not_depend_on_what_shares_the_batch(examples_scored):
     for alone, together in zip(strict_json(done.stdout), examples_scored, strict=True):
         assert alone["path"] == together["path"]
         assert alone["score"] == pytest.approx(together["score"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options, reason", [([], "--allow-urls"), (["--allow-urls"], "not public"), (["--allow-urls", "--map", "m"], None)]
+)
+def test_addresses_are_off_and_never_private(options, reason, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = main(["score", "http://127.0.0.1:9/photo.jpg", "--workers", "0", *options])
+    said = capsys.readouterr()
+    if reason is None:
+        assert code == 2 and "--map" in said.err
+    else:
+        assert code == 1 and reason in said.out
 
 
 def test_default_model_is_the_first_of_the_zoo():

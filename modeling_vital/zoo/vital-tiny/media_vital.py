@@ -74,7 +74,9 @@ def load_media(
         item = item["path"] if item.get("bytes") is None else item["bytes"]
     if isinstance(item, str) and _URL.match(item):
         if not allow_url:
-            raise MediaError(f"{name} is an address; download it first (in Python, allow_url=True fetches it).")
+            raise MediaError(
+                f"{name} is an address; download it first, or allow it (`allow_url=True`, `vital score --allow-urls`)."
+            )
         return _from_file(download(item, name), name, max_pixels)
     if isinstance(item, bytes | bytearray | memoryview):
         return _from_file(bytes(item), name, max_pixels)
