@@ -24,19 +24,21 @@ CITATION = ROOT / "CITATION.cff"
 DEFAULT_ORG = "ORG"
 
 _WEAK_BELOW = 0.5
-_SUBSETS = {
+SUBSET_WORDS = {
     "in_domain": "photos it never saw, distortions it was trained on",
     "held_out_distortions": "the same photos, distortions never trained on",
     "held_out_sources": "photos of packages none of which it saw",
     "authentic": "damage of real photos (light, focus, shake, noise, uploads), even or in one part",
     "video": "clips and camera moves it never saw",
 }
-_PAIRS = {
+PAIR_WORDS = {
     "clips": "copy ranked below its clip, any severity",
     "compression": "compressed copy below its clip, severity 3 to 5",
     "stutter": "stuttering copy below its clip, severity 3 to 5",
     "examples": "blurred, noisy or JPEG copy below its example photo",
 }
+"""What the subsets and pairs of the suite `tiny` are called, in cards and in README."""
+
 _EVALUATED = "held-out photos and clips of package registries"
 _WATTS_A_CORE = 8  # of a server's core with its share of memory and cooling: an assumption, said in the card
 
@@ -77,8 +79,8 @@ def render_model_card(name: str, repo_id: str | None = None) -> str:
             measured=measured,
             interval=_interval,
             share=_share,
-            subsets=_SUBSETS,
-            pairs=_PAIRS,
+            subsets=SUBSET_WORDS,
+            pairs=PAIR_WORDS,
             watts=_WATTS_A_CORE,
             **_distortions(measured),
             items=_registry_items(),
@@ -149,7 +151,7 @@ def _eval_results(measured: dict[str, Any]) -> list[EvalResult]:
             **common,
             dataset_config=row["subset"],
             metric_type="spearmanr",
-            metric_name=f"SRCC with the mean of machine opinions, {_SUBSETS[row['subset']]}",
+            metric_name=f"SRCC with the mean of machine opinions, {SUBSET_WORDS[row['subset']]}",
             metric_value=round(row["srcc"], 4),
             metric_args={"low_95": round(row["low"], 4), "high_95": round(row["high"], 4), "n": row["n"]},
         )
@@ -164,7 +166,7 @@ def _eval_results(measured: dict[str, Any]) -> list[EvalResult]:
             metric_value=round(measured["pairs"][kind]["share"], 4),
             metric_args={"n": measured["pairs"][kind]["n"]},
         )
-        for kind, words in _PAIRS.items()
+        for kind, words in PAIR_WORDS.items()
     ]
 
 

@@ -194,7 +194,6 @@ def _bench(args: argparse.Namespace) -> int:
 def _suite(args: argparse.Namespace) -> int:
     """Runs a suite of the repository that this package is a part of."""
     from ..evaluation import report
-    from ..evaluation.scorers import PeerScorer
 
     if len(args.model) > 1 or args.benchmark:
         raise UsageError("--suite measures one --model, beside any --peer, and no --benchmark")
@@ -207,10 +206,7 @@ def _suite(args: argparse.Namespace) -> int:
         from training.tiny_suite import measure, write_results
     except ImportError as error:
         raise UsageError(f"--suite needs more packages ({error}): pip install -e '.[video,data,eval]'") from error
-    try:
-        peers = [PeerScorer(name) for name in args.peer]
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    peers = _peers(args.peer)
     with contextlib.redirect_stdout(sys.stderr):
         (name,) = args.model or ["vital-tiny"]
         model = load_model(resolve_model(name), args.device)
@@ -268,13 +264,19 @@ def _ask(args: argparse.Namespace) -> int:
     return EXIT_SOME_FAILED if failed else 0
 
 
-def _scorers(args: argparse.Namespace) -> list:
-    from ..evaluation.scorers import PeerScorer, VitalScorer
+def _peers(names: list[str]) -> list:
+    from ..evaluation.scorers import PeerScorer
 
     try:
-        scorers = [PeerScorer(name) for name in args.peer]
+        return [PeerScorer(name) for name in names]
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _scorers(args: argparse.Namespace) -> list:
+    from ..evaluation.scorers import VitalScorer
+
+    scorers = _peers(args.peer)
     sources = [(name, resolve_model(name)) for name in args.model]
     models = [VitalScorer(name, source, load_model(source, args.device), args.batch_size) for name, source in sources]
     names = [scorer.name for scorer in (*models, *scorers)]
