@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 import transformers
 
+from modeling_vital.packing import fast_bf16
+
 from .measure import timed
 
 
@@ -26,11 +28,6 @@ def describe() -> dict[str, str | int]:
     if torch.cuda.is_available():
         about["gpu"] = torch.cuda.get_device_name()
     return about
-
-
-def fast_bf16() -> bool:
-    """Whether this processor multiplies matrices in bfloat16 in hardware (AVX512-BF16 or AMX)."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def matmul_gflops(dtype: torch.dtype, size: int = 1024, repeats: int = 5) -> float:

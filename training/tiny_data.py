@@ -35,6 +35,8 @@ from modeling_vital.processing_vital import VitalProcessor
 
 logger = logging.getLogger(__name__)
 
+_RUN = 8
+
 
 @dataclass
 class DataConfig:
@@ -60,7 +62,9 @@ class DataConfig:
         clip_long_side (`int`): likewise clips.
         clip_frames (`list[int]`): least and most frames of a clip group.
         grids (`list[list[int]]`): columns, rows and weight of region shapes, in tiles.
-        single_tile_groups (`int`): this many groups at the start are pictures of one tile, the quickest to learn from.
+        single_tile_share (`float`):
+            Share of the runs of eight groups in which all pictures are of one tile: many of those can be learned from
+            in the time of one of many tiles. Runs, so that a batch of them is not padded.
     """
 
     image_annotators: list[str] = field(default_factory=list)
@@ -82,7 +86,7 @@ class DataConfig:
     grids: list[list[int]] = field(
         default_factory=lambda: [[1, 1, 60], [2, 1, 6], [1, 2, 6], [2, 2, 22], [3, 2, 4], [4, 3, 2]]
     )
-    single_tile_groups: int = 0
+    single_tile_share: float = 0.0
 
     def __post_init__(self):
         named = {*self.held_out_distortions, *self.clip_distortions, *self.distortion_weights}
@@ -202,7 +206,8 @@ class TinyGroups(Dataset):
         rng = np.random.default_rng((self.seed, index))
         if rng.random() < self.config.clip_share:
             return self._clip_group(rng)
-        grid = (1, 1) if index < self.config.single_tile_groups else self._grid(rng)
+        single = np.random.default_rng((self.seed, 0, index // _RUN)).random() < self.config.single_tile_share
+        grid = (1, 1) if single else self._grid(rng)
         if rng.random() < self.config.authentic_share:
             return self._authentic_group(rng, grid)
         return self._image_group(rng, grid)

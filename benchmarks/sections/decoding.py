@@ -20,7 +20,7 @@ BACKENDS = ("decord", "av")
 
 def run(settings: Settings) -> dict[str, Any]:
     """Times preprocessing of photos and of a clip, and the model's share of scoring files."""
-    model = random_model(settings.size, settings.dtype)
+    model = random_model(settings.size, settings.dtype, packed=True)
     use_convention(model, "default")
     paths = sorted(EXAMPLES.glob("*.jpg"))[: 2 if settings.quick else 6]
     times = interleaved({path.name: lambda path=path: model.processor.prepare(path) for path in paths}, 3)

@@ -11,7 +11,7 @@ from ..measure import interleaved, peak_memory
 
 def run(settings: Settings) -> dict[str, Any]:
     """Time over tiles with the large model, over frames, batch and items with `vital-tiny`, and memory over items."""
-    model, tiny = random_model(settings.size, settings.dtype), tiny_model()
+    model, tiny = random_model(settings.size, settings.dtype, packed=True), tiny_model()
     use_convention(model, "default")
     side = model.processor.image_processor.tile_size
     frames = np.random.default_rng(0).integers(0, 256, (128, 96, 128, 3), np.uint8)

@@ -15,6 +15,8 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from dataset_scripts.distortions import distort_image
+from modeling_vital.attention_vital import attention_by_heads
+from modeling_vital.packing import pack_linears
 
 from ..cases import EXAMPLES, Settings, photos, random_model, tiny_model, use_convention
 from ..measure import interleaved, ratio
@@ -25,7 +27,8 @@ def run(settings: Settings) -> dict[str, Any]:
     model = random_model(settings.size, settings.dtype)
     with torch.no_grad():
         return {
-            "attention_by_heads": attention_by_heads(model, settings),
+            "attention_by_heads": heads(model, settings),
+            "packed_weights": packed(model, settings),
             "compiled_encoder_layer": compiled_layer(model, settings),
             "channels_last_motion": channels_last(model, settings),
             "prompt_prefix": prompt_prefix(model),
@@ -34,26 +37,31 @@ def run(settings: Settings) -> dict[str, Any]:
         }
 
 
-def attention_by_heads(model: Any, settings: Settings) -> dict[str, float]:
-    """Softmax between two plain products, some heads at a time so that the weights stay in the cache, against SDPA."""
-    heads, width = model.config.vision_config.num_attention_heads, model.config.vision_config.hidden_size
-    patches = (model.processor.image_processor.tile_size // model.config.vision_config.patch_size[0]) ** 2
-    q, k, v = torch.randn(3, 1, heads, patches + 1, width // heads).to(settings.dtype)
-
-    def by_heads() -> torch.Tensor:
-        out = torch.empty_like(q[0])
-        for start in range(0, heads, 4):
-            part = slice(start, start + 4)
-            weights = (q[0, part] * q.shape[-1] ** -0.5 @ k[0, part].transpose(1, 2)).softmax(-1)
-            torch.bmm(weights, v[0, part], out=out[part])
-        return out
-
-    def fused() -> torch.Tensor:
-        return F.scaled_dot_product_attention(q, k, v)
-
-    difference = (by_heads() - fused()[0]).abs().max().item()
-    times = interleaved({"fused": fused, "by heads": by_heads}, settings.rounds(9))
+def heads(model: Any, settings: Settings) -> dict[str, float]:
+    """Attention of one encoder layer as the package does it, some heads at a time, against SDPA."""
+    shape = model.config.vision_config
+    layer = model.model.vision_tower.encoder.layer[0].attention
+    patches = (model.processor.image_processor.tile_size // shape.patch_size[0]) ** 2
+    width = shape.hidden_size // shape.num_attention_heads
+    q, k, v = torch.randn(3, 1, shape.num_attention_heads, patches + 1, width).to(settings.dtype)
+    cases = {
+        "fused": lambda: F.scaled_dot_product_attention(q, k, v).transpose(1, 2),
+        "by heads": lambda: attention_by_heads(layer, q, k, v, None)[0],
+    }
+    difference = (cases["by heads"]() - cases["fused"]()).abs().max().item()
+    times = interleaved(cases, settings.rounds(9))
     return {"ratio": ratio(times, "fused", "by heads"), "largest_difference": difference}
+
+
+def packed(model: Any, settings: Settings) -> dict[str, float]:
+    """The widest layer of the encoder with its weight packed, as `vital score` has it, against itself."""
+    layer = model.model.vision_tower.encoder.layer[0].mlp.fc1
+    patches = (model.processor.image_processor.tile_size // model.config.vision_config.patch_size[0]) ** 2
+    hidden = torch.randn(1, patches + 1, layer.in_features).to(settings.dtype)
+    other = pack_linears(torch.nn.Sequential(layer))
+    difference = (layer(hidden) - other(hidden)).abs().max().item()
+    times = interleaved({"as is": lambda: layer(hidden), "packed": lambda: other(hidden)}, settings.rounds(9))
+    return {"ratio": ratio(times, "as is", "packed"), "largest_difference": difference}
 
 
 def compiled_layer(model: Any, settings: Settings) -> dict[str, Any]:

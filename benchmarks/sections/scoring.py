@@ -48,7 +48,7 @@ def way_works(settings: Settings, tiles: list[int] | None) -> dict[str, Callable
 
 def way_work(way: str, settings: Settings, tiles: list[int] | None) -> Callable[[], list]:
     """The work of one way: scores photos or a clip, from decoded pictures or the clip's file."""
-    model = random_model(settings.size, settings.dtype)
+    model = random_model(settings.size, settings.dtype, packed=way.startswith("ours"))
     side = model.processor.image_processor.tile_size
     items = photos(tiles, side) if tiles else [clip(settings.size)]
     convention = "default" if way in ("ours", "plain transformers") else "released"

@@ -41,7 +41,7 @@ def load_model(source: str, device: str) -> "VitalForConditionalGeneration | Vit
         device (`str`): `"auto"` (the first CUDA device, else the CPU) or a name that torch knows.
 
     Returns:
-        `VitalForConditionalGeneration` or `VitalForQualityProbe`: in evaluation mode, on the device.
+        `VitalForConditionalGeneration` or `VitalForQualityProbe`: in evaluation mode, on the device; packed.
 
     Raises:
         UsageError: if the device cannot be used or there is no loadable model.
@@ -51,6 +51,7 @@ def load_model(source: str, device: str) -> "VitalForConditionalGeneration | Vit
     from transformers.utils import logging as transformers_logging
 
     from ..modeling_vital import VitalForConditionalGeneration
+    from ..packing import pack_linears
     from ..probe_vital import VitalForQualityProbe, VitalProbeConfig
 
     transformers_logging.set_verbosity_error()
@@ -68,7 +69,7 @@ def load_model(source: str, device: str) -> "VitalForConditionalGeneration | Vit
         model.processor  # noqa: B018  loads it, so that a checkpoint without one is found here
     except (OSError, ValueError) as error:
         raise UsageError(f"no VITAL model can be loaded from {source!r}: {first_line(error)}") from error
-    return model.to(device).eval()
+    return pack_linears(model.to(device).eval())
 
 
 def fingerprint(source: str) -> dict[str, str]:

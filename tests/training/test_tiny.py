@@ -46,7 +46,7 @@ def recipe():
     recipe.model.vision |= {"embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "groups_width": 8}
     recipe.data.grids = [[1, 1, 1], [2, 2, 1]]
     recipe.data.variants_per_group = 3
-    recipe.data.single_tile_groups = 0
+    recipe.data.single_tile_share = 0.0
     return recipe
 
 
@@ -148,11 +148,12 @@ def test_first_lessons_know_the_distortions(model, originals, recipe):
     assert batch["views"].shape == (6, 3, 128, 128)
 
 
-def test_a_beginning_of_single_tiles_and_weights_of_distortions(model, originals, recipe):
-    config = DataConfig(**{**vars(recipe.data), "clip_share": 0.0, "grids": [[2, 2, 1]], "single_tile_groups": 2})
+def test_runs_of_single_tiles_and_weights_of_distortions(model, originals, recipe):
+    config = DataConfig(**{**vars(recipe.data), "clip_share": 0.0, "grids": [[2, 2, 1]], "single_tile_share": 0.5})
     config.distortion_weights = {name: 0.0 for name in config.image_distortions() if name != "jpeg"}
-    groups = TinyGroups(originals, model.processor, config, seed=0, length=4)
-    assert [groups[i][0].media.num_tiles for i in range(4)] == [[1], [1], [5], [5]]
+    groups = TinyGroups(originals, model.processor, config, seed=0, length=128)
+    tiles = [[groups[run * 8 + i][0].media.num_tiles for i in (0, 7)] for run in range(16)]
+    assert all(first == last for first, last in tiles) and {tuple(first) for first, _ in tiles} == {(1,), (5,)}
     assert {v.tag.split(" ", 1)[-1] for i in range(4) for v in groups[i] if v.tag} <= {"none", "JPEG compression"} | {
         tag("jpeg", s).split(" ", 1)[-1] for s in range(1, 6)
     }
