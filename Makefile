@@ -19,7 +19,7 @@ RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(P
 # A file's tests stay together: what its fixtures make, they make once. For a few tests more processes only cost time.
 PARALLEL := $(if $(ARGS),,-n logical --maxprocesses 4 --dist loadfile)
 # What `make lowest` tests: the package with these extras, which its tests read and make media with.
-LOWEST_EXTRAS := video,data,eval
+LOWEST_EXTRAS := cli,video,data,eval
 LOWEST_TESTS := tests/modeling_vital tests/cli tests/dataset_scripts tests/test_embedded_checkpoint.py \
 	$(wildcard tests/test_remote_code_*.py)
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py

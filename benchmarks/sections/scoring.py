@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from ..cases import Settings, clip, native_model, photos, random_model, tiny_model, use_convention
 from ..measure import interleaved, peak_memory, ratio
 from ..plain import PlainInternVL
 from ..released import ReleasedProcedure
+from .peak_share import count_flops
 
 
 MIXED = [1, 1, 1, 1, 1, 1, 3, 5]  # tiles of a batch of eight photos: mostly small ones, as in most folders
@@ -15,13 +18,10 @@ WAYS = ("ours", "ours, released conventions", "plain transformers", "released pr
 
 def run(settings: Settings) -> dict[str, Any]:
     """Times every way on one photo, eight photos and a clip, and `vital-tiny` over batch sizes."""
-    works = {
-        "one photo": (way_works(settings, [1]), 3),
-        "eight photos": (way_works(settings, MIXED), 1),
-        "clip": (way_works(settings, None), 2),
-    }
+    works = {"one photo": ([1], 3), "eight photos": (MIXED, 1), "clip": (None, 2)}
     result: dict[str, Any] = {"dtype": str(settings.dtype), "size": settings.size, "mixed_tiles": MIXED}
-    for name, (cases, rounds) in works.items():
+    for name, (tiles, rounds) in works.items():
+        cases = way_works(settings, tiles)
         times = interleaved(cases, settings.rounds(rounds), warm_up=name == "one photo")
         compared = [way for way in cases if way != "ours"]
         result[name] = {
@@ -29,6 +29,7 @@ def run(settings: Settings) -> dict[str, Any]:
             "over_ours": {way: ratio(times, way, "ours") for way in compared},
             "over_ours_cpu": {way: ratio(times, way, "ours", "cpu") for way in compared},
             "over_same_scores": ratio(times, "released procedure", "ours, released conventions"),
+            "gflop": arithmetic(settings, tiles),
         }
     result["memory_mib"] = memory(settings)
     result["vital-tiny"] = tiny_throughput(settings)
@@ -46,9 +47,9 @@ def way_works(settings: Settings, tiles: list[int] | None) -> dict[str, Callable
     return {way: way_work(way, settings, tiles) for way in ways}
 
 
-def way_work(way: str, settings: Settings, tiles: list[int] | None) -> Callable[[], list]:
-    """The work of one way: scores photos or a clip, from decoded pictures or the clip's file."""
-    model = random_model(settings.size, settings.dtype, packed=way.startswith("ours"))
+def way_work(way: str, settings: Settings, tiles: list[int] | None, packed: bool = True) -> Callable[[], list]:
+    """The work of one way: scores photos or a clip, from decoded pictures or the clip's file; ours packed or not."""
+    model = random_model(settings.size, settings.dtype, packed and way.startswith("ours"))
     side = model.processor.image_processor.tile_size
     items = photos(tiles, side) if tiles else [clip(settings.size)]
     convention = "default" if way in ("ours", "plain transformers") else "released"
@@ -65,6 +66,17 @@ def way_work(way: str, settings: Settings, tiles: list[int] | None) -> Callable[
         return score(items)
 
     return work
+
+
+def arithmetic(settings: Settings, tiles: list[int] | None) -> dict[str, float]:
+    """What each way has to compute, in GFLOP, whatever it takes for it."""
+    model = random_model(settings.size, settings.dtype)
+    with torch.no_grad():
+        return {
+            way: count_flops(way_work(way, settings, tiles, packed=False), model) / 1e9
+            for way in WAYS
+            if way != "plain transformers"
+        }
 
 
 def memory(settings: Settings) -> dict[str, dict[str, dict[str, float]]]:

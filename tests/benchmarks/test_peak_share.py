@@ -2,18 +2,23 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
+from benchmarks.cases import random_model
 from benchmarks.machine import matmul_gflops
 from benchmarks.sections.peak_share import count_flops, operators
 
 
 @torch.no_grad()
-def test_products_and_fused_attention_are_counted():
-    a, b = torch.randn(8, 16), torch.randn(16, 4)
-    assert count_flops(lambda: a @ b) == 2 * 8 * 16 * 4
-    q, k, v = torch.randn(3, 1, 2, 10, 4)
-    assert count_flops(lambda: F.scaled_dot_product_attention(q, k, v)) == 2 * 2 * (2 * 10 * 10 * 4)
+def test_products_convolutions_and_attention_of_a_model_are_counted():
+    model = random_model("toy", torch.bfloat16)
+    tokens, width, inner = 17, 32, 64
+    layer = tokens * (4 * width**2 + 2 * width * inner) + 2 * tokens**2 * width
+    projector = 4 * (4 * width * width + width * width)
+    products = 16 * 3 * 14**2 * width + 2 * layer + projector
+    used = model.model.vision_tower.config._attn_implementation
+    tile = torch.randn(1, 3, 56, 56)
+    assert count_flops(lambda: model.model.get_image_features(tile), model) == 2 * products
+    assert model.model.vision_tower.config._attn_implementation == used
 
 
 @torch.no_grad()

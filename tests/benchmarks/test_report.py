@@ -53,6 +53,18 @@ def test_markdown_and_plots_are_made_of_the_numbers(folder):
     assert "report" not in load(folder)  # written again, it does not read itself
 
 
+def test_what_there_is_to_compute_explains_a_ratio(folder):
+    one = {
+        "over_ours": {"released procedure": 1.75, "plain transformers": 1.25},
+        "over_same_scores": 1.5,
+        "gflop": {"released procedure": 300.0, "ours": 200.0, "ours, released conventions": 240.0},
+    }
+    scoring = {**dict.fromkeys(("one photo", "eight photos", "clip"), one), "memory_mib": {}}
+    (folder / "scoring.json").write_text(json.dumps({"machine": MACHINE, "quick": False, "result": scoring}))
+    write(folder)
+    assert "| eight photos | 300 | 200 | 1.50 | 1.25 |" in (folder / "report.md").read_text()
+
+
 def test_readme_is_filled_between_its_markers(folder, tmp_path):
     report, readme = write(folder), tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}stale numbers\n{END}\nafter\n")
