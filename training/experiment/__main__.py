@@ -70,7 +70,7 @@ class Recipe:
 
     def plan(self) -> list[Run]:
         """Its runs in order."""
-        return plan(self.stages, list(self.family.decoders), self.seeds)
+        return plan(self.stages, list(self.family.decoders), self.seeds, self.family.pretrained())
 
 
 _SECTIONS = {"data": DataConfig, "family": FamilyConfig, "stages": StageConfig}

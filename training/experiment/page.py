@@ -90,15 +90,17 @@ This page is made by `python -m training.experiment --page` from the runs record
 `make experiment` makes what is missing.
 
 Does pre-training the *vision encoders* on quality, through a decoder that stays frozen, give other decoders something
-to read? The paper shows it with models of billions of parameters. Here a family of one to two million parameters each
-goes through the same code: pairs by `dataset_scripts`, stages by `training/`, scores by `model.score`.
+to read? The paper shows it with models of billions of parameters. Here a family of small ones, one to two million
+parameters and one of 135 million, goes through the same code: pairs by `dataset_scripts`, stages by `training/`,
+scores by `model.score`.
 
-- *Base family.* One image encoder and one motion encoder, three decoders with tokenizers and projectors of their own:
-  A (Qwen2, learned together with the encoders), B (Qwen2, wider and deeper), C (Llama, another vocabulary). They
+- *Base family.* One image encoder and one motion encoder, four decoders with tokenizers and projectors of their own:
+  A (Qwen2, learned together with the encoders), B (Qwen2, wider and deeper), C (Llama, another vocabulary), and D
+  (SmolLM2-135M-Instruct, a Llama that has learned to write from text; its weights come out of a package). They
   learned captions of measured attributes, such as "The warmth of the image is poor. The main colour of the image is
   blue.": the five level words are a scale they know, of other things. One caption in five ends in a list of words that
   has nothing to do with the picture, so that decoders know the words for distortions without knowing how they look.
-  "The quality of the image is" they never saw.
+  "The quality of the image is" A, B and C never saw.
 - *Data.* Crops of photos, {data["side"]} pixels wide, and clips of {data["clip_frames"]} frames, split by content,
   {data["train_variants"]} distorted versions of each, judged by {len(data["image_annotators"])} machine annotators.
   Tested on {counts}.
@@ -203,11 +205,10 @@ def _remarks(missing: Sequence[str]) -> str:
     lines = [
         "- The settings of all stages are in `training/recipes/tiny_experiment.yaml`. A killed run goes on from its "
         "last checkpoint with the same command; its CPU seconds are then those of the call that finished it.",
-        "- A real pretrained language model can be a decoder of the family, see `with_decoder` in "
-        "`training/experiment/family.py`. It was not run: on one core it takes hours.",
-        "- Zero asks more of this family than of large models, which know from language what the word quality "
+        "- Zero asks more of A, B and C than of large models, which know from language what the word quality "
         "means and mean the same by it. Decoders that never saw the word used may each answer the prompt in a way "
-        "of their own. That is a reading of the numbers, not something measured.",
+        "of their own. That is a reading of the numbers, not something measured. D knows the word; but its answer is "
+        "reached through encoders that A, which does not, has taught.",
         "- What was tried before: pre-training with texts at full weight, stopped at 390 of 600 steps, and two "
         "trials without texts of 200 and 160 steps. Their training loss was no better than that of a constant "
         "answer, so steps and the weight of texts were set as they are. No test score of a pre-trained model had "

