@@ -11,10 +11,11 @@ from transformers import AutoTokenizer, InternVLForConditionalGeneration, Intern
 from transformers.initialization import no_init_weights
 
 from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital.attention_vital import fast_bf16
 from modeling_vital.configuration_vital import VitalConfig, VitalMotionConfig
 from modeling_vital.export.internvl import native_config
 from modeling_vital.image_processing_vital import VitalImageProcessor
-from modeling_vital.packing import fast_bf16, pack_linears
+from modeling_vital.packing import pack_linears
 from modeling_vital.processing_vital import VitalProcessor
 from modeling_vital.zoo import presets
 
@@ -66,13 +67,13 @@ def config(size: str) -> VitalConfig:
 
 
 @lru_cache(maxsize=2)
-def random_model(size: str, dtype: torch.dtype, packed: bool = False) -> VitalForConditionalGeneration:
+def random_model(size: str, dtype: torch.dtype, packed: bool) -> VitalForConditionalGeneration:
     """A model of `"1b"` or `"toy"` size with random weights, in the released conventions; two are kept.
 
     Args:
         size (`str`): see [`config`].
         dtype (`torch.dtype`): of the weights.
-        packed (`bool`, *optional*, defaults to `False`): whether as `vital score` loads it.
+        packed (`bool`): whether as `vital score` loads it.
     """
     tokenizer, shape = AutoTokenizer.from_pretrained(zoo.resolve("vital-tiny")), config(size)
     shape.image_token_id, shape.motion_token_id = tokenizer.convert_tokens_to_ids(["<IMG_CONTEXT>", "<quad>"])

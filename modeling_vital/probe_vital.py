@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, BatchFeature, Pre
 from transformers.utils import ModelOutput
 
 from .assessment_vital import VitalScoringMixin
+from .attention_vital import prefer_heads
 from .configuration_vital import VitalMotionConfig, _as_config
 from .levels_vital import LEVEL_VALUES, LEVEL_WORDS
 from .modeling_vital import VitalPreTrainedModel, feature_map, pixel_unshuffle
@@ -188,6 +189,7 @@ class VitalForQualityProbe(VitalScoringMixin, VitalPreTrainedModel):
     def __init__(self, config: VitalProbeConfig):
         super().__init__(config)
         self.vision_tower = AutoModel.from_config(config.vision_config)
+        prefer_heads(self.vision_tower)
         self.motion_encoder = VitalMotionModel._from_config(config.motion_config)
         self.head = VitalProbeHead(
             config.image_feature_size + config.motion_config.hidden_size,

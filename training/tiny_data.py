@@ -35,7 +35,7 @@ from modeling_vital.processing_vital import VitalProcessor
 
 logger = logging.getLogger(__name__)
 
-_RUN = 8
+_GROUPS_A_RUN = 8  # as many as a step takes
 
 
 @dataclass
@@ -206,7 +206,7 @@ class TinyGroups(Dataset):
         rng = np.random.default_rng((self.seed, index))
         if rng.random() < self.config.clip_share:
             return self._clip_group(rng)
-        single = np.random.default_rng((self.seed, 0, index // _RUN)).random() < self.config.single_tile_share
+        single = np.random.default_rng((self.seed, 0, index // _GROUPS_A_RUN)).random() < self.config.single_tile_share
         grid = (1, 1) if single else self._grid(rng)
         if rng.random() < self.config.authentic_share:
             return self._authentic_group(rng, grid)

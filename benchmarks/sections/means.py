@@ -24,7 +24,7 @@ from ..measure import interleaved, ratio
 
 def run(settings: Settings) -> dict[str, Any]:
     """Ratios above 1 say that the means is faster than what the package does without it."""
-    model = random_model(settings.size, settings.dtype)
+    model = random_model(settings.size, settings.dtype, packed=False)
     with torch.no_grad():
         return {
             "attention_by_heads": heads(model, settings),
@@ -33,7 +33,7 @@ def run(settings: Settings) -> dict[str, Any]:
             "channels_last_motion": channels_last(model, settings),
             "prompt_prefix": prompt_prefix(model),
             "int8_tiny": int8_scores(settings),
-            "precision": precision(settings),  # last: it replaces the model that is kept
+            "precision": precision(settings),  # last: it replaces models that are kept
         }
 
 
@@ -140,7 +140,7 @@ def precision(settings: Settings) -> dict[str, float]:
     """The encoder in bfloat16 against float32, and the decoder in int8 against float32; ratios over float32."""
     cases: dict[str, Callable[[], Any]] = {}
     for dtype in (torch.bfloat16, torch.float32):
-        model = random_model(settings.size, dtype)
+        model = random_model(settings.size, dtype, packed=False)
         side, width = model.processor.image_processor.tile_size, model.config.text_config.hidden_size
         tile, embeds = torch.randn(1, 3, side, side).to(dtype), torch.randn(1, 300, width).to(dtype)
         decoder = model.model.language_model

@@ -21,10 +21,10 @@ def run(settings: Settings) -> dict[str, Any]:
     """Times every part between two measurements of the peak, and profiles it."""
     result: dict[str, Any] = {"dtype": str(settings.dtype), "parts": {}}
     with torch.no_grad():
-        countable = parts(settings, packed=False)
+        countable = parts(settings, packed=False)  # torch's counter does not know packed layers
         for name, work in parts(settings, packed=True).items():
             work()
-            flops = count_flops(countable[name], random_model(settings.size, settings.dtype))
+            flops = count_flops(countable[name])
             rounds = [_round(work, settings) for _ in range(settings.rounds(3))]
             peak, seconds = max(peak for peak, _ in rounds), min(seconds for _, seconds in rounds)
             result["parts"][name] = {
@@ -43,7 +43,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 def parts(settings: Settings, packed: bool) -> dict[str, Callable[[], Any]]:
     """The parts of the forward of one photo of one tile."""
-    model = random_model(settings.size, settings.dtype, packed)
+    model = random_model(settings.size, settings.dtype, packed=packed)
     side, hidden = model.processor.image_processor.tile_size, model.config.text_config.hidden_size
     tile = torch.randn(1, 3, side, side).to(settings.dtype)
     embeds = torch.randn(1, model.config.image_seq_length + TEXT_TOKENS, hidden).to(settings.dtype)
@@ -54,23 +54,14 @@ def parts(settings: Settings, packed: bool) -> dict[str, Callable[[], Any]]:
     }
 
 
-def count_flops(work: Callable[[], Any], model: Any) -> int:
+def count_flops(work: Callable[[], Any]) -> int:
     """Operations of matrix products, convolutions and attention, two a multiplication with its addition.
 
-    Attention is counted as the two plain products it is: torch's counter knows neither the CPU's fused kernel nor
-    products into memory that is there. It does not know packed layers.
-
-    Args:
-        work (`Callable`): a forward of the model.
-        model (`VitalForConditionalGeneration`): not packed.
+    Attention is counted as the two plain products it is: torch's counter does not know the CPU's fused kernel, nor
+    packed layers.
     """
-    encoder = model.model.vision_tower.config
-    before, encoder._attn_implementation = encoder._attn_implementation, "sdpa"
-    try:
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            work()
-    finally:
-        encoder._attn_implementation = before
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        work()
     return counter.get_total_flops()
 
 

@@ -47,11 +47,6 @@ def run(settings: Settings) -> dict[str, Any]:
                 "samples_per_s": {name: BATCH * steps / case["wall_s"] for name, case in times.items()},
                 "ratio": ratio(times, "without savings", "ours"),
                 "ratio_cpu": ratio(times, "without savings", "ours", "cpu"),
-                **(
-                    {"most_possible": ratio(times, "without savings", "encoder alone")}
-                    if "encoder alone" in cases
-                    else {}
-                ),
                 "memory_mib": {
                     name: peak_memory(steps_work, *args, 2, name == "ours")["working"]
                     for name in ("ours", "without savings")

@@ -10,15 +10,13 @@ from benchmarks.sections.peak_share import count_flops, operators
 
 @torch.no_grad()
 def test_products_convolutions_and_attention_of_a_model_are_counted():
-    model = random_model("toy", torch.bfloat16)
+    model = random_model("toy", torch.bfloat16, packed=False)
     tokens, width, inner = 17, 32, 64
     layer = tokens * (4 * width**2 + 2 * width * inner) + 2 * tokens**2 * width
     projector = 4 * (4 * width * width + width * width)
     products = 16 * 3 * 14**2 * width + 2 * layer + projector
-    used = model.model.vision_tower.config._attn_implementation
     tile = torch.randn(1, 3, 56, 56)
-    assert count_flops(lambda: model.model.get_image_features(tile), model) == 2 * products
-    assert model.model.vision_tower.config._attn_implementation == used
+    assert count_flops(lambda: model.model.get_image_features(tile)) == 2 * products
 
 
 @torch.no_grad()

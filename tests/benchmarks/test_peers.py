@@ -12,7 +12,7 @@ from modeling_vital.motion_vital import VitalMotionModel
 
 @pytest.fixture
 def model():
-    model = random_model("toy", torch.float32)
+    model = random_model("toy", torch.float32, packed=False)
     use_convention(model, "released")
     return model
 

@@ -33,7 +33,7 @@ def test_it_is_attention_however_the_heads_are_split(monkeypatch, heads_at_once,
     torch.testing.assert_close(query, kept, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("why", ["float32", "mask", "causal", "gradient", "fewer key heads"])
+@pytest.mark.parametrize("why", ["float32", "mask", "causal", "dropout", "gradient", "fewer key heads"])
 def test_sdpa_where_it_does_not_fit(monkeypatch, why):
     monkeypatch.setattr(torch, "bmm", None)  # what it would compute with
     query, key, value = inputs(torch.float32 if why == "float32" else torch.bfloat16, heads=4)
@@ -44,14 +44,22 @@ def test_sdpa_where_it_does_not_fit(monkeypatch, why):
         expected["attn_mask"] = mask
     if why == "causal":
         layer.is_causal = expected["is_causal"] = True
+    if why == "dropout":
+        expected["dropout_p"] = 1.0
     if why == "gradient":
         query.requires_grad_()
     if why == "fewer key heads":
         key, value, layer.num_key_value_groups = key[:, :2], value[:, :2], 2
         expected["enable_gqa"] = True
-    found, _ = attention_by_heads(layer, query, key, value, mask)
+    found, _ = attention_by_heads(layer, query, key, value, mask, dropout=expected.get("dropout_p", 0.0))
     exact = F.scaled_dot_product_attention(query, key, value, **expected).transpose(1, 2)
     torch.testing.assert_close(found, exact)
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """As on a processor with bfloat16 units."""
+    monkeypatch.setattr(attention_vital, "fast_bf16", lambda: True)
 
 
 def tiny(**kwargs):
@@ -68,7 +76,7 @@ def tiny(**kwargs):
     return VitalForConditionalGeneration._from_config(config, **kwargs).eval()
 
 
-def test_the_image_encoder_uses_it_unless_told_otherwise(monkeypatch):
+def test_the_image_encoder_uses_it_unless_told_otherwise(fast):
     model = tiny(dtype=torch.bfloat16)
     encoder = model.model.vision_tower
     assert encoder.config._attn_implementation == ATTENTION_BY_HEADS
@@ -82,7 +90,12 @@ def test_the_image_encoder_uses_it_unless_told_otherwise(monkeypatch):
     assert tiny(attn_implementation="eager").model.vision_tower.config._attn_implementation == "eager"
 
 
-def test_it_is_not_written_into_a_checkpoint(tmp_path):
+def test_it_is_left_where_there_is_no_gain(monkeypatch):
+    monkeypatch.setattr(attention_vital, "fast_bf16", lambda: False)
+    assert tiny(dtype=torch.bfloat16).model.vision_tower.config._attn_implementation == "sdpa"
+
+
+def test_it_is_not_written_into_a_checkpoint(fast, tmp_path):
     tiny().save_pretrained(tmp_path)
     assert ATTENTION_BY_HEADS not in (tmp_path / "config.json").read_text(encoding="utf-8")
     again = VitalForConditionalGeneration.from_pretrained(tmp_path)

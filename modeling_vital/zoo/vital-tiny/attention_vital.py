@@ -3,14 +3,27 @@
 import torch
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 
 
 ATTENTION_BY_HEADS = "sdpa_by_heads"
 """Name under which transformers finds [`attention_by_heads`]."""
 
+_ONLY_SDPA = ("position_bias", "softcap")
+
 # Weights of some heads, 16 MiB of them, stay in the cache between the two products.
 _WEIGHTS_AT_ONCE = 2**23
+
+
+def fast_bf16() -> bool:
+    """Whether this processor multiplies matrices in bfloat16 in hardware (AVX512-BF16 or AMX)."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def prefer_heads(encoder: PreTrainedModel) -> None:
+    """Lets an image encoder that would use SDPA use [`attention_by_heads`] on processors where that is faster."""
+    if fast_bf16() and encoder._can_set_attn_implementation() and encoder.config._attn_implementation == "sdpa":
+        encoder.config._attn_implementation = ATTENTION_BY_HEADS
 
 
 def attention_by_heads(
@@ -26,9 +39,9 @@ def attention_by_heads(
 ) -> tuple[torch.Tensor, None]:
     """Softmax between two plain products, some heads at a time, where that is faster; SDPA everywhere else.
 
-    It is faster on a CPU in bfloat16 (`benchmarks/results/means.json`), and made for encoders: without gradients, mask
-    or dropout, with as many key heads as query heads, every position seen by every other. Weights are rounded to
-    bfloat16, as in eager attention.
+    It is faster in bfloat16 on a CPU with units for that (`benchmarks/results/means.json`), and made for encoders:
+    without gradients, mask or dropout, with as many key heads as query heads, every position seen by every other.
+    Weights are rounded to bfloat16, as in eager attention.
 
     Args:
         module (`nn.Module`): the attention layer.
@@ -41,10 +54,11 @@ def attention_by_heads(
     Returns:
         `tuple`: `torch.Tensor` of shape `(batch_size, sequence_length, num_heads, head_dim)`, and no weights.
     """
+    same = query.shape == key.shape == value.shape and query.dtype == value.dtype
     learns = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    plain = attention_mask is None and dropout == 0.0 and query.shape == key.shape and not causal and not learns
-    if not plain or query.device.type != "cpu" or query.dtype != torch.bfloat16:
+    more = attention_mask is not None or dropout > 0 or any(kwargs.get(name) is not None for name in _ONLY_SDPA)
+    if not same or learns or causal or more or query.device.type != "cpu" or query.dtype != torch.bfloat16:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, is_causal=is_causal, **kwargs
         )
@@ -54,9 +68,9 @@ def attention_by_heads(
     weights = query.new_empty(heads_at_once, length, length)
     output = query.new_empty(num_items, length, num_heads, width)
     for item in range(num_items):
-        for heads in torch.arange(num_heads).split(heads_at_once):
-            some = slice(int(heads[0]), int(heads[-1]) + 1)
-            part = weights[: len(heads)]
+        for first in range(0, num_heads, heads_at_once):
+            some = slice(first, min(first + heads_at_once, num_heads))
+            part = weights[: some.stop - first]
             torch.bmm(query[item, some], key[item, some].transpose(1, 2), out=part)
             torch.softmax(part, -1, out=part)
             torch.bmm(part, value[item, some], out=output[item, :, some].transpose(0, 1))

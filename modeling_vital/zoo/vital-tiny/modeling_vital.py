@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache
 
 from .assembly_vital import assemble
 from .assessment_vital import VitalAssessmentMixin
-from .attention_vital import ATTENTION_BY_HEADS
+from .attention_vital import prefer_heads
 from .configuration_vital import VitalConfig
 from .motion_vital import VitalMotionModel
 from .outputs_vital import VitalCausalLMOutputWithPast, VitalOutputWithPast
@@ -94,8 +94,7 @@ class VitalModel(VitalPreTrainedModel):
         if not MODEL_MAPPING[type(config.vision_config)]._supports_sdpa:
             config.vision_config._attn_implementation = "eager"  # convolutions: whatever is asked for, there is none
         self.vision_tower = AutoModel.from_config(config.vision_config)
-        if self.vision_tower.config._attn_implementation == "sdpa":
-            self.vision_tower.config._attn_implementation = ATTENTION_BY_HEADS
+        prefer_heads(self.vision_tower)
         if eps := getattr(config.vision_config, "qk_norm_eps", None):
             # InternViT's; transformers' encoder has 1e-6 in its code and no setting for it.
             for layer in self.vision_tower.encoder.layer:

