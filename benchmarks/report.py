@@ -73,7 +73,7 @@ def _summary(report: Mapping[str, Any]) -> str:
         for m in machines.values()
     ]
     rows = [
-        (name, f"{t['ratio']:.2f}", f"{t['bound']} {t['target']:g}", "yes" if t["met"] else "no")
+        (name, f"{t['ratio']:.3g}", f"{t['bound']} {t['target']:g}", "yes" if t["met"] else "no")
         for name, t in report["targets"].items()
     ]
     intro = (
