@@ -38,6 +38,9 @@ CLIP_PAIRS = {"compression": ("h264_compression", "h265_compression"), "stutter"
 VISIBLE = (3, 4, 5)
 """Severities at which a person sees the difference."""
 
+NEEDS_ORIGINAL = ("brighten", "darken", "mean_shift", "contrast_change", "non_eccentricity_patch")
+"""Distortions after which a picture may well have been taken so: only its original tells."""
+
 PEERS = tuple(
     f"dataset_scripts.annotators.{name}"
     for name in ("piqe:PIQE", "naturalness:Naturalness", "sharpness_noise:SharpnessNoise")
@@ -178,8 +181,8 @@ def measure(
 
     Returns:
         `dict`: `rows` (a `subset`, its `srcc`, `plcc`, the 95 % interval `low` to `high` of `srcc` over originals,
-        `n`, and `srcc_severity`, within a distortion on average), `pairs`, `text`, `by_distortion`, `peers`, and what
-        was held out.
+        `n`, and `srcc_severity`, within a distortion on average), `shown` (the same of the in-domain pictures without
+        [`NEEDS_ORIGINAL`]), `pairs`, `text`, `by_distortion`, `peers`, and what was held out.
     """
     rows: list[Row] = []
     scores: list[float] = []
@@ -202,6 +205,9 @@ def measure(
         "photos": len({row.content_id for row in rows if row.subset in ("in_domain", "held_out_sources")}),
         "clips": len({row.content_id for row in rows if row.subset == "video"}),
         "rows": _correlations(rows, scores),
+        "shown": _correlation(
+            [(r, s) for r, s in _of("in_domain", rows, scores) if r.distortion not in NEEDS_ORIGINAL]
+        ),
         "by_distortion": _by_distortion(rows, scores),
         "pairs": _pairs(rows, scores),
         "text": _text(texts),
@@ -216,19 +222,20 @@ def _peer_scores(peer: PeerScorer, group: list[Row], media: list) -> list[float 
     return [None if isinstance(score, str) else score for score in found]
 
 
+def _of(subset: str, rows: list[Row], scores: list[float | None]) -> list[tuple[Row, float]]:
+    return [(r, s) for r, s in zip(rows, scores, strict=True) if r.subset == subset and s is not None]
+
+
 def _correlations(rows: list[Row], scores: list[float | None]) -> list[dict[str, Any]]:
-    result = []
-    for subset in SUBSETS:
-        mine = [(r, s) for r, s in zip(rows, scores, strict=True) if r.subset == subset and s is not None]
-        if len(mine) < 3:
-            continue
-        x, y, groups = ([*column] for column in zip(*((s, r.mos, r.content_id) for r, s in mine), strict=True))
-        low, high = bootstrap_intervals(x, y, groups, ("srcc",), 500, seed=np.random.default_rng(_SEED))["srcc"]
-        measured = {name: CORRELATIONS[name](x, y) for name in ("srcc", "plcc")}
-        result.append(
-            {"subset": subset, **measured, "low": low, "high": high, "n": len(mine), "srcc_severity": _severity(mine)}
-        )
-    return result
+    found = {subset: _of(subset, rows, scores) for subset in SUBSETS}
+    return [{"subset": subset, **_correlation(mine)} for subset, mine in found.items() if len(mine) > 2]
+
+
+def _correlation(mine: list[tuple[Row, float]]) -> dict[str, Any]:
+    x, y, groups = ([*column] for column in zip(*((s, r.mos, r.content_id) for r, s in mine), strict=True))
+    low, high = bootstrap_intervals(x, y, groups, ("srcc",), 500, seed=np.random.default_rng(_SEED))["srcc"]
+    measured = {name: CORRELATIONS[name](x, y) for name in ("srcc", "plcc")}
+    return {**measured, "low": low, "high": high, "n": len(mine), "srcc_severity": _severity(mine)}
 
 
 def _severity(mine: list[tuple[Row, float]]) -> float:
@@ -325,6 +332,8 @@ def numbers_table(results: dict[str, Any]) -> str:
         for name, what in SUBSET_WORDS.items()
         if name in rows
     ]
+    what = "SRCC, the first row without changes of light and small patches, which one picture cannot show"
+    lines.insert(1, (what, _interval(results["shown"]), ""))
     lines += [(what, _share(pairs[name]), goals.get(name, "")) for name, what in PAIR_WORDS.items()]
     lines += [
         ("distortion named right, of 25", f"{100 * text['type_accuracy']:.1f} % of {text['n']}", "70 %"),

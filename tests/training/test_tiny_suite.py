@@ -8,10 +8,21 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from dataset_scripts.distortions import DISTORTIONS
 from modeling_vital.cli.main import main
 from training.tiny import recipe_data
 from training.tiny_data import DataConfig, is_test
-from training.tiny_suite import Row, _by_distortion, _correlations, _pairs, _text, make_rows, parse_tag, write_readme
+from training.tiny_suite import (
+    NEEDS_ORIGINAL,
+    Row,
+    _by_distortion,
+    _correlations,
+    _pairs,
+    _text,
+    make_rows,
+    parse_tag,
+    write_readme,
+)
 
 
 def rows(*values):
@@ -113,6 +124,7 @@ def test_command(folder, capsys, tmp_path, monkeypatch):
     assert found["in_domain"]["n"] == 14 and found["held_out_sources"]["n"] == 14
     assert all(row["low"] <= row["srcc"] <= row["high"] for row in found.values())
     assert result["model"] == "vital-tiny" and result["text"]["n"] == 12
+    assert 7 <= result["shown"]["n"] <= 14 and set(NEEDS_ORIGINAL) <= set(DISTORTIONS)
 
 
 def test_wrong_use(capsys):

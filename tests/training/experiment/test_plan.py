@@ -31,7 +31,10 @@ def test_every_run_comes_after_those_it_starts_from(recipe):
     assert [run.name for run in by_kind["zero"] if run.decoder == "d"] == ["zero-d-s0"]
     assert {len(by_kind[kind]) for kind in ("vital", "full")} == {3} and len(by_kind["base"]) == 4
     large = next(run for run in by_kind["warm_up"] if run.decoder == "d")
-    assert {k for k, v in large.settings.items() if v != by_kind["warm_up"][0].settings[k]} == {"learning_rate", "max_steps"}
+    assert {k for k, v in large.settings.items() if v != by_kind["warm_up"][0].settings[k]} == {
+        "learning_rate",
+        "max_steps",
+    }
     assert all(run.settings["max_samples"] == 4000 for run in by_kind["warm_up"])
     assert all("max_samples" not in run.settings for run in by_kind["full"])
     assert {run.stage for run in by_kind["vital"]} == {"pretrain"}
