@@ -282,19 +282,20 @@ def _pairs(rows: list[Row], scores: list[float]) -> dict[str, dict[str, float]]:
 
 
 def _text(texts: list[tuple[Row, str]]) -> dict[str, float]:
-    """How well descriptions name the distortion and its severity, and how varied they are."""
+    """How well descriptions name the distortion and its severity, of all and of those that name one; how varied."""
     if not texts:
         return {}
-    kinds, steps = [], []
-    for row, text in texts:
-        severity, name = parse_tag(text)
-        kinds.append(name == row.distortion)
-        if severity is not None:
-            steps.append(abs(severity - row.severity) <= 1)
     said = [text for _, text in texts]
+    tags = [(row, *parse_tag(text)) for row, text in texts]
+    right = [name == row.distortion for row, _, name in tags]
+    near = [severity is not None and abs(severity - row.severity) <= 1 for row, severity, _ in tags]
+    named = [i for i, (_, severity, _) in enumerate(tags) if severity is not None]
     return {
-        "type_accuracy": float(np.mean(kinds)),
-        "severity_within_one": float(np.sum(steps) / len(texts)),
+        "type_accuracy": float(np.mean(right)),
+        "severity_within_one": float(np.mean(near)),
+        "named": len(named),
+        "type_accuracy_named": float(np.mean([right[i] for i in named])) if named else float("nan"),
+        "severity_within_one_named": float(np.mean([near[i] for i in named])) if named else float("nan"),
         "distinct_texts": len(set(said)) / len(said),
         "mean_words": float(np.mean([len(text.split()) for text in said])),
         "n": len(texts),
@@ -338,6 +339,12 @@ def numbers_table(results: dict[str, Any]) -> str:
     lines += [
         ("distortion named right, of 25", f"{100 * text['type_accuracy']:.1f} % of {text['n']}", "70 %"),
         ("severity named within one step", f"{100 * text['severity_within_one']:.1f} % of {text['n']}", "85 %"),
+        ("where a distortion is named: right", f"{100 * text['type_accuracy_named']:.1f} % of {text['named']}", ""),
+        (
+            "where a distortion is named: severity within one step",
+            f"{100 * text['severity_within_one_named']:.1f} % of {text['named']}",
+            "",
+        ),
     ]
     held_out = ", ".join(name.replace("_", " ") for name in results["held_out_distortions"])
     table = "".join(f"| {what} | {value} | {goal} |\n" for what, value, goal in lines)

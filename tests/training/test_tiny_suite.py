@@ -74,14 +74,18 @@ def test_texts():
     assert parse_tag("The distortion of the image is severe JPEG compression.") == (5, "jpeg")
     assert parse_tag("The distortion of the image is severe white severe white.") == (5, None)
     assert parse_tag("The distortion of the image is none.") == (None, None)
-    (a, b) = rows(("in_domain", "a", "jpeg", 4, 0.5), ("in_domain", "b", "pixelate", 1, 0.5))
-    found = _text([(a, "It is severe JPEG compression."), (b, "It is severe JPEG compression.")])
+    made = rows(*(("in_domain", c, name, 4, 0.5) for c, name in [("a", "jpeg"), ("b", "pixelate"), ("c", "jpeg")]))
+    texts = ["It is severe JPEG compression.", "It is slight JPEG compression.", "It is none."]
+    found = _text(list(zip(made, texts, strict=True)))
     assert found == {
-        "type_accuracy": 0.5,
-        "severity_within_one": 0.5,
-        "distinct_texts": 0.5,
-        "mean_words": 5,
-        "n": 2,
+        "type_accuracy": pytest.approx(1 / 3),
+        "severity_within_one": pytest.approx(1 / 3),
+        "named": 2,
+        "type_accuracy_named": 0.5,
+        "severity_within_one_named": 0.5,
+        "distinct_texts": 1.0,
+        "mean_words": pytest.approx(13 / 3),
+        "n": 3,
     }
 
 
