@@ -44,7 +44,7 @@ def test_tensors_score_as_their_pictures_do(trained, size):
         assert tiles.shape == expected.shape
         greys = (tiles - expected).abs() * torch.tensor(processor.image_std)[:, None, None] * 255
         assert greys.max() < 2.5 and (greys > 0.5).float().mean() < 0.01
-        assert trained(as_tensor(image)).item() == pytest.approx(trained.model.score(image)[0].score, abs=0.002)
+        assert trained(as_tensor(image)).item() == pytest.approx(trained.model.score(image)[0].score, abs=0.005)
 
 
 def test_released_checkpoints_score_as_their_pictures_do():
