@@ -215,7 +215,7 @@ def test_batch(page, tmp_path):
     go(page, "Batch")
     bad = tmp_path / "broken file.png"
     bad.write_bytes(b"\x89PNG\r\n\x1a\n")
-    upload(page, PHOTOS[0], PHOTOS[3], CLIPS[1], bad)
+    upload(page, CLIPS[1], PHOTOS[0], PHOTOS[3], bad)
     press(page, "Score all")
     cells(page).filter(has_text="broken file.png").first.wait_for(timeout=ANSWER_MS)
     shoot(page, "batch")
@@ -231,7 +231,7 @@ def test_batch(page, tmp_path):
         button.click()
     with open(download.value.path(), newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["file"] for row in rows] == [PHOTOS[0].name, PHOTOS[3].name, CLIPS[1].name, "broken file.png"]
+    assert [row["file"] for row in rows] == [CLIPS[1].name, PHOTOS[0].name, PHOTOS[3].name, "broken file.png"]
     assert [bool(row["score"]) for row in rows] == [True, True, True, False] and rows[3]["error"]
 
 
