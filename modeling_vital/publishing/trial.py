@@ -68,7 +68,7 @@ def run_trial(kind: str, source: str, revision: str | None = None, env: Mapping[
             errors="replace",
         )
     answers = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
-    if done.returncode or not answers:
+    if not answers:  # with one all is well: libraries' threads have crashed an interpreter on its way out
         said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise PublishError(f"the {kind} {source} cannot be used as it is: {said}")
     return json.loads(answers[-1].removeprefix(_MARK))
