@@ -286,20 +286,37 @@ def _text(texts: list[tuple[Row, str]]) -> dict[str, float]:
     if not texts:
         return {}
     said = [text for _, text in texts]
-    tags = [(row, *parse_tag(text)) for row, text in texts]
-    right = [name == row.distortion for row, _, name in tags]
-    near = [severity is not None and abs(severity - row.severity) <= 1 for row, severity, _ in tags]
-    named = [i for i, (_, severity, _) in enumerate(tags) if severity is not None]
+    tags = [parse_tag(text) for text in said]
+    truth = [(row.severity, row.distortion) for row, _ in texts]
+    named = [i for i, (severity, _) in enumerate(tags) if severity is not None]
+    right, near = tag_shares([tags[i] for i in named], [truth[i] for i in named])
     return {
-        "type_accuracy": float(np.mean(right)),
-        "severity_within_one": float(np.mean(near)),
+        **dict(zip(("type_accuracy", "severity_within_one"), tag_shares(tags, truth), strict=True)),
         "named": len(named),
-        "type_accuracy_named": float(np.mean([right[i] for i in named])) if named else float("nan"),
-        "severity_within_one_named": float(np.mean([near[i] for i in named])) if named else float("nan"),
+        "type_accuracy_named": right,
+        "severity_within_one_named": near,
         "distinct_texts": len(set(said)) / len(said),
         "mean_words": float(np.mean([len(text.split()) for text in said])),
         "n": len(texts),
     }
+
+
+def tag_shares(tags: Sequence[tuple[int | None, str | None]], truth: Sequence[tuple[int, str]]) -> tuple[float, float]:
+    """How often texts name what is there.
+
+    Args:
+        tags (`Sequence[tuple]`): severity 1..5 and distortion that each names, `None` for what it does not.
+        truth (`Sequence[tuple]`): severity and distortion there.
+
+    Returns:
+        `tuple[float, float]`: the shares with the right distortion, and within one step of the severity; NaN of none.
+    """
+    if not tags:
+        return float("nan"), float("nan")
+    pairs = list(zip(tags, truth, strict=True))
+    right = [tag[1] == real[1] for tag, real in pairs]
+    near = [tag[0] is not None and abs(tag[0] - real[0]) <= 1 for tag, real in pairs]
+    return float(np.mean(right)), float(np.mean(near))
 
 
 def parse_tag(text: str) -> tuple[int | None, str | None]:

@@ -129,6 +129,8 @@ def test_command(folder, capsys, tmp_path, monkeypatch):
     assert all(row["low"] <= row["srcc"] <= row["high"] for row in found.values())
     assert result["model"] == "vital-tiny" and result["text"]["n"] == 12
     assert 7 <= result["shown"]["n"] <= 14 and set(NEEDS_ORIGINAL) <= set(DISTORTIONS)
+    made = [row for group in make_rows(folder, recipe_data()) for row in group if row.subset == "in_domain"]
+    assert result["shown"]["n"] == sum(row.distortion not in NEEDS_ORIGINAL for row in made)
 
 
 def test_wrong_use(capsys):

@@ -16,6 +16,7 @@ from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.probe_vital import VitalForQualityProbe
 from training.data import DataArguments, scoring_rows
 from training.experiment.data import SUBSETS
+from training.tiny_suite import tag_shares
 
 
 logger = logging.getLogger(__name__)
@@ -152,14 +153,12 @@ def text_measures(texts: Sequence[str], items: dict[str, Any]) -> dict[str, floa
     if not texts:
         return None
     table = items["subsets"]["in_domain"]
-    read = [read_tag(text) for text in texts]
-    kinds = [kind == table["type"][i] for (kind, _), i in zip(read, items["texts"], strict=True)]
-    near = [
-        s is not None and abs(s - table["severity"][i]) <= 1 for (_, s), i in zip(read, items["texts"], strict=True)
-    ]
+    right, near = tag_shares(
+        [read_tag(text)[::-1] for text in texts], [(table["severity"][i], table["type"][i]) for i in items["texts"]]
+    )
     return {
-        "type_accuracy": round(float(np.mean(kinds)), DIGITS),
-        "severity_within_one": round(float(np.mean(near)), DIGITS),
+        "type_accuracy": round(right, DIGITS),
+        "severity_within_one": round(near, DIGITS),
         "distinct_share": round(len(set(texts)) / len(texts), DIGITS),
         "mean_words": round(float(np.mean([len(text.split()) for text in texts])), DIGITS),
     }
