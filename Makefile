@@ -25,7 +25,7 @@ LOWEST_TESTS := tests/modeling_vital tests/cli tests/dataset_scripts tests/test_
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow browser lowest latest bounds lint format docs wheel tag tiny experiment embed reference pairs bench clean
+.PHONY: help demo space test slow browser lowest latest bounds lint format docs wheel tag tiny experiment reference pairs bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -87,11 +87,6 @@ tiny: $(VENV)/.data  ## fetch the data, train and measure vital-tiny (CPU, under
 
 experiment: $(VENV)/.test  ## the paper's experiment at laptop scale: what is missing of it, and docs/experiment.md
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY) -m training.experiment $(ARGS)
-
-embed: $(VENV)/.test  ## copy changed code files (*_vital.py) into the embedded checkpoints
-	$(PY) -c "from transformers.dynamic_module_utils import custom_object_save as save; \
-	from modeling_vital import VitalForConditionalGeneration as Model, zoo; \
-	[save(Model.from_pretrained(zoo.resolve(name)), zoo.resolve(name)) for name in zoo.EMBEDDED]"
 
 reference: $(VENV)/.test  ## make docs/command-line.md from the parser
 	$(PY) -m modeling_vital.cli.reference docs/command-line.md

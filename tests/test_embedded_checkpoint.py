@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
-from transformers.dynamic_module_utils import custom_object_save
 
 from dataset_scripts.distortions import distort_image
 from modeling_vital.media_vital import load_media
@@ -71,10 +70,3 @@ def test_resolve_names_folders_and_hub_ids(tmp_path):
 def test_readme_shows_the_numbers_that_were_measured():
     results = json.loads(Path("model_cards/data/vital-tiny.json").read_text())
     assert numbers_table(results) in Path("README.md").read_text()
-
-
-def test_the_code_in_the_checkpoint_is_the_code_of_the_package(model, tmp_path):
-    custom_object_save(model, tmp_path)
-    saved = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    copies = {path.name: path.read_bytes() for path in Path(resolve(DEFAULT_MODEL)).glob("*.py")}
-    assert copies == saved, "run `make embed`"
