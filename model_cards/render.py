@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from modeling_vital import zoo
 from modeling_vital.levels_vital import LEVEL_VALUES
+from modeling_vital.publishing.code_files import code_files
 from modeling_vital.scoring_vital import SCORING_CONVENTIONS
 from modeling_vital.zoo import presets
 
@@ -100,13 +101,14 @@ def file_hashes(folder: Path) -> dict[str, str]:
     """What a stranger must not be able to change unseen: code, weights and settings of a checkpoint.
 
     Args:
-        folder (`Path`): a checkpoint.
+        folder (`Path`): a checkpoint; the code it is published with is the package's where it holds none.
 
     Returns:
         `dict[str, str]`: names to SHA-256 in hexadecimal, sorted by name.
     """
-    names = sorted(p.name for p in folder.iterdir() if p.suffix in (".py", ".safetensors", ".json"))
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    files = {path.name: path for path in folder.iterdir() if path.suffix in (".py", ".safetensors", ".json")}
+    files |= code_files(files)
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(files.items())}
 
 
 def _environment() -> jinja2.Environment:

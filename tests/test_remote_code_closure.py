@@ -5,9 +5,13 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
+from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital.publishing.code_files import laid_out
+from modeling_vital.publishing.contents import read_contents
 from tests.fixtures.tiny_models import tiny_model
 
 
@@ -51,6 +55,18 @@ def test_checkpoint_scores_without_the_package(vision, tmp_path):
     assert result["score"] == pytest.approx(expected, abs=1e-6)
     assert result["other"] == pytest.approx(expected, abs=1e-6)
     assert len(result["logits"]) == 5
+
+
+@pytest.mark.parametrize("name", zoo.EMBEDDED)
+def test_an_embedded_checkpoint_as_it_is_published_scores_without_the_package(name, tmp_path):
+    from PIL import Image
+
+    picture = tmp_path / "a picture.png"
+    Image.radial_gradient("L").convert("RGB").save(picture)
+    expected = VitalForConditionalGeneration.from_pretrained(zoo.resolve(name)).score([picture])[0].score
+    with laid_out(read_contents("model", Path(zoo.resolve(name))).files) as folder:
+        result = run_without_the_package(SCRIPT, folder, picture, tmp_path)
+    assert result["score"] == pytest.approx(expected, abs=1e-6)
 
 
 def run_without_the_package(code, folder, picture, tmp_path):

@@ -25,7 +25,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "push",
         help="publish a model, a data set or a Space",
-        description="Checks a folder (a model loads and scores, with its own code files; a data set loads; a Space is "
+        description="Checks a folder (a model loads and scores, with the code files it is sent with, which this package "
+        "adds where the folder has none; a data set loads; a Space is "
         "complete), shows what will be sent, sends it to the Hub in one commit, and checks what is there by loading "
         "it. Hidden files and caches stay here.",
         epilog="Exit code: 0 published, 1 the Hub refused or the check there failed, 2 wrong use or an unfit folder, "
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: for a folder that is not fit to be published, or a wrong name.
     """
+    from ..publishing.code_files import laid_out
     from ..publishing.contents import read_contents
     from ..publishing.errors import PublishError
     from ..publishing.trial import run_trial
@@ -71,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
         here = None
         if args.kind != "space":
             logger.warning("checking that the %s works", args.kind)
-            here = run_trial(args.kind, str(contents.root))
+            with laid_out(contents.files) as folder:
+                here = run_trial(args.kind, str(folder), None, None, str(contents.root))
     except PublishError as error:
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:

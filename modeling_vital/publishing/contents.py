@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import DatasetCard, ModelCard, SpaceCard
 from packaging.requirements import InvalidRequirement, Requirement
 
+from .code_files import code_files
 from .errors import PublishError
 
 
@@ -29,7 +30,7 @@ class Contents:
     Attributes:
         kind (`str`): one of `KINDS`.
         root (`Path`): the folder.
-        files (`dict[str, Path]`): path in the repository -> file, sorted.
+        files (`dict[str, Path]`): path in the repository -> file, sorted; of a model also the code its settings name.
         left_out (`list[str]`): what stays here: hidden files and caches.
         warnings (`list[str]`): what is allowed, but probably not meant.
     """
@@ -72,6 +73,8 @@ def read_contents(kind: str, root: Path, card: Path | None = None) -> Contents:
             left_out.append(relative)
     if card is not None:
         files[CARD] = card
+    if kind == "model":
+        files |= code_files(files)
     contents = Contents(kind, root, dict(sorted(files.items())), sorted(left_out))
     {"model": _check_model, "dataset": _check_dataset, "space": _check_space}[kind](contents)
     return contents

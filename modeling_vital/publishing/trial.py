@@ -32,7 +32,13 @@ _STATE = {
 }
 
 
-def run_trial(kind: str, source: str, revision: str | None = None, env: Mapping[str, str] | None = None) -> dict:
+def run_trial(
+    kind: str,
+    source: str,
+    revision: str | None = None,
+    env: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> dict:
     """Loads it and looks at what comes.
 
     Args:
@@ -40,6 +46,7 @@ def run_trial(kind: str, source: str, revision: str | None = None, env: Mapping[
         source (`str`): a folder or a Hub id.
         revision (`str`, *optional*): of a Hub id.
         env (`Mapping[str, str]`, *optional*): set for the process, beside this one's.
+        name (`str`, *optional*): what error messages call it; `source` by default.
 
     Returns:
         `dict`: of a model `score` and `std` of a made picture; of a data set, configuration -> split -> columns.
@@ -70,7 +77,7 @@ def run_trial(kind: str, source: str, revision: str | None = None, env: Mapping[
     answers = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     if not answers:  # with one all is well: libraries' threads have crashed an interpreter on its way out
         said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise PublishError(f"the {kind} {source} cannot be used as it is: {said}")
+        raise PublishError(f"the {kind} {name or source} cannot be used as it is: {said}")
     return json.loads(answers[-1].removeprefix(_MARK))
 
 

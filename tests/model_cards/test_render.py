@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 from model_cards.__main__ import main
 from model_cards.render import DATA, CardError, render_model_card
 from modeling_vital import zoo
+from modeling_vital.publishing.code_files import code_files
 from modeling_vital.publishing.contents import read_card
 from tests.test_embedded_checkpoint import PHOTOS
 
@@ -76,7 +77,11 @@ def test_the_code_runs(cards, name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", cards[name], re.MULTILINE | re.DOTALL)
     # The same code for every size, run with the one that is here.
-    code = "".join(blocks).replace(f"ORG/{name}", zoo.resolve("vital-tiny"))
+    embedded = {path.name: path for path in Path(zoo.resolve("vital-tiny")).iterdir()}
+    for file, path in (embedded | code_files(embedded)).items():
+        (tmp_path / "published").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "published" / file)
+    code = "".join(blocks).replace(f"ORG/{name}", str(tmp_path / "published"))
     names = {}
     exec(compile(code, name, "exec"), names)
     assert 0 <= names["result"].score <= 1 and names["comparison"].winner in ("a", "b", "tie")
@@ -87,9 +92,10 @@ def test_the_card_has_the_hashes_of_code_and_weights(cards):
     folder = Path(zoo.resolve("vital-tiny"))
     listed = dict(line.split("  ")[::-1] for line in re.findall(r"^[0-9a-f]{64}  \S+$", cards["vital-tiny"], re.M))
     assert {"config.json", "model.safetensors", "modeling_vital.py", "media_vital.py"} <= set(listed)
-    assert {p.name for p in folder.glob("*.py")} <= set(listed)
+    code = code_files({path.name: path for path in folder.iterdir()})
+    assert set(code) == {name for name in listed if name.endswith(".py")}
     for name, digest in listed.items():
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+        assert hashlib.sha256(code.get(name, folder / name).read_bytes()).hexdigest() == digest
     for name in LARGE:
         assert not re.search(r"[0-9a-f]{64}", cards[name]) and "sha256sum" in cards[name]
     assert all("revision=" in card for card in cards.values())
