@@ -123,7 +123,7 @@ def use_convention(model: VitalForConditionalGeneration, name: str) -> None:
 
 def tiny_model() -> VitalForConditionalGeneration:
     """The embedded `vital-tiny`."""
-    return VitalForConditionalGeneration.from_pretrained(zoo.resolve("vital-tiny"))
+    return VitalForConditionalGeneration.from_pretrained("vital-tiny")
 
 
 def native_model(model: VitalForConditionalGeneration) -> InternVLForConditionalGeneration:

@@ -3,9 +3,9 @@
 Names are imported when they are first used, so `import modeling_vital` costs nothing and does not load torch.
 
 Example:
-    >>> from modeling_vital import VitalForConditionalGeneration, zoo
-    >>> model = VitalForConditionalGeneration.from_pretrained(zoo.resolve("vital-tiny"))
-    >>> model.score(["photo.jpg", "clip.mp4"])
+    >>> from modeling_vital import VitalForConditionalGeneration
+    >>> model = VitalForConditionalGeneration.from_pretrained("vital-tiny")
+    >>> model.score("photo.jpg").score
 """
 
 from importlib import import_module
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .media_vital import MediaError, load_media
     from .modeling_vital import VitalForConditionalGeneration, VitalModel
     from .outputs_vital import Answer, Comparison, QualityScore
+    from .pipeline_vital import pipeline
     from .probe_vital import VitalForQualityProbe, VitalProbeConfig, VitalProbeProcessor
     from .processing_vital import VitalProcessor
 
@@ -38,6 +39,7 @@ _MODULE_OF = {
     "VitalProbeProcessor": "probe_vital",
     "VitalProcessor": "processing_vital",
     "load_media": "media_vital",
+    "pipeline": "pipeline_vital",
 }
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "VitalProcessor",
     "__version__",
     "load_media",
+    "pipeline",
     "zoo",
 ]
 

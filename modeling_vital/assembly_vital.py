@@ -18,6 +18,7 @@ from transformers import (
 
 from .levels_vital import level_token_ids
 from .processing_vital import VitalProcessor
+from .zoo_names_vital import from_zoo
 
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ def assemble(model_class: type, vision, decoder, tokenizer=None, **load_kwargs) 
 
 def _inspect(source, tokenizer: PreTrainedTokenizerBase | None, role: str) -> Donor:
     """Reads configuration, processor and tokenizer; no weights."""
+    source = from_zoo(source)
     loaded = isinstance(source, torch.nn.Module)
     if not loaded and PreTrainedConfig.get_config_dict(source)[0].get("model_type") == "vital_probe":
         raise ValueError(f"`{role}` {str(source)!r} is a linear probe, made to score by itself: name a VITAL model.")

@@ -92,7 +92,7 @@ class VitalScoringMixin:
         if self._processor is not None or self.config._name_or_path:
             self.processor.save_pretrained(save_directory)
 
-    def score(self, items, batch_size: int = 8, errors: str = "raise") -> list:
+    def score(self, items, batch_size: int = 8, errors: str = "raise"):
         """Scores pictures and clips, mixed as they come.
 
         Args:
@@ -102,13 +102,13 @@ class VitalScoringMixin:
                 `"raise"` stops at the first item that cannot be read, `"return"` puts its `MediaError` in its place.
 
         Returns:
-            `list[QualityScore]`, one an item in the order of `items`, also for a single item (with `errors="return"`,
+            [`QualityScore`], or for a list of items `list[QualityScore]`, in their order (with `errors="return"`,
             `MediaError` for unreadable ones). Scores are in [0, 1], higher is better, for the default `level_values`.
 
         Raises:
             MediaError: for an item that cannot be read, with `errors="raise"`.
         """
-        return self._in_batches(_as_list(items), self._score_batch, batch_size, errors)
+        return _as_given(items, self._in_batches(_as_list(items), self._score_batch, batch_size, errors))
 
     def compare(self, a, b, tie_margin: float = 0.02, batch_size: int = 8, errors: str = "raise"):
         """Says which of two pictures or clips is better, and how surely: the paper's pairwise form.

@@ -3,6 +3,7 @@
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from .levels_vital import LEVEL_VALUES, LEVEL_WORDS
+from .zoo_names_vital import ZooNamesMixin
 
 
 class VitalMotionConfig(PreTrainedConfig):
@@ -54,7 +55,7 @@ class VitalMotionConfig(PreTrainedConfig):
         return self.out_channels[-1]
 
 
-class VitalConfig(PreTrainedConfig):
+class VitalConfig(ZooNamesMixin, PreTrainedConfig):
     """Configuration of [`VitalModel`] and [`VitalForConditionalGeneration`].
 
     Args:

@@ -10,6 +10,7 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 
 from .media_vital import MediaError, describe_item, load_media
+from .zoo_names_vital import ZooNamesMixin
 
 
 TILE_RULES = ("native", "aspect_ratio", "area")
@@ -120,7 +121,7 @@ class VitalImageProcessorKwargs(TypedDict, total=False):
 _SERVICE_KEYS = {"auto_map", "image_processor_type", "feature_extractor_type", "processor_class"}
 
 
-class VitalImageProcessor(BaseImageProcessor):
+class VitalImageProcessor(ZooNamesMixin, BaseImageProcessor):
     """Resizes pictures to a grid of square tiles and normalises them, with Pillow and NumPy only.
 
     Args:

@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import zoo
 from .image_processing_vital import VitalImageProcessor, choose_grid
 from .levels_vital import expected_score
 from .modeling_vital import VitalForConditionalGeneration
@@ -60,7 +59,7 @@ class VitalMetric(nn.Module):
     def __init__(self, model: str | VitalForConditionalGeneration = "vital-tiny", as_loss: bool = False, device=None):
         super().__init__()
         if not isinstance(model, nn.Module):
-            model = VitalForConditionalGeneration.from_pretrained(zoo.resolve(str(model)))
+            model = VitalForConditionalGeneration.from_pretrained(str(model))
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.as_loss = as_loss
         self.model = (model if device is None else model.to(device)).eval().requires_grad_(False)

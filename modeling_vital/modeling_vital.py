@@ -24,6 +24,7 @@ from .motion_vital import VitalMotionModel
 from .outputs_vital import VitalCausalLMOutputWithPast, VitalOutputWithPast
 from .processing_vital import VitalProcessor
 from .scoring_vital import scoring_convention
+from .zoo_names_vital import ZooNamesMixin
 
 
 # Without gradients the image encoder takes no more at once, so that memory does not grow with the batch.
@@ -31,7 +32,7 @@ _PIXELS_AT_ONCE = 8 * 448**2
 _MEDIA_INPUTS = ("pixel_values", "motion_values", "motion_lengths", "image_hidden_states", "motion_hidden_states")
 
 
-class VitalPreTrainedModel(PreTrainedModel):
+class VitalPreTrainedModel(ZooNamesMixin, PreTrainedModel):
     """What all VITAL models share: configuration class and the abilities the parts allow."""
 
     config_class = VitalConfig
@@ -46,7 +47,9 @@ class VitalPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """Loads a checkpoint; see `PreTrainedModel.from_pretrained` for the arguments.
+        """Loads a checkpoint from a name of the zoo, a folder or a Hub id.
+
+        See `PreTrainedModel.from_pretrained` for the other arguments.
 
         Weights are read from safetensors alone: a pickle can hold code. `vital convert` reads pickles that hold
         nothing but tensors, and writes safetensors.
@@ -282,8 +285,8 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
 
         Args:
             vision (`str`, `Path` or `VitalForConditionalGeneration`):
-                Checkpoint or model whose image and motion encoder are taken, with what belongs to them: tiles, frame
-                sampling, level words and values, answer prefixes.
+                Name of the zoo, checkpoint or model whose image and motion encoder are taken, with what belongs to
+                them: tiles, frame sampling, level words and values, answer prefixes.
             decoder (`str`, `Path` or `PreTrainedModel`):
                 What reads. A VITAL checkpoint keeps its projectors and tokenizer, an InternVL one in transformers'
                 layout its image projector and tokenizer. Any other causal language model gets fresh projectors, and

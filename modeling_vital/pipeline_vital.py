@@ -1,9 +1,11 @@
 """`pipeline("visual-quality-assessment")`: scoring in the form of transformers' pipelines."""
 
+import transformers
 from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .media_vital import MediaError
+from .zoo_names_vital import from_zoo
 
 
 TASK = "visual-quality-assessment"
@@ -69,7 +71,29 @@ class VitalQualityPipeline(Pipeline):
         return result if isinstance(result, MediaError) else result.to_dict()
 
 
+def pipeline(task: str | None = TASK, model=None, **kwargs) -> Pipeline:
+    """transformers' `pipeline` that also takes a name of the zoo.
+
+    Args:
+        task (`str`, *optional*, defaults to `"visual-quality-assessment"`): any task of transformers.
+        model (`str`, `Path` or `PreTrainedModel`): a name of the zoo, a folder, a Hub id or a model.
+        kwargs: go to `transformers.pipeline`.
+
+    Returns:
+        `Pipeline`: for the default task, a [`VitalQualityPipeline`].
+
+    Raises:
+        ValueError: without a model, or for a name of the zoo whose weights are not inside the package.
+    """
+    if model is None:
+        raise ValueError("Give a `model`: a name of the zoo such as 'vital-tiny', a folder, a Hub id or a model.")
+    found = from_zoo(model)
+    if found is not model and task in (None, TASK):  # a checkpoint of this package needs no code from beside it
+        task, kwargs = TASK, {"pipeline_class": VitalQualityPipeline, **kwargs}
+    return transformers.pipeline(task, model=found, **kwargs)
+
+
 if TASK not in PIPELINE_REGISTRY.supported_tasks:  # a second copy of this file, from a checkpoint, changes nothing
     PIPELINE_REGISTRY.register_pipeline(TASK, pipeline_class=VitalQualityPipeline, pt_model=AutoModel)
 
-__all__ = ["VitalQualityPipeline"]
+__all__ = ["VitalQualityPipeline", "pipeline"]

@@ -21,9 +21,10 @@ from .motion_vital import VitalMotionModel
 from .preparation_vital import MediaPreparationMixin
 from .processing_vital import _flatten
 from .video_processing_vital import FrameSampling
+from .zoo_names_vital import ZooNamesMixin
 
 
-class VitalProbeConfig(PreTrainedConfig):
+class VitalProbeConfig(ZooNamesMixin, PreTrainedConfig):
     """Configuration of [`VitalForQualityProbe`].
 
     Args:
@@ -83,7 +84,7 @@ class VitalProbeConfig(PreTrainedConfig):
         return sum(self._layer_widths[i] for i in self.feature_layers) * round(1 / self.downsample_ratio) ** 2
 
 
-class VitalProbeProcessor(MediaPreparationMixin, ProcessorMixin):
+class VitalProbeProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
     """Prepares pictures and clips for [`VitalForQualityProbe`], exactly as `VitalProcessor` does, without any text.
 
     Args:

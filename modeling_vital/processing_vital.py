@@ -9,6 +9,7 @@ from .media_vital import MediaError
 from .preparation_vital import MediaPreparationMixin, PreparedMedia
 from .scoring_vital import DEFAULT_ANSWER_PREFIXES, VIDEO_PROMPTS, scoring_convention
 from .video_processing_vital import FrameSampling
+from .zoo_names_vital import ZooNamesMixin
 
 
 CHAT_TEMPLATE = """\
@@ -34,7 +35,7 @@ DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "vide
 """What stands before a description that nobody prompted: the distortion tag of the training data."""
 
 
-class VitalProcessor(MediaPreparationMixin, ProcessorMixin):
+class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
     """Prepares pictures, clips and text for VITAL.
 
     Args:

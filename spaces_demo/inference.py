@@ -61,7 +61,7 @@ class Assessor:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._models = {}
         for name in names:
-            model = VitalForConditionalGeneration.from_pretrained(zoo.resolve(name))
+            model = VitalForConditionalGeneration.from_pretrained(name)
             self._models[Path(name).name if Path(name).is_dir() else name] = model.to(device).eval()
         self.names = list(self._models)
 
@@ -86,7 +86,7 @@ class Assessor:
         """
         media, started = _read(file), time.perf_counter()
         with _plain_words(file):
-            (result,) = self._model(model).score([media])
+            result = self._model(model).score(media)
         seconds = round(time.perf_counter() - started, 3)
         return {"file": Path(file).name, **result.to_dict(), "model": model, "seconds": seconds}
 

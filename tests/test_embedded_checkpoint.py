@@ -21,7 +21,7 @@ CLIPS = sorted(EXAMPLES.glob("*.mp4"))
 
 @pytest.fixture(scope="module")
 def model():
-    return VitalForConditionalGeneration.from_pretrained(resolve(DEFAULT_MODEL))
+    return VitalForConditionalGeneration.from_pretrained(DEFAULT_MODEL)
 
 
 @pytest.fixture(scope="module")

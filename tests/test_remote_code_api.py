@@ -27,7 +27,7 @@ SCRIPT = """
         "compared": model.compare(picture, picture).to_dict(),
         "described": model.describe(picture, max_new_tokens=3),
         "chosen": model.answer(picture, "Sharp?", choices=["yes", "no"]).choice_probs,
-        "parts": AutoModel.from_pretrained(folder + " of parts", trust_remote_code=True).score([picture])[0].score,
+        "parts": AutoModel.from_pretrained(folder + " of parts", trust_remote_code=True).score(picture).score,
     }))
 """
 
@@ -37,7 +37,7 @@ def test_everything_works_from_a_folder(tmp_path):
     folder, picture = tmp_path / "a checkpoint", tmp_path / "a picture.png"
     model.save_pretrained(folder)
     Image.radial_gradient("L").convert("RGB").save(picture)
-    expected = model.score(picture)[0]
+    expected = model.score(picture)
 
     result = run_without_the_package(SCRIPT, folder, picture, tmp_path)
     assert result["record"].keys() == expected.to_dict().keys()

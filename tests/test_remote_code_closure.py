@@ -33,8 +33,8 @@ SCRIPT = """
     inputs = processor.score_inputs([Image.open(picture)])
     print(json.dumps({
         "config": AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type,
-        "score": model.score([picture])[0].score,
-        "other": other.score([picture])[0].score,
+        "score": model.score(picture).score,
+        "other": other.score(picture).score,
         "logits": other.level_logits(**inputs).tolist()[0],
     }))
 """
@@ -48,7 +48,7 @@ def test_checkpoint_scores_without_the_package(vision, tmp_path):
     folder, picture = tmp_path / "a checkpoint", tmp_path / "a picture.png"
     model.save_pretrained(folder)
     Image.radial_gradient("L").convert("RGB").save(picture)
-    expected = model.score([picture])[0].score
+    expected = model.score(picture).score
 
     result = run_without_the_package(SCRIPT, folder, picture, tmp_path)
     assert result["config"] == "vital"
@@ -63,7 +63,7 @@ def test_an_embedded_checkpoint_as_it_is_published_scores_without_the_package(na
 
     picture = tmp_path / "a picture.png"
     Image.radial_gradient("L").convert("RGB").save(picture)
-    expected = VitalForConditionalGeneration.from_pretrained(zoo.resolve(name)).score([picture])[0].score
+    expected = VitalForConditionalGeneration.from_pretrained(name).score(picture).score
     with laid_out(read_contents("model", Path(zoo.resolve(name))).files) as folder:
         result = run_without_the_package(SCRIPT, folder, picture, tmp_path)
     assert result["score"] == pytest.approx(expected, abs=1e-6)

@@ -22,7 +22,7 @@ SCRIPT = """
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
     print(json.dumps({
         "config": AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type,
-        "score": model.score([picture])[0].score,
+        "score": model.score(picture).score,
         "logits": model.level_logits(**processor(images=picture)).tolist()[0],
     }))
 """
@@ -35,5 +35,5 @@ def test_probe_scores_without_the_package(tmp_path):
     Image.radial_gradient("L").convert("RGB").save(picture)
     result = run_without_the_package(SCRIPT, folder, picture, tmp_path)
     assert result["config"] == "vital_probe"
-    assert result["score"] == pytest.approx(probe.score([picture])[0].score, abs=1e-6)
+    assert result["score"] == pytest.approx(probe.score(picture).score, abs=1e-6)
     assert len(result["logits"]) == 5

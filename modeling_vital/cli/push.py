@@ -25,10 +25,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "push",
         help="publish a model, a data set or a Space",
-        description="Checks a folder (a model loads and scores, with the code files it is sent with, which this package "
-        "adds where the folder has none; a data set loads; a Space is "
-        "complete), shows what will be sent, sends it to the Hub in one commit, and checks what is there by loading "
-        "it. Hidden files and caches stay here.",
+        description="Checks a folder (a model loads and scores, with the code files it is sent with, which this "
+        "package adds where the folder has none; a data set loads; a Space is complete), shows what will "
+        "be sent, sends it to the Hub in one commit, and checks what is there by loading it. "
+        "Hidden files and caches stay here.",
         epilog="Exit code: 0 published, 1 the Hub refused or the check there failed, 2 wrong use or an unfit folder, "
         "130 stopped by Ctrl-C. Whatever goes wrong, no half of it is published: run the same command again.",
         examples=[

@@ -210,7 +210,7 @@ class _EncodedFrames:
     def _encode_key(self, index: int, frame: np.ndarray) -> None:
         # As a picture a frame has more tiles than as a part of a clip: blur is hardly seen in the few of the latter.
         model, processor = self.model, self.model.processor
-        (picture,) = model.score([Image.fromarray(frame)])
+        picture = model.score(Image.fromarray(frame))
         tiles = processor.image_processor.preprocess_frames([frame], max_tiles=processor.max_tiles_per_frame)
         self._tiles[index] = model.model.get_image_features(tiles["pixel_values"].to(model.device))
         self.scores[index] = picture.score

@@ -90,7 +90,7 @@ def _try_model(source: str, revision: str | None) -> dict[str, float]:
     model = AutoModel.from_pretrained(source, revision=revision or "main", trust_remote_code=True, dtype="auto")
     rows, columns = np.mgrid[0:256, 0:320]
     picture = np.stack([rows, columns * 0.8, (rows * columns) % 256], axis=-1).astype(np.uint8)
-    (result,) = model.eval().score([picture])
+    result = model.eval().score(picture)
     if not (math.isfinite(result.score) and math.isfinite(result.std)):
         raise ValueError(f"the score of a picture is {result.score}, its std {result.std}")
     return {"score": round(result.score, 5), "std": round(result.std, 5)}

@@ -12,7 +12,6 @@ import pytest
 
 from dataset_scripts.build_config import BuildConfig
 from dataset_scripts.pipeline import build
-from modeling_vital import zoo
 from modeling_vital.cli.main import main
 from tests.fixtures.hub_server import TOKEN, serve
 from tests.fixtures.tiny_media import recipe, write_folder
@@ -111,15 +110,15 @@ def test_a_published_model_scores_where_the_package_is_not(hub, tmp_path, capsys
         "sys.meta_path.insert(0, Block())\n"
         "from transformers import AutoModel\n"
         "model = AutoModel.from_pretrained('org/vital-tiny', trust_remote_code=True)\n"
-        "(result,) = model.score(['photo of a beach.jpg'])\n"
+        "result = model.score('photo of a beach.jpg')\n"
         "print(json.dumps(result.to_dict()))\n"
     )
     shutil.copy("spaces_demo/examples/beach-jetty.jpg", tmp_path / "photo of a beach.jpg")
     found = json.loads(clean_run(hub, code, tmp_path, tmp_path / "home"))
     from modeling_vital import VitalForConditionalGeneration
 
-    model = VitalForConditionalGeneration.from_pretrained(zoo.resolve("vital-tiny"))
-    (expected,) = model.score([tmp_path / "photo of a beach.jpg"])
+    model = VitalForConditionalGeneration.from_pretrained("vital-tiny")
+    expected = model.score(tmp_path / "photo of a beach.jpg")
     assert found["score"] == pytest.approx(expected.score, abs=1e-5) and found["level"] == expected.level
 
 

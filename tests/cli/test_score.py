@@ -500,7 +500,7 @@ def test_command_and_python_give_the_same(checkpoint, pictures, capsys):
     assert main(["score", "--format", "json", "--model", str(checkpoint), str(pictures / "dark.png")]) == 0
     (record,) = strict_json(capsys.readouterr().out)
     model = load_model(str(checkpoint), "cpu")
-    (result,) = model.score([str(pictures / "dark.png")])
+    result = model.score(str(pictures / "dark.png"))
     assert record == {"path": str(pictures / "dark.png"), "error": None, **result.to_dict()}
 
 
@@ -590,4 +590,4 @@ def test_linear_probe_from_a_folder(pictures, tmp_path, capsys):
     assert main(argv) == 0
     (record,) = strict_json(capsys.readouterr().out)
     check_scored(record)
-    assert record["score"] == pytest.approx(probe.score(pictures / "dark.png")[0].score, abs=1e-6)
+    assert record["score"] == pytest.approx(probe.score(pictures / "dark.png").score, abs=1e-6)

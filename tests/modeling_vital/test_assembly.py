@@ -151,7 +151,7 @@ def test_the_decoder_decides_the_dtype_and_given_models_stay_as_they_are(encoder
     model = VitalForConditionalGeneration.from_parts(encoders, decoder)
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in encoders.parameters()} == {torch.float32}
-    assert 0.1 <= model.score(picture())[0].score <= 0.9
+    assert 0.1 <= model.score(picture()).score <= 0.9
 
 
 def refusal(vision, decoder, monkeypatch, **kwargs):

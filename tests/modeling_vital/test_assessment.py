@@ -83,6 +83,14 @@ def test_comparison_is_the_paper_s_formula(model):
     assert result.to_dict()["a"]["level_probs"] == result.a.level_probs
 
 
+def test_one_item_in_one_result_out(model, tmp_path):
+    picture(0).save(tmp_path / "a.png")
+    for item in (picture(0), str(tmp_path / "a.png"), np.asarray(picture(0)), model.processor.prepare(picture(0))):
+        assert model.score(item) == model.score([item])[0] == model.score((item,))[0]
+    assert isinstance(model.score(tmp_path / "missing.png", errors="return"), MediaError)
+    assert [len(model.score([picture(0)] * n)) for n in range(3)] == [0, 1, 2]
+
+
 def test_ties(model):
     same = model.compare(picture(0), picture(0))
     assert same.probability == pytest.approx(0.5, abs=1e-6)
@@ -186,7 +194,7 @@ def test_sampling_arguments_reach_generate(model):
 
 def test_the_embedded_checkpoint_names_distortions_unasked():
     assert DEFAULT_DESCRIPTION_PREFIXES == TAG_PREFIXES
-    model = VitalForConditionalGeneration.from_pretrained(zoo.resolve(zoo.DEFAULT_MODEL))
+    model = VitalForConditionalGeneration.from_pretrained(zoo.DEFAULT_MODEL)
     pixels = np.asarray(Image.open(PHOTOS[0]).convert("RGB"))
     noisy = distort_image(pixels, "white_noise", 5, np.random.default_rng(0))
     texts = model.describe([PHOTOS[0], noisy, CLIPS[0]])
@@ -221,7 +229,7 @@ def test_options_are_judged_by_their_mean_log_probability(model):
 def test_level_words_as_options_give_the_level_probabilities(model):
     words = model.config.level_words
     answer = model.answer(picture(0), "", choices=words, prefix="The quality of the image is")
-    assert answer.choice_probs == pytest.approx(model.score(picture(0))[0].level_probs, abs=1e-5)
+    assert answer.choice_probs == pytest.approx(model.score(picture(0)).level_probs, abs=1e-5)
 
 
 def test_options_share_one_encoding_and_their_order_is_no_matter(model, encodings):

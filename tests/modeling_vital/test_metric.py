@@ -44,7 +44,7 @@ def test_tensors_score_as_their_pictures_do(trained, size):
         assert tiles.shape == expected.shape
         greys = (tiles - expected).abs() * torch.tensor(processor.image_std)[:, None, None] * 255
         assert greys.max() < 2.5 and (greys > 0.5).float().mean() < 0.01
-        assert trained(as_tensor(image)).item() == pytest.approx(trained.model.score(image)[0].score, abs=0.005)
+        assert trained(as_tensor(image)).item() == pytest.approx(trained.model.score(image).score, abs=0.005)
 
 
 def test_released_checkpoints_score_as_their_pictures_do():
@@ -56,7 +56,7 @@ def test_released_checkpoints_score_as_their_pictures_do():
     assert metric.score_range == (0.2, 1.0)
     for size in ((30, 36), (64, 120)):  # one tile, shown twice, and several
         image = Image.open(PHOTOS[0]).convert("RGB").resize(size)
-        assert metric(as_tensor(image)).item() == pytest.approx(model.score(image)[0].score, abs=0.005)
+        assert metric(as_tensor(image)).item() == pytest.approx(model.score(image).score, abs=0.005)
 
 
 def test_a_batch_scores_as_its_pictures(metric):
@@ -127,7 +127,7 @@ def test_gradient_steps_raise_the_score_of_a_blurred_picture():
         pixels = (pixels - 0.01 * gradient / gradient.abs().max()).clamp(0, 1).detach().requires_grad_()
     assert metric(pixels).item() > start + 0.01
     changed = Image.fromarray((pixels[0].detach() * 255).round().byte().permute(1, 2, 0).numpy())
-    assert metric.model.score(changed)[0].score > start + 0.01  # also for the path that files take
+    assert metric.model.score(changed).score > start + 0.01  # also for the path that files take
 
 
 def test_stays_in_evaluation_mode_inside_a_training_network(loss):

@@ -56,7 +56,7 @@ def test_different_media_get_different_scores(any_model):
 @pytest.mark.parametrize("padding_side", ["left", "right"])
 def test_batching_order_and_padding_change_nothing(any_model, padding_side):
     items = [picture(0, 200, 40), clip(1), picture(2, 20, 20), clip(3, frames=3), picture(4)]
-    single = [any_model.score(item if isinstance(item, Image.Image) else [item])[0] for item in items]
+    single = [any_model.score([item])[0] for item in items]
     any_model.processor.tokenizer.padding_side = padding_side
     for batch_size in (2, 5):
         batched = any_model.score(items, batch_size=batch_size)
@@ -69,9 +69,7 @@ def test_score_equals_the_full_forward_at_the_answer(model):
     inputs = model.processor.score_inputs([picture()])
     logits = model(**inputs).logits[0, -1]
     ids = level_token_ids(model.processor.tokenizer)
-    assert model.score(picture())[0].level_probs.values() == pytest.approx(
-        F.softmax(logits[ids], -1).tolist(), abs=1e-5
-    )
+    assert model.score(picture()).level_probs.values() == pytest.approx(F.softmax(logits[ids], -1).tolist(), abs=1e-5)
 
 
 def test_pictures_do_not_run_the_motion_encoder(model, monkeypatch):

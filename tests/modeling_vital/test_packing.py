@@ -17,7 +17,7 @@ needs_bf16 = pytest.mark.skipif(not fast_bf16(), reason="this processor does not
 
 
 def tiny(dtype=torch.bfloat16):
-    return VitalForConditionalGeneration.from_pretrained(zoo.resolve("vital-tiny"), dtype=dtype).eval()
+    return VitalForConditionalGeneration.from_pretrained("vital-tiny", dtype=dtype).eval()
 
 
 def packed_layers(model):
@@ -41,7 +41,7 @@ def test_scores_and_words_stay():
     names = packed_layers(other)
     assert any("language_model" in n for n in names) and "model.multi_modal_projector.linear_1" in names
     assert type(other.lm_head) is torch.nn.Linear
-    (a,), (b,) = model.score([PHOTO]), other.score([PHOTO])
+    a, b = model.score(PHOTO), other.score(PHOTO)
     assert b.score == pytest.approx(a.score, abs=2e-3)
     assert other.describe([PHOTO]) == model.describe([PHOTO])
 
@@ -79,5 +79,5 @@ def test_commands_score_with_packed_models(tmp_path):
     probe.save_pretrained(tmp_path / "probe")
     packed = load_model(str(tmp_path / "probe"), "cpu")
     assert packed_layers(packed) and packed.dtype == torch.bfloat16
-    assert packed.score([PHOTO])[0].score == pytest.approx(probe.score([PHOTO])[0].score, abs=2e-3)
+    assert packed.score(PHOTO).score == pytest.approx(probe.score(PHOTO).score, abs=2e-3)
     assert not packed_layers(load_model(str(zoo.resolve("vital-tiny")), "cpu"))

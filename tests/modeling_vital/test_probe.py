@@ -55,7 +55,7 @@ def test_scores_do_not_depend_on_the_batch(vision):
 
 
 def test_score_is_the_expectation_over_the_levels():
-    result = tiny_probe().score(picture())[0]
+    result = tiny_probe().score(picture())
     assert list(result.level_probs) == ["high", "good", "fair", "poor", "low"]
     assert sum(result.level_probs.values()) == pytest.approx(1)
     assert result.score == pytest.approx(

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital import (
+    VitalForConditionalGeneration,
+    VitalImageProcessor,
+    VitalModel,
+    VitalProcessor,
+    pipeline,
+    zoo,
+)
 from modeling_vital.configuration_vital import VitalConfig
 from modeling_vital.zoo import presets
 
@@ -43,7 +50,7 @@ def test_every_name_has_a_configuration_that_survives_its_file(tmp_path):
 
 def test_the_embedded_checkpoint_is_counted_as_it_is():
     name = zoo.DEFAULT_MODEL
-    model = VitalForConditionalGeneration.from_pretrained(zoo.resolve(name))
+    model = VitalForConditionalGeneration.from_pretrained(name)
     assert presets.entry(name).parameters["total"] == sum(p.numel() for p in model.parameters())
 
 
@@ -68,3 +75,28 @@ def test_memory_by_precision():
 def test_a_name_without_weights_says_where_to_get_them():
     with pytest.raises(ValueError, match="vital-8b.*vital zoo"):
         zoo.resolve("vital-8b")
+
+
+@pytest.mark.parametrize(
+    "kind", [VitalForConditionalGeneration, VitalModel, VitalConfig, VitalProcessor, VitalImageProcessor]
+)
+def test_names_load_wherever_a_folder_does(kind):
+    assert isinstance(kind.from_pretrained("vital-tiny"), kind)
+    with pytest.raises(ValueError, match="vital-8b.*vital zoo"):
+        kind.from_pretrained("vital-8b")
+
+
+def test_names_serve_in_pipelines_and_as_parts():
+    photo = "spaces_demo/examples/beach-jetty.jpg"
+    model = VitalForConditionalGeneration.from_parts("vital-tiny", "vital-tiny")
+    assess = pipeline("visual-quality-assessment", model="vital-tiny")
+    assert assess(photo)["score"] == pytest.approx(model.score(photo).score, abs=1e-6)
+    assert pipeline(model=model)(photo) == assess(photo)
+    with pytest.raises(ValueError, match="Give a `model`"):
+        pipeline()
+
+
+def test_a_folder_goes_before_a_name_without_weights(tmp_path, monkeypatch):
+    VitalConfig.from_pretrained("vital-tiny").save_pretrained(tmp_path / "vital-8b")
+    monkeypatch.chdir(tmp_path)
+    assert VitalConfig.from_pretrained("vital-8b").text_config.vocab_size < 10_000

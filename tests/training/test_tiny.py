@@ -201,7 +201,7 @@ def test_exported_weights_are_half_and_load_as_float(model, tmp_path):
     size = (tmp_path / "model.safetensors").stat().st_size
     assert size < 2.2 * sum(p.numel() for p in loaded.parameters()) + 50_000
     picture = Image.fromarray(data.coffee())
-    assert loaded.score(picture)[0].score == pytest.approx(model.eval().score(picture)[0].score, abs=1e-3)
+    assert loaded.score(picture).score == pytest.approx(model.eval().score(picture).score, abs=1e-3)
 
 
 def test_a_recipe_with_an_unknown_key_is_an_error(tmp_path):

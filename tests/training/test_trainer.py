@@ -276,7 +276,7 @@ def test_a_checkpoint_is_a_model_that_scores(data, data_args, tmp_path):
     loaded = AutoModel.from_pretrained(folder, trust_remote_code=True)
     picture = data.tables[EVALUATION][0]["images"][0]["bytes"]
     trainer.model.eval()
-    assert loaded.score(picture)[0].score == pytest.approx(trainer.model.score(picture)[0].score, abs=1e-5)
+    assert loaded.score(picture).score == pytest.approx(trainer.model.score(picture).score, abs=1e-5)
     assert json.loads((folder / COMPLETE).read_text())["steps"] == 2
 
 

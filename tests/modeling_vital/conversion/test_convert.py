@@ -60,7 +60,7 @@ def test_shards_and_index(source, converted):
 def test_clean_environment(converted, tmp_path):
     picture = tmp_path / "a picture.png"
     Image.radial_gradient("L").convert("RGB").save(picture)
-    expected = VitalForConditionalGeneration.from_pretrained(converted).score([picture])[0].score
+    expected = VitalForConditionalGeneration.from_pretrained(converted).score(picture).score
     result = run_without_the_package(SCRIPT, converted, picture, tmp_path)
     assert result["config"] == "vital"
     assert result["score"] == pytest.approx(expected, abs=1e-6)

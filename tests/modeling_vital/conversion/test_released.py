@@ -72,7 +72,7 @@ def test_logits_and_scores_are_the_released_ones(converted, name):
     assert reference["logits"].std() > 0.3  # the inputs matter
     assert torch.allclose(logits, reference["logits"], atol=1e-4, rtol=0)
     probs = reference["logits"][-1, level_token_ids(model.processor.tokenizer)].double().softmax(-1)
-    result = model.score([ITEMS[name]])[0]
+    (result,) = model.score([ITEMS[name]])
     assert list(result.level_probs.values()) == pytest.approx(probs.tolist(), abs=1e-5)
     assert result.score == pytest.approx((probs @ probs.new_tensor([1, 0.8, 0.6, 0.4, 0.2])).item(), abs=1e-5)
 

@@ -118,7 +118,7 @@ def test_with_the_checkpoints_own_tiles_under_other_rules(tile_rule, model, sour
     served = Served(tmp_path / "export")
     for image in PICTURES:
         score = served.score(image, tiles=model.processor.prepare(image).pixel_values)
-        assert score == pytest.approx(model.score(image)[0].score, abs=1e-5)
+        assert score == pytest.approx(model.score(image).score, abs=1e-5)
 
 
 def test_tied_embeddings_and_another_decoder(tmp_path):
@@ -126,7 +126,7 @@ def test_tied_embeddings_and_another_decoder(tmp_path):
     model.processor.image_processor.tile_rule = "aspect_ratio"
     model.save_pretrained(tmp_path / "source")
     export_internvl(str(tmp_path / "source"), tmp_path / "export")
-    assert Served(tmp_path / "export").score(PICTURES[0]) == pytest.approx(model.score(PICTURES[0])[0].score, abs=1e-5)
+    assert Served(tmp_path / "export").score(PICTURES[0]) == pytest.approx(model.score(PICTURES[0]).score, abs=1e-5)
     assert AutoConfig.from_pretrained(tmp_path / "export").text_config.architectures == ["LlamaForCausalLM"]
 
 
@@ -140,7 +140,7 @@ def test_a_converted_released_checkpoint(tmp_path, caplog):
     assert "InternVL" in served.tokenizer.chat_template  # the released system turn
     for image in PICTURES:
         score = served.score(image, tiles=model.processor.prepare(image).pixel_values)
-        assert score == pytest.approx(model.score(image)[0].score, abs=1e-5)
+        assert score == pytest.approx(model.score(image).score, abs=1e-5)
 
 
 def test_files_say_what_engines_look_for(source, tmp_path):
@@ -214,7 +214,7 @@ def test_documented_client_gives_the_checkpoints_scores(model, source, tmp_path)
         for i, image in enumerate(PICTURES):
             image.save(tmp_path / f"picture {i}.png")
             score, std = namespace["score"](tmp_path / f"picture {i}.png")
-            expected = model.score(image)[0]
+            expected = model.score(image)
             assert (score, std) == pytest.approx((expected.score, expected.std), abs=1e-5)
     finally:
         server.shutdown()

@@ -67,7 +67,7 @@ def test_settings_are_enough_without_this_package(exported):
         "motion_features": np.zeros((1, graph["inputs"]["motion_features"][1]), np.float32),
     }
     level_probs, score, std = session.run(list(graph["outputs"]), feed)
-    expected = probe.score(image)[0]
+    expected = probe.score(image)
     assert score[0] == pytest.approx(expected.score, abs=1e-5)
     assert std[0] == pytest.approx(expected.std, abs=1e-5)
     named = dict(zip(settings["level_words"], level_probs[0].tolist(), strict=True))

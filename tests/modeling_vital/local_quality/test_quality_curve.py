@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dataset_scripts.distortions import distort_clip, distort_image
-from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital import VitalForConditionalGeneration
 from modeling_vital.local_quality import curve_svg, quality_curve
 from modeling_vital.media_vital import Clip, MediaError, load_media
 from tests.fixtures.tiny_media import frames
@@ -46,7 +46,7 @@ _SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("white_noise", 
 @pytest.mark.parametrize("kind", ["gaussian_blur", "stutter", *_SLOW])
 def test_the_damaged_second_is_the_worst(kind):
     """In a real clip, played to and fro to get long enough, one second is damaged."""
-    model = VitalForConditionalGeneration.from_pretrained(zoo.resolve("vital-tiny"))
+    model = VitalForConditionalGeneration.from_pretrained("vital-tiny")
     source = load_media(CLIPS[1])
     once = source.get_frames(range(source.num_frames))[:, ::2, ::2]
     pixels = np.ascontiguousarray(np.concatenate([once, once[::-1]])[:125])

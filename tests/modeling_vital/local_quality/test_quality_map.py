@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from dataset_scripts.distortions import distort_image
-from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital import VitalForConditionalGeneration
 from modeling_vital.local_quality import QualityMap, draw_map, quality_map, scale_colors
 from modeling_vital.local_quality.reading import window_starts
 from modeling_vital.media_vital import MediaError, load_media
@@ -17,7 +17,7 @@ from tests.test_embedded_checkpoint import PHOTOS
 
 @pytest.fixture(scope="module")
 def vital_tiny():
-    return VitalForConditionalGeneration.from_pretrained(zoo.resolve("vital-tiny"))
+    return VitalForConditionalGeneration.from_pretrained("vital-tiny")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_picture_of_one_tile_has_the_score_of_the_picture(model):
         picture = Image.fromarray(photo(0, width, height))
         result = quality_map(model, picture)
         assert result.scores.shape == (1, 1)
-        assert result.worst_score == pytest.approx(model.score(picture)[0].score, abs=1e-6)
+        assert result.worst_score == pytest.approx(model.score(picture).score, abs=1e-6)
         assert result.values().shape == (height, width) and np.ptp(result.values()) < 1e-6
 
 
@@ -90,9 +90,9 @@ def test_a_tile_is_read_with_its_neighbours_and_the_whole(model):
         [model.processor.image_processor.preprocess([tile], max_tiles=1)["pixel_values"] for tile in tiles]
     )
     prepared.num_tiles = [10]
-    assert result.scores[1, 1] == pytest.approx(model.score(prepared)[0].score, abs=1e-6)
+    assert result.scores[1, 1] == pytest.approx(model.score(prepared).score, abs=1e-6)
     corner = quality_map(model, picture, overlap=0, context="alone").scores[0, 2]
-    assert corner == pytest.approx(model.score(picture.crop(boxes[2]))[0].score, abs=1e-6)
+    assert corner == pytest.approx(model.score(picture.crop(boxes[2])).score, abs=1e-6)
 
 
 def test_each_tile_is_encoded_once_and_the_map_is_the_same_again(model, monkeypatch):
