@@ -61,7 +61,7 @@ class Assessor:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._models = {}
         for name in names:
-            model = VitalForConditionalGeneration.from_pretrained(name)
+            model = VitalForConditionalGeneration.from_pretrained(zoo.resolve(name))
             self._models[Path(name).name if Path(name).is_dir() else name] = model.to(device).eval()
         self.names = list(self._models)
 
