@@ -109,17 +109,23 @@ class AnnotateConfig:
     Attributes:
         image_annotators (`list[str]`): annotators of pictures. Those that need the original have it.
         clip_annotators (`list[str]`): annotators of clips.
+        weights (`dict[str, float]`): how much an annotator counts, against 1 for those not named.
         min_opinions (`int`): an item with fewer opinions gets no score, and the reason is written down.
     """
 
-    image_annotators: list[str] = field(default_factory=lambda: ["ssim", "gmsd", "mdsi", "haarpsi", "naturalness"])
+    image_annotators: list[str] = field(default_factory=lambda: ["gmsd", "mdsi", "haarpsi", "detail", "exposure"])
     clip_annotators: list[str] = field(
         default_factory=lambda: ["frame_gmsd", "frame_mdsi", "frame_haarpsi", "temporal_gradient"]
     )
+    weights: dict[str, float] = field(default_factory=dict)
     min_opinions: int = DEFAULT_MIN_OPINIONS
 
     def __post_init__(self) -> None:
         _require(self.min_opinions >= 1, "min_opinions must be at least 1")
+        for name, weight in self.weights.items():
+            named = name in {*self.image_annotators, *self.clip_annotators}
+            _require(named, f"weights: {name!r} is not among the annotators of this recipe")
+            _require(0 < weight < float("inf"), f"weights: {name!r} needs a number above 0, got {weight!r}")
         for key, modality in (("image_annotators", "image"), ("clip_annotators", "video")):
             names = getattr(self, key)
             for name in names:

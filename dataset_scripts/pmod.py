@@ -12,6 +12,7 @@ Example:
     (1, 5)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,7 @@ def pmod(
     min_opinions: int = DEFAULT_MIN_OPINIONS,
     min_std: float = DEFAULT_MIN_STD,
     max_residual: float = DEFAULT_MAX_RESIDUAL,
+    weights: Sequence[float] | None = None,
 ) -> PMOD:
     """Turns machine scores into five-level targets.
 
@@ -80,12 +82,16 @@ def pmod(
             See [`pmod_from_moments`].
         max_residual (`float`, *optional*, defaults to 0.2):
             See [`pmod_from_moments`].
+        weights (`Sequence[float]` of length A, *optional*):
+            How much each annotator counts, above 0. By default all count alike, as in the paper; annotators that
+            speak of the same thing may together count as one.
 
     Returns:
         [`PMOD`]: one target a row, none dropped.
 
     Raises:
-        ValueError: if `scores` is not a matrix, a score is infinite or outside [0, 1], or `min_opinions` < 1.
+        ValueError: if `scores` is not a matrix, a score is infinite or outside [0, 1], `min_opinions` < 1, or the
+            weights are not one above 0 for each annotator.
     """
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 2:
@@ -100,11 +106,15 @@ def pmod(
             f"scores must lie in [0, 1]: row {row}, annotator {column} is {scores[row, column]}; "
             "calibrate raw scores first (dataset_scripts.annotators.calibration)"
         )
+    weight = np.ones(scores.shape[1]) if weights is None else np.asarray(weights, dtype=np.float64)
+    if weight.shape != scores.shape[1:] or not (np.isfinite(weight) & (weight > 0)).all():
+        raise ValueError(f"weights must be {scores.shape[1]} numbers above 0, one an annotator, got {weights}")
     n_opinions = given.sum(axis=1)
-    divisor = np.maximum(n_opinions, 1)
-    mean = np.where(given, scores, 0.0).sum(axis=1) / divisor
+    counted = np.where(given, weight, 0.0)
+    divisor = np.where(n_opinions > 0, counted.sum(axis=1), 1.0)
+    mean = (counted * np.where(given, scores, 0.0)).sum(axis=1) / divisor
     deviation = np.where(given, scores - mean[:, None], 0.0)
-    std = np.sqrt((deviation * deviation).sum(axis=1) / divisor)
+    std = np.sqrt((counted * deviation * deviation).sum(axis=1) / divisor)
     return _targets(mean, std, n_opinions, n_opinions >= min_opinions, min_std, max_residual)
 
 

@@ -24,7 +24,9 @@ from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
 from dataset_scripts.build_config import BuildConfig, DistortConfig
 from dataset_scripts.collect import STAGE as COLLECT
 from dataset_scripts.collect import sha256_of, without_path
-from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, distort_clip, distort_image, tag
+from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, distort_clip, tag
+from dataset_scripts.distortions.rendering import distort as distort_steps
+from dataset_scripts.distortions.rendering import render
 from dataset_scripts.encoding import (
     CLIP_SUFFIX,
     IMAGE_SUFFIX,
@@ -159,9 +161,7 @@ def _version(
 ) -> bytes:
     """The file of one version."""
     if pixels.ndim == 3:
-        for name, severity in steps:
-            pixels = distort_image(pixels, name, severity, rng)
-        return encode_image(pixels)
+        return encode_image(distort_steps(pixels, steps, rng))
     for name, severity in steps:
         pixels = distort_clip(pixels, name, severity, rng, fps)
     return encode_clip(pixels, fps, crf)
@@ -205,10 +205,18 @@ def annotate(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[di
                 original = pixels
             errors: dict[str, str] = {}
             is_clip = version["modality"] == "video"
-            ask = annotate_clip if is_clip else annotate_image
-            names = config.annotate.clip_annotators if is_clip else config.annotate.image_annotators
-            scores = {name: round(score, SCORE_DIGITS) for name, score in ask(pixels, original, names, errors).items()}
-            target = pmod(np.array([list(scores.values())]), min_opinions=config.annotate.min_opinions)
+            if is_clip:
+                scores = annotate_clip(pixels, original, config.annotate.clip_annotators, errors)
+            else:
+                steps = [(step["type"], step["severity"]) for step in version["steps"]]
+                rng = rng_of(config, version["item_id"], _VERSION, version["variant"], 1)
+                shown = pixels if original is None else render(original, steps, rng)
+                names = config.annotate.image_annotators
+                scores = annotate_image(pixels, original, names, errors, rendering=shown)
+            scores = {name: round(score, SCORE_DIGITS) for name, score in scores.items()}
+            weights = [config.annotate.weights.get(name, 1.0) for name in scores]
+            opinions = np.array([list(scores.values())])
+            target = pmod(opinions, min_opinions=config.annotate.min_opinions, weights=weights)
             valid = bool(target.valid[0])
             if not valid:
                 detail = "; ".join(f"{name}: {why}" for name, why in sorted(errors.items()))

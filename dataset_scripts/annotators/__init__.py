@@ -33,6 +33,8 @@ _CLASSES = {
     "brisque": "brisque:Brisque",
     "piqe": "piqe:PIQE",
     "tone": "tone:Tone",
+    "detail": "picture:Detail",
+    "exposure": "picture:Exposure",
     "topiq_nr": "pyiqa_models:TOPIQ",
     "liqe": "pyiqa_models:LIQE",
     "qualiclip": "pyiqa_models:QualiCLIP",

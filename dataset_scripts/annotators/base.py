@@ -30,6 +30,9 @@ class Annotator(ABC):
         higher_is_better (`bool`): direction of the raw score.
         raw_range (`tuple[float, float]`): least and greatest raw score; may be infinite.
         needs_reference (`bool`): the undistorted original must be given.
+        of_rendering (`bool`): where the history of a version is known, it looks at the rendering of the scene, before
+            noise, sharpening and coding: see [`dataset_scripts.distortions.rendering.render`].
+        by_rank (`bool`): calibrated by its rank among versions of photos, having no human scale.
         modality (`str`): `"image"` (uint8 `[H, W, 3]`) or `"video"` (uint8 `[T, H, W, 3]`), RGB.
         reference (`str`): the publication.
         device (`str`): where it computes.
@@ -42,6 +45,8 @@ class Annotator(ABC):
     higher_is_better: ClassVar[bool]
     raw_range: ClassVar[tuple[float, float]]
     needs_reference: ClassVar[bool]
+    of_rendering: ClassVar[bool] = False
+    by_rank: ClassVar[bool] = False
     modality: ClassVar[Literal["image", "video"]] = "image"
     reference: ClassVar[str] = ""
 

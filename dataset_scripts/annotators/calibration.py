@@ -160,6 +160,7 @@ def _annotate(
     names: Iterable[str],
     errors: dict[str, str] | None,
     calibrations: dict[str, Calibration] | None,
+    rendering: np.ndarray | None = None,
 ) -> dict[str, float]:
     scores = {}
     for name in names:
@@ -170,7 +171,8 @@ def _annotate(
         if annotator.needs_reference and reference is None:
             scores[name], reason = float("nan"), "no reference"
         else:
-            raw = annotator.score_batch([item], [reference])
+            shown = item if rendering is None or not annotator.of_rendering else rendering
+            raw = annotator.score_batch([shown], [reference])
             scores[name], reason = float(calibration(raw)[0]), annotator.errors.get(0)
         if reason is not None and errors is not None:
             errors[name] = reason
@@ -183,6 +185,7 @@ def annotate_image(
     names: Iterable[str],
     errors: dict[str, str] | None = None,
     calibrations: dict[str, Calibration] | None = None,
+    rendering: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Asks several annotators about one picture.
 
@@ -192,6 +195,8 @@ def annotate_image(
         names (`Iterable[str]`): image annotators.
         errors (`dict[str, str]`, *optional*): filled with the reason for each annotator that gave no opinion.
         calibrations (`dict`, *optional*): see [`calibrate`].
+        rendering (`np.ndarray` of shape `[H, W, 3]`, *optional*): RGB uint8, what annotators of the picture itself
+            look at where the history is known, see [`dataset_scripts.distortions.rendering.render`].
 
     Returns:
         `dict[str, float]`: name -> calibrated score in [0, 1], 1 best; NaN where the annotator failed or lacks the
@@ -202,7 +207,7 @@ def annotate_image(
         CalibrationError: an annotator without a fitting calibration.
         MissingPackageError: an annotator whose package is missing.
     """
-    return _annotate("image", image, reference, names, errors, calibrations)
+    return _annotate("image", image, reference, names, errors, calibrations, rendering)
 
 
 def annotate_clip(

@@ -12,6 +12,9 @@ curve of their image annotator; those that watch time have no human table, and t
 `temporal.py`. Annotators of the extra `annotators` that were never fitted take their published range as a straight
 line.
 
+Annotators of the picture itself (`by_rank`) have no human scale: their curve is the rank of a raw score among versions
+of training photos with drawn histories, cut at several sizes.
+
 Curves already in the file stay where their annotator is not fitted again.
 """
 
@@ -40,11 +43,14 @@ from dataset_scripts.annotators.kadid import HELD_OUT_TYPES, PRISTINE_MOS, human
 from dataset_scripts.annotators.photos import choose_photos
 from dataset_scripts.annotators.temporal import temporal_calibrations
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, distort_image
+from dataset_scripts.distortions.authentic import draw
 
 
 logger = logging.getLogger(__name__)
 
 KNOTS = 12
+RANK_KNOTS = 33
+RANK_VERSIONS = 48
 SEVERITIES = (1, 2, 3, 4, 5)
 CELLS = tuple((name, severity) for name in IMAGE_DISTORTIONS for severity in SEVERITIES)
 PUBLISHED_RANGES = {
@@ -162,6 +168,39 @@ def fit_annotator(name: str, raw: np.ndarray, fitted_on: str) -> Calibration:
     return Calibration(annotator.version, "piecewise_linear", params, direction, fitted_on, int(scored.sum()))
 
 
+def rank_scores(photos: Sequence[tuple[str, np.ndarray]], names: Sequence[str], versions: int) -> np.ndarray:
+    """Raw scores of versions of photos as training sees them: a part of a photo, with a drawn history.
+
+    Args:
+        photos (`Sequence[tuple[str, np.ndarray]]`): name and RGB uint8 `[H, W, 3]`.
+        names (`Sequence[str]`): A annotators with `of_rendering`.
+        versions (`int`): of each photo; a sixth of them undamaged.
+
+    Returns:
+        `np.ndarray` of shape `[P * versions, A]`, float64.
+    """
+    rows = []
+    for file_name, photo in tqdm(photos, desc="drawing histories"):
+        rng = np.random.default_rng(zlib.crc32(file_name.encode()))
+        for number in range(versions):
+            side = int(rng.choice((128, 192, 256, 384)))
+            top, left = (int(rng.integers(0, max(1, length - side + 1))) for length in photo.shape[:2])
+            part = np.ascontiguousarray(photo[top : top + side, left : left + side])
+            rendering = part if number % 6 == 0 else draw(rng).render(part, rng)
+            rows.append([shared_annotator(name).score(rendering) for name in names])
+    return np.array(rows)
+
+
+def fit_rank(name: str, raw: np.ndarray, fitted_on: str) -> Calibration:
+    """Calibration by rank: the share of `raw` (`np.ndarray` of shape `[N]`) that is worse, as a broken line."""
+    direction = 1 if ANNOTATORS[name].higher_is_better else -1
+    knots, first = np.unique(np.quantile(raw, np.linspace(0, 1, RANK_KNOTS)), return_index=True)
+    score = np.linspace(0, 1, RANK_KNOTS)[first]
+    score = score if direction == 1 else 1 - score
+    params = {"raw": [float(f"{x:.6g}") for x in knots], "score": [round(float(y), 4) for y in score]}
+    return Calibration(ANNOTATORS[name].version, "piecewise_linear", params, direction, fitted_on, len(raw))
+
+
 def published_calibrations() -> dict[str, Calibration]:
     """Straight lines over `PUBLISHED_RANGES`: annotator name -> [`Calibration`] with n = 0."""
     return {
@@ -219,7 +258,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     names = arguments.annotators or available_image_annotators()
     photos = choose_photos(arguments.photos, arguments.count, split="train")
-    raw = score_photos(photos, names, arguments.workers)
+    ranked, names = [n for n in names if ANNOTATORS[n].by_rank], [n for n in names if not ANNOTATORS[n].by_rank]
+    raw = score_photos(photos, names, arguments.workers) if names else np.empty((len(photos), len(CELLS) + 1, 0))
     if arguments.scores:
         np.savez_compressed(arguments.scores, raw=raw, names=names, photos=[name for name, _ in photos])
     fitted_on = f"{len(photos)} training photos of 512 x 384 x 22 KADID-10k types x 5 levels against mean human scores"
@@ -230,6 +270,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         calibrations[name] = fit_annotator(name, raw[..., index], fitted_on)
         fitted, held_out = cell_srcc(calibrations[name](raw[..., index]))
         logger.info("%-16s SRCC with human cell means %.3f, held-out types %.3f", name, fitted, held_out)
+    if ranked:
+        drawn = rank_scores(photos, ranked, RANK_VERSIONS)
+        seen = f"rank among {len(drawn)} versions with drawn histories of {len(photos)} training photos, 128 to 384 px"
+        calibrations.update({name: fit_rank(name, drawn[:, i], seen) for i, name in enumerate(ranked)})
     calibrations.update({f"frame_{n}": c for n, c in calibrations.items() if f"frame_{n}" in ANNOTATORS})
     save_calibrations(calibrations, output)
     logger.info("wrote %s", output)

@@ -59,6 +59,18 @@ def hand_shake(image: np.ndarray, strength: float, rng: np.random.Generator) -> 
     return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
 
 
+def soft_lens(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A Gaussian, sigma 0.4 to 3.6 px on a picture of 512."""
+    return cv2.GaussianBlur(image, (0, 0), 0.4 * 9**strength * _size(image), borderType=cv2.BORDER_REFLECT_101)
+
+
+def tone_curve(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Another gamma and contrast: flat or harsh, lighter or darker, without a burnt-out part of its own."""
+    values = (np.arange(256) / 255) ** np.exp(rng.normal(0, 0.1 + 0.5 * strength))
+    values = (values - 0.5) * (1 + strength * rng.uniform(-0.75, 0.35)) + 0.5
+    return np.clip(values * 255 + 0.5, 0, 255).astype(np.uint8)[image]
+
+
 def under_exposure(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Up to 3.5 stops less light, read out in 8 bits."""
     return _display(_linear(image) * 2 ** (-3.5 * strength))
@@ -84,35 +96,74 @@ def sensor_noise(image: np.ndarray, strength: float, rng: np.random.Generator) -
 
 def low_light(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Up to 4 stops too little light, amplified in part: dark, noisy, often warm."""
-    stops = 4 * strength
-    light = _sense(_linear(image) * 2**-stops, 2500.0, rng)
+    return _dim(image, strength, rng, noisy=True)
+
+
+def dim_light(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """[`low_light`] without the noise."""
+    return _dim(image, strength, rng, noisy=False)
+
+
+def _dim(image: np.ndarray, strength: float, rng: np.random.Generator, noisy: bool) -> np.ndarray:
+    stops, amplified = 4 * strength, rng.uniform(0.3, 0.9)
     warm = np.float32([1.0, 1 - 0.12 * strength, 1 - 0.3 * strength * rng.random()])
-    return _display(light * 2 ** (stops * rng.uniform(0.3, 0.9)) * warm)
+    light = _linear(image) * 2**-stops
+    return _display((_sense(light, 2500.0, rng) if noisy else light) * 2 ** (stops * amplified) * warm)
+
+
+def film_grain(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Grain alike in all channels, 1.5 to 30 grey levels strong, fine or coarse."""
+    grain = rng.standard_normal(image.shape[:2], dtype=np.float32)
+    if rng.random() < 0.6:
+        grain = cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.4, 1.1))
+    grain *= 1.5 * 20**strength / max(float(grain.std()), 1e-6)
+    return np.clip(image + grain[..., None] + 0.5, 0, 255).astype(np.uint8)
+
+
+def color_noise(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Noise of its own in every channel, 1.5 to 30 grey levels strong, as it leaves a sensor or slightly blurred."""
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    if rng.random() < 0.5:
+        noise = cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.4, 1.1))
+    noise *= 1.5 * 20**strength / max(float(noise.std()), 1e-6)
+    return np.clip(image + noise + 0.5, 0, 255).astype(np.uint8)
 
 
 def smoothing(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Noise removed too well: sensor noise, then an edge-keeping filter that takes the texture with it."""
-    noisy = sensor_noise(image, 0.3 + 0.5 * strength, rng)
+    return smooth_surfaces(sensor_noise(image, 0.3 + 0.5 * strength, rng), strength, rng)
+
+
+def smooth_surfaces(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """[`smoothing`] where there was no noise: the texture that its filter takes."""
     reach = 3 + 2 * round(2 * strength)
-    return cv2.bilateralFilter(noisy, reach, 15 + 80 * strength, 2 + 4 * strength)
+    return cv2.bilateralFilter(image, reach, 15 + 80 * strength, 2 + 4 * strength)
 
 
 def upscaling(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Shrunk 1.3 to 6 times and enlarged again."""
+    """Shrunk 1.15 to 5 times and enlarged again, by one of several filters each way."""
+    how = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)[rng.choice(3, p=[0.4, 0.4, 0.2])]
+    return _rescale(image, strength, rng, how)
+
+
+def pixelation(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Shrunk 1.15 to 5 times and enlarged by repeating pixels."""
+    return _rescale(image, strength, rng, cv2.INTER_NEAREST_EXACT)
+
+
+def _rescale(image: np.ndarray, strength: float, rng: np.random.Generator, enlarging: int) -> np.ndarray:
     height, width = image.shape[:2]
-    factor = 1.3 * 4.6**strength
+    factor = 1.15 * 4.4**strength
     small = (max(4, round(width / factor)), max(4, round(height / factor)))
-    how = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4, cv2.INTER_NEAREST)[
-        rng.choice(4, p=[0.4, 0.3, 0.2, 0.1])
-    ]
-    return cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), (width, height), interpolation=how)
+    shrinking = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.choice(3, p=[0.6, 0.2, 0.2])]
+    return cv2.resize(cv2.resize(image, small, interpolation=shrinking), (width, height), interpolation=enlarging)
 
 
 def recompression(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Saved two or three times as JPEG or WebP, at a slightly other size in between, as uploads are."""
+    """Saved one to three times as JPEG or WebP, at a slightly other size in between, as uploads are."""
     height, width = image.shape[:2]
     picture = Image.fromarray(image)
-    for turn in range(int(rng.integers(2, 4))):
+    for turn in range(int(rng.integers(1, 4))):
         if turn:
             share = rng.uniform(0.7, 1.0)
             picture = picture.resize((max(16, round(width * share)), max(16, round(height * share))), Image.BICUBIC)
@@ -146,21 +197,38 @@ def over_processing(image: np.ndarray, strength: float, rng: np.random.Generator
     return np.clip(grey + (values - grey) * (1 + strength), 0, 255).astype(np.uint8)
 
 
+PHASES: dict[str, tuple[Callable[[np.ndarray, float, np.random.Generator], np.ndarray], ...]] = {
+    "light": (tone_curve, haze, over_exposure, under_exposure, color_cast),
+    "lens": (out_of_focus, hand_shake, soft_lens),
+    "size": (upscaling, pixelation),
+    "sensor": (low_light, sensor_noise, film_grain, color_noise, smoothing),
+    "processing": (over_processing,),
+    "coding": (recompression,),
+}
+"""What can happen to a picture, in the order in which it does."""
+
+_LIKELY = {"light": 0.4, "lens": 0.45, "size": 0.4, "sensor": 0.4, "processing": 0.15, "coding": 0.55}
+"""How often a history has a step of each phase."""
+
 AUTHENTIC: dict[str, Callable[[np.ndarray, float, np.random.Generator], np.ndarray]] = {
-    function.__name__: function
-    for function in (
-        # in the order in which they happen to a picture
-        out_of_focus, hand_shake, haze, over_exposure, under_exposure, low_light, sensor_noise, smoothing, color_cast,
-        upscaling, over_processing, recompression,
-    )
-}  # fmt: skip
+    function.__name__: function for phase in PHASES.values() for function in phase
+}
 """Name -> function, in the order in which [`Degradation.apply`] uses them."""
 
-LOCAL = ("out_of_focus", "hand_shake", "smoothing", "upscaling", "recompression")
+LOCAL = ("out_of_focus", "hand_shake", "soft_lens", "smoothing", "upscaling", "recompression")
 """Those that may hit one part of a picture only, as depth of field, motion and coarse coding do."""
 
-_EXCLUSIVE = ("over_exposure", "under_exposure", "low_light")
-_LIKELY = dict(zip(AUTHENTIC, (3, 2, 1, 1, 1, 2, 2, 1.5, 0.7, 2.5, 1, 3), strict=True))
+_RENDERING = {
+    "low_light": dim_light,
+    "sensor_noise": None,
+    "film_grain": None,
+    "color_noise": None,
+    "smoothing": smooth_surfaces,
+    "pixelation": upscaling,
+    "over_processing": None,
+    "recompression": None,
+}
+"""What a step does to the rendering of the scene, where that is not all that it does; `None`: nothing."""
 
 
 @dataclass(frozen=True)
@@ -171,22 +239,36 @@ class Degradation:
 
     def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Carries it out: uint8 `[H, W, 3]` to the same."""
-        for name, strength in self.steps:
-            image = AUTHENTIC[name](image, strength, rng)
+        for (name, strength), own in zip(self.steps, _own(rng, len(self.steps)), strict=True):
+            image = AUTHENTIC[name](image, strength, own)
+        return image
+
+    def render(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The rendering of the scene: what light, lens and size left of it, before noise, sharpening and coding.
+
+        With a generator in the state that [`apply`] had, light, lens and size do exactly what they did there.
+        """
+        for (name, strength), own in zip(self.steps, _own(rng, len(self.steps)), strict=True):
+            function = _RENDERING.get(name, AUTHENTIC[name])
+            image = image if function is None else function(image, strength, own)
         return image
 
 
+def _own(rng: np.random.Generator, count: int) -> list[np.random.Generator]:
+    """A generator for each step, so that one step's draws do not depend on another's."""
+    return [np.random.default_rng(int(seed)) for seed in rng.integers(2**63, size=count)]
+
+
 def draw(rng: np.random.Generator, among: Sequence[str] = tuple(AUTHENTIC)) -> Degradation:
-    """A history of one to three steps out of `among`, most often one or two, at most one of them about exposure."""
-    names = [name for name in AUTHENTIC if name in among]
-    likely = np.array([_LIKELY[name] for name in names])
-    count = min(3, len(names), int(rng.geometric(0.55)))
-    picked = sorted(rng.choice(len(names), size=count, replace=False, p=likely / likely.sum()))
-    steps = [names[i] for i in picked]
-    lights = [name for name in steps if name in _EXCLUSIVE]
-    steps = [name for name in steps if name not in lights[1:]]
-    # Several steps at full strength leave nothing to judge.
-    return Degradation(tuple((name, float(rng.uniform(0.1, 1.0) / len(steps) ** 0.5)) for name in steps))
+    """A history of at least one step out of `among`, at most one of each phase, at strengths that favour the weak."""
+    choices = {phase: [f.__name__ for f in functions if f.__name__ in among] for phase, functions in PHASES.items()}
+    choices = {phase: names for phase, names in choices.items() if names}
+    steps: list[tuple[str, float]] = []
+    while not steps:
+        for phase, names in choices.items():
+            if rng.random() < _LIKELY[phase]:
+                steps.append((str(rng.choice(names)), float(0.03 + 0.97 * rng.random() ** 1.3)))
+    return Degradation(tuple(steps))
 
 
 def subject_mask(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

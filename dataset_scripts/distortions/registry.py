@@ -30,6 +30,9 @@ class Distortion:
         parameters: the one setting, for severity 1..5; what it means is told in `meaning`.
         apply: images: `(image, parameter)` or `(image, parameter, rng)`; clips: `(frames, parameter, rng, fps)`.
         meaning: what the parameter is, with its unit.
+        rendering: images only, what the distortion does to the rendering of the scene, apart from what it adds on top:
+            `same`: all of it, as blur and light do. `none`: nothing, as noise, sharpening and coding. A function,
+            called as `apply` is: that. See [`dataset_scripts.distortions.rendering.render`].
         draws: images only, what the generator decides. `layout`: places and directions, the same for all frames of a
             clip. `noise`: fresh on each frame. `none`: nothing, `apply` takes no generator.
     """
@@ -42,6 +45,7 @@ class Distortion:
     apply: Callable[..., np.ndarray]
     meaning: str
     draws: Literal["none", "layout", "noise"] = "none"
+    rendering: Literal["same", "none"] | Callable[..., np.ndarray] = "same"
 
     def __post_init__(self) -> None:
         if len(self.parameters) != len(SEVERITY_WORDS):
@@ -56,8 +60,9 @@ def _image(
     parameters: tuple[Any, Any, Any, Any, Any],
     meaning: str,
     draws: Literal["none", "layout", "noise"] = "none",
+    rendering: Literal["same", "none"] | Callable[..., np.ndarray] = "same",
 ) -> Distortion:
-    return Distortion(name, family, words, "image", parameters, apply, meaning, draws)
+    return Distortion(name, family, words, "image", parameters, apply, meaning, draws, rendering)
 
 
 def _video(
@@ -83,25 +88,26 @@ _IMAGE_TABLE = (
     _image("color_shift", "color", "color shift", color.color_shift,
            (1.0, 3.0, 6.0, 8.0, 12.0), "move of green, px", "layout"),
     _image("color_quantization", "color", "color quantization", color.color_quantization,
-           (64, 48, 32, 16, 8), "colors in the palette"),
+           (64, 48, 32, 16, 8), "colors in the palette", rendering="none"),
     _image("color_saturation_hsv", "color", "HSV color saturation change", color.color_saturation_hsv,
            (0.7, 0.4, 0.2, 0.0, -0.4), "factor on S of HSV"),
     _image("color_saturation_lab", "color", "Lab color saturation change", color.color_saturation_lab,
            (1.4, 2.0, 3.0, 6.0, 9.0), "factor on a and b of Lab"),
     _image("jpeg2000", "compression", "JPEG2000 compression", compression.jpeg2000,
-           (16, 32, 45, 120, 170), "compression ratio"),
+           (16, 32, 45, 120, 170), "compression ratio", rendering="none"),
     _image("jpeg", "compression", "JPEG compression", compression.jpeg,
-           (43, 36, 24, 7, 4), "libjpeg quality"),
+           (43, 36, 24, 7, 4), "libjpeg quality", rendering="none"),
     _image("white_noise", "noise", "white noise", noise.white_noise,
-           (0.001, 0.002, 0.003, 0.005, 0.01), "variance, values in 0..1", "noise"),
+           (0.001, 0.002, 0.003, 0.005, 0.01), "variance, values in 0..1", "noise", rendering="none"),
     _image("white_noise_color", "noise", "white noise in color component", noise.white_noise_color,
-           (0.0001, 0.0005, 0.001, 0.002, 0.003), "variance in YCbCr, values in 0..1", "noise"),
+           (0.0001, 0.0005, 0.001, 0.002, 0.003), "variance in YCbCr, values in 0..1", "noise", rendering="none"),
     _image("impulse_noise", "noise", "impulse noise", noise.impulse_noise,
-           (0.001, 0.005, 0.01, 0.02, 0.03), "share of the values hit", "noise"),
+           (0.001, 0.005, 0.01, 0.02, 0.03), "share of the values hit", "noise", rendering="none"),
     _image("multiplicative_noise", "noise", "multiplicative noise", noise.multiplicative_noise,
-           (0.001, 0.005, 0.01, 0.02, 0.05), "variance of the factor", "noise"),
+           (0.001, 0.005, 0.01, 0.02, 0.05), "variance of the factor", "noise", rendering="none"),
     _image("denoise", "noise", "denoising artifacts", noise.denoise,
-           (0.001, 0.0025, 0.005, 0.01, 0.02), "variance before the filter, values in 0..1", "noise"),
+           (0.001, 0.0025, 0.005, 0.01, 0.02), "variance before the filter, values in 0..1", "noise",
+           rendering="none"),
     _image("brighten", "brightness", "brightening", brightness.brighten,
            (0.1, 0.2, 0.4, 0.6, 0.85), "rise of mid lightness, times 2"),
     _image("darken", "brightness", "darkening", brightness.darken,
@@ -109,17 +115,18 @@ _IMAGE_TABLE = (
     _image("mean_shift", "brightness", "mean shift", brightness.mean_shift,
            (0.03, 0.06, 0.09, 0.13, 0.18), "constant added or taken, values in 0..1", "layout"),
     _image("jitter", "spatial", "jitter", spatial.jitter,
-           (0.1, 0.2, 0.45, 1.1, 2.2), "std of the offset in x and in y, px", "layout"),
+           (0.1, 0.2, 0.45, 1.1, 2.2), "std of the offset in x and in y, px", "layout", rendering="none"),
     _image("non_eccentricity_patch", "spatial", "non-eccentricity patch", spatial.non_eccentricity_patch,
-           (20, 40, 60, 80, 100), "16 x 16 patches on 512 x 384", "layout"),
+           (20, 40, 60, 80, 100), "16 x 16 patches on 512 x 384", "layout", rendering="none"),
     _image("pixelate", "spatial", "pixelation", spatial.pixelate,
-           (0.88, 0.78, 0.70, 0.57, 0.29), "size of the small picture over the full size"),
+           (0.88, 0.78, 0.70, 0.57, 0.29), "size of the small picture over the full size",
+           rendering=spatial.shrink_and_enlarge),
     _image("quantization", "spatial", "quantization", spatial.quantization,
-           (20, 16, 13, 10, 7), "values kept"),
+           (20, 16, 13, 10, 7), "values kept", rendering="none"),
     _image("color_block", "spatial", "color block", spatial.color_block,
-           (2, 4, 6, 8, 10), "32 x 32 blocks on 512 x 384", "layout"),
+           (2, 4, 6, 8, 10), "32 x 32 blocks on 512 x 384", "layout", rendering="none"),
     _image("high_sharpen", "sharpness_contrast", "high sharpening", sharpness_contrast.high_sharpen,
-           (1.0, 2.0, 3.0, 6.0, 12.0), "factor on the detail"),
+           (1.0, 2.0, 3.0, 6.0, 12.0), "factor on the detail", rendering="none"),
     _image("contrast_change", "sharpness_contrast", "contrast change", sharpness_contrast.contrast_change,
            (0.08, 0.15, 0.28, 0.42, 0.6), "move of the quarter points, times 4", "layout"),
 )

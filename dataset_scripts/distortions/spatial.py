@@ -93,11 +93,19 @@ def pixelate(image: np.ndarray, scale: float) -> np.ndarray:
     Returns:
         The blocky picture, `uint8 [H, W, 3]`.
     """
+    # The exact variant takes the pixel under the centre; the plain one would move the picture by up to a pixel.
+    return _shrink_and_enlarge(image, scale, cv2.INTER_NEAREST_EXACT)
+
+
+def shrink_and_enlarge(image: np.ndarray, scale: float) -> np.ndarray:
+    """What [`pixelate`] leaves of the scene: the same without the blocks, `uint8 [H, W, 3]` to the same."""
+    return _shrink_and_enlarge(image, scale, cv2.INTER_LINEAR)
+
+
+def _shrink_and_enlarge(image: np.ndarray, scale: float, enlarging: int) -> np.ndarray:
     height, width = image.shape[:2]
     small = (max(1, round(width * scale)), max(1, round(height * scale)))
-    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    # The exact variant takes the pixel under the centre; the plain one would move the picture by up to a pixel.
-    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return cv2.resize(cv2.resize(image, small, interpolation=cv2.INTER_AREA), (width, height), interpolation=enlarging)
 
 
 def otsu_levels(counts: np.ndarray, levels: int) -> np.ndarray:

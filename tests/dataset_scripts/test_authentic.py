@@ -5,7 +5,9 @@ import pytest
 from skimage import data
 from skimage.metrics import structural_similarity
 
-from dataset_scripts.distortions.authentic import AUTHENTIC, LOCAL, Degradation, draw, spread, subject_mask
+from dataset_scripts.annotators.base import luma
+from dataset_scripts.annotators.picture import detail
+from dataset_scripts.distortions.authentic import AUTHENTIC, LOCAL, PHASES, Degradation, draw, spread, subject_mask
 
 
 PHOTO = data.astronaut()[100:356, 100:356].copy()
@@ -48,18 +50,48 @@ def test_noise_is_strongest_in_the_light_and_shows_in_the_dark():
     assert spread_of[30] > spread_of[220] > 1  # as seen, after gamma
 
 
-def test_histories_keep_the_order_of_events_and_one_exposure():
+def test_histories_keep_the_order_of_events_and_one_step_a_phase():
     rng = np.random.default_rng(0)
-    drawn = [draw(rng) for _ in range(300)]
+    drawn = [draw(rng) for _ in range(500)]
     order = list(AUTHENTIC)
+    phase_of = {function.__name__: phase for phase, functions in PHASES.items() for function in functions}
     for history in drawn:
-        places = [order.index(name) for name, _ in history.steps]
-        assert places == sorted(set(places)) and 1 <= len(places) <= 3
+        names = [name for name, _ in history.steps]
+        assert names and [order.index(name) for name in names] == sorted(order.index(name) for name in names)
+        assert len({phase_of[name] for name in names}) == len(names)
         assert all(0 < strength <= 1 for _, strength in history.steps)
-        assert sum(name in ("over_exposure", "under_exposure", "low_light") for name, _ in history.steps) <= 1
     assert {name for history in drawn for name, _ in history.steps} == set(AUTHENTIC)
-    assert {name for _ in range(50) for name, _ in draw(rng, LOCAL).steps} == set(LOCAL)
+    assert {name for _ in range(100) for name, _ in draw(rng, LOCAL).steps} == set(LOCAL)
     assert np.array_equal(Degradation(()).apply(PHOTO, rng), PHOTO)
+
+
+def rendering_of(steps, seed=5):
+    history = Degradation(steps)
+    made, shown = (do(PHOTO, np.random.default_rng(seed)) for do in (history.apply, history.render))
+    return made, shown
+
+
+@pytest.mark.parametrize("name", ["sensor_noise", "film_grain", "color_noise", "over_processing", "recompression"])
+def test_what_is_added_is_not_in_the_rendering(name):
+    made, shown = rendering_of(((name, 0.7),))
+    assert np.array_equal(shown, PHOTO) and not np.array_equal(made, PHOTO)
+
+
+@pytest.mark.parametrize("name", ["haze", "tone_curve", "out_of_focus", "hand_shake", "soft_lens", "upscaling"])
+def test_what_light_lens_and_size_do_is_the_rendering(name):
+    made, shown = rendering_of(((name, 0.7),))
+    assert np.array_equal(shown, made)
+
+
+def test_dim_light_is_low_light_without_its_noise():
+    made, shown = rendering_of((("low_light", 0.6),))
+    assert abs(float(made.mean()) - float(shown.mean())) < 4
+    assert np.abs(np.diff(made.astype(int), axis=1)).mean() > np.abs(np.diff(shown.astype(int), axis=1)).mean()
+
+
+def test_enlarged_pixels_are_rendered_without_their_edges():
+    made, shown = rendering_of((("pixelation", 0.9),))
+    assert detail(luma(shown)) < 0.7 * detail(luma(made))
 
 
 def test_the_subject_is_where_the_detail_is():

@@ -155,3 +155,18 @@ def test_a_million_rows_in_seconds():
     target = pmod(scores)
     assert time.perf_counter() - start < 10
     assert target.level_probs.shape == (1_000_000, 5)
+
+
+def test_weights_by_hand():
+    target = pmod(np.array([[0.2, 0.8, np.nan]]), min_opinions=2, weights=[1, 3, 5])
+    assert target.mean[0] == pytest.approx(0.65)  # (0.2 + 3 * 0.8) / 4
+    assert target.std[0] == pytest.approx(np.sqrt((0.45**2 + 3 * 0.15**2) / 4))
+    assert target.n_opinions[0] == 2
+    np.testing.assert_array_equal(pmod(np.array([[0.3, 0.6, 0.5]]), weights=[2, 2, 2]).level_probs,
+                                  pmod(np.array([[0.3, 0.6, 0.5]])).level_probs)  # fmt: skip
+
+
+@pytest.mark.parametrize("weights", [[1, 1], [1, 1, 0], [1, 1, -1], [1, 1, np.nan]])
+def test_weights_that_do_not_fit_are_refused(weights):
+    with pytest.raises(ValueError, match="weights"):
+        pmod(np.array([[0.2, 0.8, 0.5]]), weights=weights)
