@@ -7,6 +7,9 @@ from pathlib import Path
 from .media_vital import MediaError, describe_item
 
 
+MAX_ENTRY_CHARS = 4096
+"""Characters of an entry: what Linux takes at most for a path. Resolving a longer one would cost minutes."""
+
 _ADDRESS_OR_DRIVE = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*:")
 
 
@@ -24,10 +27,17 @@ def resolve_entry(root: str | Path, entry: str | Path, *, allow_outside: bool = 
         `Path`: `root / entry`, which need not exist.
 
     Raises:
-        MediaError: for an entry that is empty, an address, or leads out of `root`, also by a link.
+        MediaError: for an entry that is empty, too long, no file name, an address, or leads out of `root`, also by a
+            link.
     """
     name = describe_item(entry)
-    if not os.fspath(entry) or "\0" in os.fspath(entry):
+    if len(os.fspath(entry)) > MAX_ENTRY_CHARS:
+        raise MediaError(f"{name} has {len(os.fspath(entry)):,} characters; a path has {MAX_ENTRY_CHARS:,} at most.")
+    try:
+        encoded = os.fsencode(entry)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+        encoded = b""
+    if not encoded or b"\0" in encoded:
         raise MediaError(f"{name} is not a path; mend the manifest.")
     path = Path(root) / entry
     if allow_outside:

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 MANIFEST_SUFFIXES = frozenset(".csv .tsv .json .jsonl .ndjson .parquet".split())
 """Suffixes of files that are lists of media."""
 HUB_PREFIX = "hf://"
+_SHOWN_CHARS = 60  # of a path that is none
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def collect(paths: Iterable[str], column: str = "path", allow_outside: bool = Fa
     name, a folder's files before its sub-folders; hidden entries are left out and links to folders are not followed.
     A pattern (`*`, `?`, `[]`, `**` for folders at any depth) stands for what matches it, sorted. A file with a suffix
     of `MANIFEST_SUFFIXES` is a list, see [`read_manifest`], `-` a list on stdin, see [`read_list`], and what begins
-    with `hf://` lies on the Hub.
+    with `hf://` lies on the Hub. Any other address stands for itself.
 
     Args:
         paths (`Iterable[str]`): any of these.
@@ -59,15 +62,22 @@ def collect(paths: Iterable[str], column: str = "path", allow_outside: bool = Fa
     Raises:
         UsageError: for a list that cannot be read.
     """
+    from ..manifest_paths import MAX_ENTRY_CHARS
     from .manifest import read_list, read_manifest
 
     for path in paths:
         if path == "-":
             for named in read_list(sys.stdin.buffer):
-                yield from _expand(named)
-        elif os.path.splitext(path)[1].lower() in MANIFEST_SUFFIXES and not path.startswith(HUB_PREFIX):
+                if len(named) > MAX_ENTRY_CHARS:
+                    too_long = f"{len(named):,} characters; a path has {MAX_ENTRY_CHARS:,} at most"
+                    yield Target(f"{named[:_SHOWN_CHARS]}...", too_long)
+                else:
+                    yield from _expand(named)
+        elif _ADDRESS.match(path):  # neither a pattern, whatever is in its query, nor a list of this machine
+            yield from _expand(path)
+        elif os.path.splitext(path)[1].lower() in MANIFEST_SUFFIXES:
             yield from read_manifest(path, column, allow_outside)
-        elif glob.has_magic(path) and not os.path.lexists(path) and not path.startswith(HUB_PREFIX):
+        elif glob.has_magic(path) and not os.path.lexists(path):
             matches = sorted(glob.glob(path, recursive=True))
             for match in matches:
                 yield from _expand(match)

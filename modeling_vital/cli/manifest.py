@@ -1,12 +1,13 @@
 """Lists of files: tables with a column of paths, and plain lists on stdin."""
 
 import csv
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..json_rows import BadRow, array_rows, line_rows
+from ..messages import short
 from .collect import Target
 from .errors import UsageError
 
@@ -28,32 +29,41 @@ def read_manifest(path: str, column: str = "path", allow_outside: bool = False) 
             table. Without it, a list from a stranger cannot name other files of this machine.
 
     Yields:
-        `Target`: one a row, in order; a row without a path, or with one that leads outside, has an error.
+        `Target`: one a row, in order; a row that cannot be read, has no path, or one that leads outside, has an error.
 
     Raises:
         UsageError: if the table cannot be read as what its suffix says, or has no such column.
     """
-    from ..manifest_paths import resolve_entry
-    from ..media_vital import MediaError
-
     rows = {".parquet": _parquet_rows, ".json": _json_rows, ".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows}
     read = rows.get(os.path.splitext(path)[1].lower(), _csv_rows)
-    folder = os.path.dirname(path)
     try:
         for number, value in enumerate(read(path, column), start=1):
-            if not isinstance(value, str) or not value.strip():
-                yield Target(f"{path}, row {number}", f"no path in the column {column!r}")
-                continue
-            place, error = os.path.normpath(os.path.join(folder, value)), None
-            try:
-                resolve_entry(folder or os.curdir, value, allow_outside=allow_outside)
-            except MediaError as problem:
-                error = f"{problem} (--allow-outside)"
-            yield Target(place, error)
+            row = f"{path}, row {number}"
+            if isinstance(value, BadRow):
+                yield Target(row, value.error)
+            elif not isinstance(value, str) or not value.strip():
+                yield Target(row, f"no path in the column {column!r}")
+            else:
+                yield _target(os.path.dirname(path), value, row, allow_outside)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
     except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read as a list: {error}") from error
+        raise UsageError(f"{path} cannot be read as a list: {short(str(error))}") from error
+
+
+def _target(folder: str, value: str, row: str, allow_outside: bool) -> Target:
+    from ..manifest_paths import resolve_entry
+    from ..media_vital import MediaError
+
+    named = os.path.normpath(os.path.join(folder, value))
+    try:
+        checked = resolve_entry(folder or os.curdir, value, allow_outside=allow_outside)
+    except MediaError as problem:
+        outside = "leads out of" in str(problem)
+        return Target(named if outside else row, f"{problem} (--allow-outside)" if outside else str(problem))
+    # `link/..` is the folder above the link's target, not the one above the link: the short name may be another file.
+    real = os.path.realpath(checked)
+    return Target(named if os.path.realpath(named) == real else real)
 
 
 def _csv_rows(path: str, column: str) -> Iterator[Any]:
@@ -65,23 +75,26 @@ def _csv_rows(path: str, column: str) -> Iterator[Any]:
             raise ValueError(f"no column {column!r} in its first line; name one with --column")
         names = next(csv.reader([header], delimiter=delimiter))
         place = names.index(column)
-        for row in csv.reader(file, delimiter=delimiter):
+        rows = csv.reader(file, delimiter=delimiter)
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:  # a cell over csv's limit; the reader begins anew at the next line
+                yield BadRow(f"not a row of CSV: {error}")
+                continue
             if row:
                 yield row[place] if place < len(row) else None
 
 
 def _json_rows(path: str, column: str) -> Iterator[Any]:
-    rows = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    if not isinstance(rows, list):
-        raise ValueError("it holds no array")
-    yield from (_cell(row, column) for row in rows)
+    yield from (_cell(row, column) for row in array_rows(Path(path).read_text(encoding="utf-8-sig")))
 
 
 def _jsonl_rows(path: str, column: str) -> Iterator[Any]:
     with open(path, encoding="utf-8-sig") as file:
-        for line in file:
-            if line.strip():
-                yield _cell(json.loads(line), column)
+        yield from (_cell(row, column) for row in line_rows(file))
 
 
 def _cell(row: Any, column: str) -> Any:
@@ -108,13 +121,17 @@ def read_list(stream: BinaryIO) -> Iterator[str]:
     Yields:
         `str`: a path, as the file system spells it; empty ones are left out.
     """
-    rest = b""
+    held: list[bytes] = []  # of a path that goes on over blocks
     separator = None
     while block := stream.read(_BLOCK):
         separator = separator or (b"\0" if b"\0" in block else b"\n")
-        *whole, rest = (rest + block).split(separator)
-        yield from _paths(whole, separator)
-    yield from _paths([rest], separator)
+        end, *others = block.split(separator)
+        held.append(end)
+        if others:
+            *whole, rest = others
+            yield from _paths([b"".join(held), *whole], separator)
+            held = [rest]
+    yield from _paths([b"".join(held)], separator)
 
 
 def _paths(parts: list[bytes], separator: bytes | None) -> Iterator[str]:

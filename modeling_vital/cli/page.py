@@ -1,7 +1,9 @@
 """`vital report`: one HTML page about the quality of a folder."""
 
 import argparse
+import itertools
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -13,7 +15,7 @@ from .errors import UsageError
 from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
-from .scoring import Item, score_items
+from .scoring import Item, read_items, score_items
 
 
 if TYPE_CHECKING:
@@ -50,7 +52,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=Path,
         metavar="FILE",
         help="what `vital score` wrote as JSON or JSONL, in place of PATH: nothing is scored again, thumbnails are "
-        "made where the files still are",
+        "made where the files still are, in or below the folder of FILE",
+    )
+    parser.add_argument(
+        "--allow-outside",
+        action="store_true",
+        help="let a list, or --from FILE, name files outside the folder that it is in",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: report.html)")
     add_model(parser)
@@ -94,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         from ..report_page import render_page
 
         with _progress("picture") as step:
-            text = render_page(page, step)
+            text = render_page(page, step, args.workers, args.timeout)
     try:
         args.output.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -117,13 +124,47 @@ def _page(args: argparse.Namespace) -> "ReportPage":
         rows = read_rows(args.rows)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return ReportPage(rows, args.rows.name, "not recorded in the scores that this page is made of")
+    page = ReportPage(rows, args.rows.name, "not recorded in the scores that this page is made of")
+    outside = 0
+    for row in rows:
+        if row["error"] is None:
+            row["file"] = _file(row["file"], args.rows.parent, args.allow_outside)
+            outside += row["file"] is None
+    if outside:
+        page.notes.append(
+            f"{outside:,} files are not below the folder of {args.rows.name} and are not opened; --allow-outside does."
+        )
+        logger.warning("%s", page.notes[-1])
+    return page
+
+
+def _file(path: str, folder: Path, allow_outside: bool) -> str | None:
+    """The file that a record is about; `None` for what it must not name.
+
+    `vital score` writes paths as it was given them, so they start in the folder where it ran: this one, most often, or
+    the one that holds the records.
+    """
+    from ..manifest_paths import resolve_entry
+    from ..media_vital import MediaError
+
+    for root in (Path.cwd(), folder):
+        try:
+            found = resolve_entry(folder, root.absolute() / path, allow_outside=allow_outside)
+        except (MediaError, ValueError):
+            continue
+        if root is folder or os.path.exists(found):
+            return str(found)
+    return None
 
 
 def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
     """Scores, tags and curves, as far as they are asked for; the page has at any time what is done so far."""
     tags, curves = (args.rows is None if wanted is None else wanted for wanted in (args.tags, args.curves))
-    targets = [] if args.rows else list({target.path: target for target in collect(args.paths)}.values())
+    targets = (
+        []
+        if args.rows
+        else list({target.path: target for target in collect(args.paths, allow_outside=args.allow_outside)}.values())
+    )
     if args.rows and not (tags or curves):
         return
     model = None
@@ -141,39 +182,66 @@ def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
                 page.rows += [{**record, "tag": None} for _, record in batch]
                 step(len(page.rows), len(items))
     if tags:
-        _tag(page, model, args.batch_size)
+        _tag(page, model, args)
     if curves:
-        _follow(page, model)
+        _follow(page, model, args)
 
 
-def _tag(page: "ReportPage", model: "VitalForConditionalGeneration", batch_size: int) -> None:
+def _tag(page: "ReportPage", model: "VitalForConditionalGeneration", args: argparse.Namespace) -> None:
     """Lets the model go on after its description prefix, and keeps what it says without the prefix."""
     from ..media_vital import MediaError
 
-    rows = [row for row in page.rows if row["error"] is None and not row["tag"]]
+    rows = [row for row in page.rows if row["error"] is None and not row["tag"] and row.get("file", "") is not None]
+    items = [Item(ordinal, row.get("file", row["path"])) for ordinal, row in enumerate(rows)]
     prefixes = model.processor.description_prefixes
     with _progress("guess") as step:
-        for start in range(0, len(rows), batch_size):
-            batch = rows[start : start + batch_size]
-            texts = model.describe([row["path"] for row in batch], batch_size=batch_size, errors="return")
-            for row, text in zip(batch, texts, strict=True):
+        reads = read_items(model, items, args.batch_size, args.workers, args.timeout)
+        while batch := list(itertools.islice(reads, args.batch_size)):
+            readable = [read for read in batch if read.error is None]
+            media = [read.media for read in readable]
+            texts = model.describe(media, batch_size=args.batch_size, errors="return") if media else []
+            for read, text in zip(readable, texts, strict=True):
+                row = rows[read.item.ordinal]
                 if not isinstance(text, MediaError):
                     row["tag"] = text.removeprefix(prefixes.get(row["modality"], "")).strip(" .")
-            step(start + len(batch), len(rows))
+            step(batch[-1].item.ordinal + 1, len(rows))
 
 
-def _follow(page: "ReportPage", model: "VitalForConditionalGeneration") -> None:
+def _follow(page: "ReportPage", model: "VitalForConditionalGeneration", args: argparse.Namespace) -> None:
     from ..local_quality import quality_curve
     from ..media_vital import MediaError
+    from ..reading import read_ahead
 
-    rows = [row for row in page.rows if row["error"] is None and row["modality"] == "video"]
-    with _progress("clip") as step:
-        for done, row in enumerate(rows, start=1):
+    rows = [
+        row
+        for row in page.rows
+        if row["error"] is None and row["modality"] == "video" and row.get("file", "") is not None
+    ]
+    files = [row.get("file", row["path"]) for row in rows]
+    # A curve decodes in this process. Files that nothing but a list vouches for are played once in a worker first.
+    workers = args.workers if args.rows and rows else 0
+    with (
+        _progress("clip") as step,
+        read_ahead(files, _play if args.rows else str, workers=workers, timeout_s=args.timeout) as played,
+    ):
+        for done, (row, (file, problem)) in enumerate(zip(rows, played, strict=True), start=1):
             try:
-                page.curves[row["path"]] = quality_curve(model, row["path"])
+                if isinstance(problem, MediaError):
+                    raise problem
+                page.curves[row["path"]] = quality_curve(model, file)
             except MediaError as error:
                 page.notes.append(f"No curve of a clip: {error}")
             step(done, len(rows))
+
+
+def _play(file: str) -> None:
+    """Decodes a clip to its end."""
+    from ..media_vital import load_media
+
+    media = load_media(file)
+    if hasattr(media, "iter_frames"):
+        for _ in media.iter_frames(range(media.num_frames)):
+            pass
 
 
 @contextmanager

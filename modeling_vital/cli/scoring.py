@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..messages import short
 from .collect import HUB_PREFIX
 
 
@@ -167,7 +168,7 @@ def make_record(path: str, result: "QualityScore | MediaError | str") -> dict[st
         `dict`: `path`, `modality`, `score`, `std`, `level`, `level_probs`, `error`.
     """
     if isinstance(result, (Exception, str)):
-        return {"path": path, **_NOTHING, "error": str(result)}
+        return {"path": path, **_NOTHING, "error": short(str(result))}
     if not math.isfinite(result.score) or not math.isfinite(result.std):
         return {"path": path, **_NOTHING, "error": "the model gave a score that is not a number"}
     return {

@@ -4,7 +4,7 @@ import base64
 import datetime
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import jinja2
 import numpy as np
 
 from ..local_quality import QualityCurve, curve_svg, scale_colors
-from .thumbnails import thumbnail
+from ..reading import TIMEOUT_S, read_ahead
+from ..thumbnails import Picture, load_picture
 
 
 MAX_ROWS = 5_000
@@ -33,6 +34,7 @@ class ReportPage:
 
     Attributes:
         rows (`list[dict]`): `path`, and `score`, `std`, `level`, `modality`, `tag`, or `error`; see `read_rows`.
+            `file` is what to open in place of `path`; if it is `None`, no picture of the row is shown.
         title (`str`): what was scored, in words.
         model (`str`): name of the model, `"not recorded"` where the rows do not tell.
         revision (`str`, *optional*): which state of the model, where it is known.
@@ -50,7 +52,12 @@ class ReportPage:
     notes: list[str] = field(default_factory=list)
 
 
-def render_page(page: ReportPage, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
+def render_page(
+    page: ReportPage,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int | None = 0,
+    timeout_s: float = TIMEOUT_S,
+) -> str:
     """Writes the page.
 
     Its size has a limit, whatever the number of rows: it holds `MAX_ROWS` rows, the worst first, `MAX_THUMBNAILS`
@@ -61,6 +68,8 @@ def render_page(page: ReportPage, progress: Callable[[int, int], None] = lambda 
         page ([`ReportPage`]): what it is about.
         progress (`Callable[[int, int], None]`, *optional*): told after each thumbnail how many are done, and of how
             many.
+        workers (`int`, *optional*, defaults to 0): processes that read the files, see [`read_ahead`].
+        timeout_s (`float`, *optional*, defaults to 120): seconds that one file may take a worker.
 
     Returns:
         `str`: HTML, to be written as UTF-8.
@@ -71,18 +80,13 @@ def render_page(page: ReportPage, progress: Callable[[int, int], None] = lambda 
     half = (len(good) + 1) // 2  # of few files, none is among the worst and the best
     worst, best = good[: min(half, SHOWN)], good[half:][::-1][:SHOWN]
     pictured = shown[:MAX_THUMBNAILS]
-    done = 0
-
-    def picture(row: dict[str, Any], side: int, frame: int | None = None) -> str | None:
-        nonlocal done
-        done += 1
-        made = thumbnail(row["path"], side, frame)
-        progress(done, total)
-        return made
-
     clips = [row for row in good if row["path"] in page.curves][:MAX_CURVES]
-    total = len(pictured) + len(worst) + len(best) + len(clips)
-    small = {row["path"]: picture(row, ROW_PX) for row in pictured}
+    cards = [*worst, *best]
+    pictures = [_picture(row, ROW_PX) for row in pictured] + [_picture(row, CARD_PX) for row in cards]
+    pictures += [_picture(row, CARD_PX, page.curves[row["path"]].worst_frame) for row in clips]
+    made = iter(_thumbnails(pictures, progress, workers, timeout_s))
+    rows = [_entry(row, next(made)) for row in pictured] + [_entry(row, None) for row in shown[len(pictured) :]]
+    cards = [_entry(row, next(made)) for row in cards]
     script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
     return (
         _environment()
@@ -93,11 +97,11 @@ def render_page(page: ReportPage, progress: Callable[[int, int], None] = lambda 
             totals=_totals(good, errors),
             histogram=_histogram([row["score"] for row in good]),
             groups=[
-                ("Worst", [_entry(row, picture(row, CARD_PX)) for row in worst]),
-                ("Best", [_entry(row, picture(row, CARD_PX)) for row in best]),
+                ("Worst", cards[: len(worst)]),
+                ("Best", cards[len(worst) :]),
             ],
-            clips=[_clip(row, page.curves[row["path"]], picture) for row in clips],
-            rows=[_entry(row, small.get(row["path"])) for row in shown],
+            clips=[_clip(_entry(row, next(made)), page.curves[row["path"]]) for row in clips],
+            rows=rows,
             errors=[{"path": _text(row["path"]), "error": _text(row["error"])} for row in errors[:MAX_ERRORS]],
             left_out=_left_out(page, good, errors, pictured),
             tagged=any(row.get("tag") for row in shown),
@@ -139,8 +143,24 @@ def _entry(row: dict[str, Any], picture: str | None) -> dict[str, Any]:
     }
 
 
-def _clip(row: dict[str, Any], curve: QualityCurve, picture: Callable) -> dict[str, Any]:
-    entry = _entry(row, picture(row, CARD_PX, curve.worst_frame))
+def _picture(row: dict[str, Any], side: int, frame: int | None = None) -> Picture | None:
+    file = row.get("file", row["path"])
+    return None if file is None else Picture(file, side, frame)
+
+
+def _thumbnails(
+    pictures: list[Picture | None], progress: Callable[[int, int], None], workers: int | None, timeout_s: float
+) -> Iterator[str | None]:
+    """One data URI a picture, in order; `None` where there is none, or what it is of cannot be read."""
+    wanted = [picture for picture in pictures if picture is not None]
+    with read_ahead(wanted, load_picture, workers=workers if wanted else 0, timeout_s=timeout_s) as reader:
+        for done, picture in enumerate(pictures, start=1):
+            result = None if picture is None else next(reader)[1]
+            yield result if isinstance(result, str) else None
+            progress(done, len(pictures))
+
+
+def _clip(entry: dict[str, Any], curve: QualityCurve) -> dict[str, Any]:
     svg = curve_svg(curve, f"Quality of {entry['name']} over time")
     return {**entry, "curve": svg, "worst_s": curve.worst_frame_s}
 

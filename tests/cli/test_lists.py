@@ -11,6 +11,7 @@ import pytest
 from modeling_vital.cli.collect import collect
 from modeling_vital.cli.errors import UsageError
 from modeling_vital.cli.manifest import read_list, read_manifest
+from modeling_vital.messages import MAX_MESSAGE_CHARS
 
 
 @pytest.fixture
@@ -97,6 +98,80 @@ def test_list_cannot_name_files_outside_its_folder_unless_allowed(path, tree):
     assert inside == "a.jpg"
     assert "--allow-outside" in error
     assert found("list.json", allow_outside=True) == [outside, "a.jpg"]
+
+
+@pytest.fixture
+def trap(tree):
+    """Beside the list, a link into a folder two levels down: `sub2/..` is `sub`, not the list's folder."""
+    (tree / "sub2").symlink_to(tree / "sub" / "deep")
+    (tree / "evil.jpg").symlink_to(tree.parent / "secret.jpg")  # what the text of `sub2/../evil.jpg` seems to name
+    (tree / "sub" / "evil.jpg").write_bytes(b"inside")
+    return tree
+
+
+@pytest.mark.parametrize("entry", ["sub2/../evil.jpg", "./sub2/../evil.jpg", "sub/../sub2/../evil.jpg"])
+@pytest.mark.parametrize("allow_outside", [False, True])
+def test_the_path_that_was_checked_is_the_path_that_is_used(entry, allow_outside, trap):
+    write(trap / "list.json", json.dumps([entry]))
+    (path,) = found("list.json", allow_outside=allow_outside)
+    assert os.path.realpath(path) == os.path.realpath(trap / "sub" / "evil.jpg")
+
+
+@pytest.mark.parametrize("entry", ["sub2/../../evil.jpg", "sub2/../../../secret.jpg", "evil.jpg"])
+def test_a_link_then_dots_that_lead_out_are_refused(entry, trap):
+    write(trap / "list.json", json.dumps([entry]))
+    ((_, error),) = found("list.json")
+    assert "leads out of" in error
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+BAD_ROWS = {
+    "NUL in JSON lines": ("list.jsonl", '"a.jpg"\n"a\\u0000b.jpg"\n"b.png"\n'),
+    "NUL in CSV": ("list.csv", "path\na.jpg\na\0b.jpg\nb.png\n"),
+    "half of a surrogate pair": ("list.json", r'["a.jpg", "\ud800.jpg", "b.png"]'),
+    "half of a surrogate pair, in lines": ("list.jsonl", '"a.jpg"\n{"path": "x\\udfff"}\n"b.png"\n'),
+    "nested JSON": ("list.json", f'["a.jpg", {DEEP}, "b.png"]'),
+    "nested JSON, brackets in texts": ("list.json", f'[{{"path": "a.jpg", "n": "[,\\"]"}}, {DEEP}, "b.png"]'),
+    "nested JSON lines": ("list.jsonl", f'"a.jpg"\n{DEEP}\n"b.png"\n'),
+    "nested JSON first": ("list.jsonl", f'{DEEP}\n"a.jpg"\n"b.png"\n'),
+    "no JSON": ("list.jsonl", '"a.jpg"\n{"path": \n"b.png"\n'),
+    "huge cell": ("list.csv", f"path\na.jpg\n{'x' * 200_000}.jpg\nb.png\n"),
+    "huge other cell": ("list.csv", f"path,n\na.jpg,1\nc.jpg,{'x' * 200_000}\nb.png,2\n"),
+    "long path": ("list.json", json.dumps(["a.jpg", "a/" * 25_000_000, "b.png"])),
+    "long path with dots": ("list.jsonl", f'"a.jpg"\n"{"../" * 100_000}x"\n"b.png"\n'),
+}
+
+
+@pytest.mark.parametrize("allow_outside", [False, True])
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_one_bad_row_is_one_error(name, allow_outside, tree):
+    file, text = BAD_ROWS[name]
+    write(tree / file, text)
+    good = [target.path for target in collect([file], allow_outside=allow_outside) if target.error is None]
+    (bad,) = [target for target in collect([file], allow_outside=allow_outside) if target.error is not None]
+    assert good == ["a.jpg", "b.png"]
+    assert bad.path.startswith(f"{file}, row ") and len(bad.error) <= MAX_MESSAGE_CHARS
+    os.fsencode(bad.path)  # else it cannot be logged
+
+
+def test_a_path_of_50_mb_on_stdin_is_one_error(tree, monkeypatch):
+    data = b"a.jpg\n" + b"x" * 50_000_000 + b"\nb.png\n"
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    first, (path, error), last = found("-")
+    assert (first, last) == ("a.jpg", "b.png") and len(path) < 100 and "50,000,000 characters" in error
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1/a.jpg?size=large",
+        "https://[::1]/a.jpg",
+        "http://127.0.0.1/*.jpg",
+        "http://127.0.0.1/a?b=c.csv",
+    ],
+)
+def test_an_address_is_neither_a_pattern_nor_a_list(address, tree):
+    assert found(address) == [address]
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,74 @@ def test_report_from_scores_scores_nothing(folder, tmp_path, capsys, monkeypatch
     rows = [{"path": str(picture), "modality": "image", "score": 0.25, "std": 0.1, "level": "poor", "error": None}]
     (tmp_path / "scores.json").write_text(json.dumps(rows))
     monkeypatch.setattr("modeling_vital.cli.page.load_model", lambda *_: pytest.fail("a model is loaded"))
-    assert main(["report", "--from", str(tmp_path / "scores.json"), "--output", str(tmp_path / "r.html")]) == 0
+    options = ["--output", str(tmp_path / "r.html"), "--allow-outside"]
+    assert main(["report", "--from", str(tmp_path / "scores.json"), *options]) == 0
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "0.250" in text and "not recorded" in text and "data:image/webp" in text
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """A picture outside the folder `in` of a stranger's file, and a link in it that leads there."""
+    (tmp_path / "in").mkdir()
+    Image.radial_gradient("L").save(tmp_path / "secret.png")
+    (tmp_path / "in" / "link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "in" / "up").symlink_to(tmp_path)
+    Image.radial_gradient("L").save(tmp_path / "in" / "own.png")
+    return tmp_path
+
+
+def shown(secret, path, *options):
+    rows = [{"path": path, "modality": "image", "score": 0.25, "std": 0.1, "level": "poor", "error": None}]
+    (secret / "in" / "scores.json").write_text(json.dumps(rows))
+    arguments = ["--from", str(secret / "in" / "scores.json"), "--output", str(secret / "r.html"), "--workers", "0"]
+    assert main(["report", *arguments, *options]) == 0
+    text = (secret / "r.html").read_text(encoding="utf-8")
+    return "data:image/webp" in text, "are not opened" in text
+
+
+@pytest.mark.parametrize(
+    "entry", ["{}/secret.png", "../secret.png", "link.png", "up/secret.png", "{}/in/../secret.png"]
+)
+def test_a_strangers_scores_show_no_other_pictures(entry, secret, monkeypatch):
+    monkeypatch.chdir(secret / "in")
+    entry = entry.format(secret)
+    assert shown(secret, entry) == (False, True)
+    assert shown(secret, entry, "--allow-outside") == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("entry", "cwd"), [("own.png", "in"), ("own.png", "."), ("in/own.png", "."), ("{}/in/own.png", ".")]
+)
+def test_own_scores_show_their_pictures(entry, cwd, secret, monkeypatch):
+    monkeypatch.chdir(secret / cwd)
+    assert shown(secret, entry.format(secret)) == (True, False)
+
+
+def test_tags_and_curves_open_no_other_files(secret, monkeypatch):
+    from modeling_vital.cli import page
+
+    monkeypatch.chdir(secret / "in")
+    monkeypatch.setattr(page, "read_items", lambda model, items, *_: iter(opened.append(i.path) for i in items))
+    opened = []
+    assert shown(secret, "../secret.png", "--tags", "--curves") == (False, True)
+    assert opened == []
+
+
+def test_thumbnails_are_made_in_workers(secret, monkeypatch):
+    from modeling_vital.report_page import page
+
+    asked = []
+
+    def read_ahead(items, load, *, workers, timeout_s):
+        asked.append((workers, timeout_s))
+        return real(items, load, workers=0, timeout_s=timeout_s)
+
+    real = page.read_ahead
+    monkeypatch.setattr(page, "read_ahead", read_ahead)
+    monkeypatch.chdir(secret / "in")
+    shown(secret, "own.png", "--workers", "3", "--timeout", "7")
+    assert asked == [(3, 7)]
 
 
 def test_report_after_ctrl_c_has_what_was_done(folder, tmp_path, capsys, monkeypatch):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from modeling_vital.local_quality import CurvePoint, QualityCurve
 from modeling_vital.report_page import ReportPage, page, read_rows, render_page
+from modeling_vital.thumbnails import thumbnail
 from tests.fixtures.tiny_media import photo
 
 
@@ -112,9 +113,9 @@ def test_a_page_of_2000_files_stays_small():
 
 def test_a_thumbnail_is_small(tmp_path):
     Image.effect_noise((1600, 1200), 90).convert("RGB").save(tmp_path / "noise.png")  # the worst there is to compress
-    made = page.thumbnail(str(tmp_path / "noise.png"), page.ROW_PX)
+    made = thumbnail(str(tmp_path / "noise.png"), page.ROW_PX)
     assert made.startswith("data:image/webp") and len(made) < 4000
-    assert page.thumbnail(str(tmp_path / "gone.png"), 64) is None
+    assert thumbnail(str(tmp_path / "gone.png"), 64) is None
 
 
 def test_nothing_scored_is_a_page_too():
@@ -147,6 +148,47 @@ def test_wrong_rows_are_refused(tmp_path, text, said):
     (tmp_path / "rows.json").write_text(text)
     with pytest.raises(ValueError, match=f"rows.json.*{said}"):
         read_rows(tmp_path / "rows.json")
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[{{"path": "a", "score": 0.1}}, {{"path": {DEEP}}}, {{"path": "b", "score": 0.2}}]',
+        f'{{"path": "a", "score": 0.1}}\n{{"path": {DEEP}}}\n{{"path": "b", "score": 0.2}}',
+        '{"path": "a", "score": 0.1}\n{"path": "x", "score": \n{"path": "b", "score": 0.2}',
+    ],
+)
+def test_one_unreadable_record_is_one_error(tmp_path, text):
+    (tmp_path / "rows.json").write_text(text)
+    first, bad, last = read_rows(tmp_path / "rows.json")
+    assert (first["score"], last["score"]) == (0.1, 0.2)
+    assert bad["error"] and bad["file"] is None and "record 2" in bad["path"]
+    assert "JSON" in render_page(ReportPage([first, bad, last], "t", "m", made=MADE))
+
+
+@pytest.mark.parametrize("score", ["1e999", "-1e999", "9" * 400])
+def test_numbers_out_of_range_are_refused(tmp_path, score):
+    (tmp_path / "rows.json").write_text(f'{{"path": "a", "score": {score}}}')
+    with pytest.raises(ValueError, match="rows.json.*score"):
+        read_rows(tmp_path / "rows.json")
+
+
+@pytest.mark.parametrize("name", ["modality", "level", "tag"])
+@pytest.mark.parametrize("value", [5, ["a"], {"a": 1}])
+def test_words_that_are_none_are_refused(tmp_path, name, value):
+    (tmp_path / "rows.json").write_text(json.dumps([{"path": "a", "score": 0.5, name: value}]))
+    with pytest.raises(ValueError, match=f"no text as its {name}"):
+        read_rows(tmp_path / "rows.json")
+
+
+@pytest.mark.parametrize("path", ["a\0b.png", "\ud800.png", "a/" * 1_000_000])
+def test_paths_that_are_none_make_a_page_of_usual_size(tmp_path, path):
+    (tmp_path / "rows.json").write_text(json.dumps([{"path": path, "score": 0.5}]))
+    text = render_page(ReportPage(read_rows(tmp_path / "rows.json"), "t", "m", made=MADE))
+    assert len(text.encode()) < 100_000
 
 
 def test_a_missing_file_of_rows_is_refused(tmp_path):

@@ -2,14 +2,30 @@
 
 import base64
 import io
+from dataclasses import dataclass
 
 from PIL import Image
 
-from ..media_vital import MediaError, load_media
+from .media_vital import MediaError, load_media
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small picture to be made.
+
+    Attributes:
+        file (`str`): a picture or a clip.
+        side (`int`): longer side at most, pixels.
+        frame (`int`, *optional*): which frame of a clip; the middle one by default.
+    """
+
+    file: str
+    side: int
+    frame: int | None = None
 
 
 def thumbnail(path: str, side: int, frame: int | None = None) -> str | None:
-    """A small picture of a file.
+    """Makes a small picture of a file.
 
     Args:
         path (`str`): a picture or a clip.
@@ -32,4 +48,9 @@ def thumbnail(path: str, side: int, frame: int | None = None) -> str | None:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-__all__ = ["thumbnail"]
+def load_picture(picture: Picture) -> str | None:
+    """Makes a small picture; a `load` for [`modeling_vital.reading.read_ahead`], in a module that needs no torch."""
+    return thumbnail(picture.file, picture.side, picture.frame)
+
+
+__all__ = ["Picture", "load_picture", "thumbnail"]
