@@ -42,7 +42,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             ("about what was scored before", "vital report --from scores.jsonl --no-tags --no-curves"),
             ("another model, a GPU", "vital report a/ --model org/vital --device cuda --batch-size 32"),
             ("slow files, more readers, clips only", "vital report nas/ --workers 8 --timeout 600 --no-tags --curves"),
-            ("what the model guesses of files scored before", "vital report --from scores.json --tags"),
+            (
+                "what the model guesses of files scored before",
+                "vital report --from scores.json --tags --allow-outside",
+            ),
         ],
     )
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files and folders, as for `vital score`")
