@@ -104,13 +104,38 @@ def bootstrap_intervals(
         ValueError: as [`correlations`]; for fewer than 2 groups or an unknown statistic.
     """
     x, y = checked(scores, mos)
-    draws = _draws(len(x), groups, resamples, seed)
     functions = {name: _function(name) for name in statistics}
-    values = {name: [] for name in functions}
-    for rows in draws:
-        for name, function in functions.items():
-            values[name].append(_defined(function, x[rows], y[rows]))
-    return {name: _percentiles(np.array(found), confidence) for name, found in values.items()}
+
+    def measured(rows: np.ndarray) -> list[float]:
+        return [_defined(function, x[rows], y[rows]) for function in functions.values()]
+
+    intervals = bootstrap(measured, len(x), groups, resamples, confidence, seed)
+    return dict(zip(functions, intervals, strict=True))
+
+
+def bootstrap(
+    statistics: Callable[[np.ndarray], Sequence[float]],
+    count: int,
+    groups: Sequence[Hashable] | None = None,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int | np.random.Generator = 0,
+) -> list[tuple[float, float]]:
+    """Percentile intervals of any statistics, such as a share of pairs, bootstrapped over groups.
+
+    Args:
+        statistics (`Callable[[np.ndarray], Sequence[float]]`): takes the drawn rows, int `[N]`, and returns numbers.
+        count (`int`): number of rows.
+        groups, resamples, confidence, seed: as in [`bootstrap_intervals`].
+
+    Returns:
+        `list[tuple[float, float]]`: low and high of each statistic; NaN where fewer than half of the samples have it.
+
+    Raises:
+        ValueError: for fewer than 2 groups, or not one for each row.
+    """
+    found = np.array([statistics(rows) for rows in _draws(count, groups, resamples, seed)], dtype=np.float64)
+    return [_percentiles(values, confidence) for values in found.T]
 
 
 def paired_difference(
