@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from .calibration_vital import Calibration, find_calibration
 from .levels_vital import expected_score, level_of, level_token_ids, preference_probability, score_std
 from .media_vital import MediaError
 from .outputs_vital import Answer, Comparison, QualityScore
@@ -48,19 +50,17 @@ class VitalScoringMixin:
         _auto_map (`dict[str, str]`): where the code files beside a checkpoint have the classes that transformers' auto
             classes look for.
         _processor: the processor, `None` until it is known.
+        _calibrations (`list[Calibration]`): the calibration beside the weights, none or one; `None` until looked for.
     """
 
     _processor_class: type
     _auto_map: dict[str, str]
     _processor = None
+    _calibrations = None
 
     @property
     def processor(self):
-        """The checkpoint's processor, loaded from beside the weights on first use; assign one to replace it.
-
-        Raises:
-            ValueError: if there is none, or it cannot be loaded.
-        """
+        """The checkpoint's processor, loaded from beside the weights on first use; assign one to replace it."""
         if self._processor is None:
             source = self.config._name_or_path
             if not source:
@@ -72,7 +72,7 @@ class VitalScoringMixin:
                 self._processor = self._processor_class.from_pretrained(
                     source, **({"revision": revision} if revision else {})
                 )
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 raise ValueError(
                     f"The checkpoint {source!r} has no processor that can be loaded, so it cannot score. One that was "
                     "converted without a tokenizer has none: convert it again with a tokenizer, or assign "
@@ -84,6 +84,30 @@ class VitalScoringMixin:
     def processor(self, processor):
         self._processor = processor
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """The calibration beside the checkpoint's weights, looked for on first use; assign one to replace it.
+
+        `None` where there is none, and, with a warning, where it was fitted to other weights or scoring settings.
+        """
+        if self._calibrations is None:
+            found = find_calibration(self.config._name_or_path, getattr(self.config, "_commit_hash", None))
+            self._calibrations = [] if found is None else [found]
+        for calibration in self._calibrations:
+            try:
+                calibration.check(self)
+            except ValueError as error:
+                logger.warning("Scores get no MOS. %s", error)
+                return None
+            return calibration
+        return None
+
+    @calibration.setter
+    def calibration(self, calibration: Calibration | None):
+        if calibration is not None:
+            calibration.check(self)
+        self._calibrations = [] if calibration is None else [calibration]
+
     @classmethod
     def name_code(cls, config) -> None:
         """Writes into a configuration where transformers finds the classes in the code files beside a checkpoint."""
@@ -93,20 +117,20 @@ class VitalScoringMixin:
     def save_pretrained(self, save_directory, **kwargs):
         """Writes weights, configuration, the code files and, when it is known, the processor: a folder that scores.
 
-        A processor that can no longer be loaded costs a warning, not the weights. See
-        `PreTrainedModel.save_pretrained` for the arguments.
+        See `PreTrainedModel.save_pretrained` for the arguments.
         """
         self.name_code(self.config)
         super().save_pretrained(save_directory, **kwargs)
         if self._processor is not None or self.config._name_or_path:
-            try:
-                processor = self.processor
-            except ValueError as error:
-                logger.warning("Saved %s without a processor, so it cannot score yet. %s", save_directory, error)
-            else:
-                processor.save_pretrained(save_directory)
+            self.processor.save_pretrained(save_directory)
 
-    def score(self, items, batch_size: int = 8, errors: str = "raise"):
+    def score(
+        self,
+        items,
+        batch_size: int = 8,
+        errors: str = "raise",
+        calibration: Calibration | str | os.PathLike | None = None,
+    ):
         """Scores pictures and clips, mixed as they come.
 
         Args:
@@ -114,6 +138,9 @@ class VitalScoringMixin:
             batch_size (`int`, *optional*, defaults to 8): items a forward pass.
             errors (`str`, *optional*, defaults to `"raise"`):
                 `"raise"` stops at the first item that cannot be read, `"return"` puts its `MediaError` in its place.
+            calibration (`Calibration`, `str` or `os.PathLike`, *optional*):
+                What turns scores into mean opinions on the scale of your ratings, or its file; `vital calibrate`
+                makes one. By default the one beside the weights, if there is one.
 
         Returns:
             [`QualityScore`], or for a list of items `list[QualityScore]`, in their order (with `errors="return"`,
@@ -121,8 +148,18 @@ class VitalScoringMixin:
 
         Raises:
             MediaError: for an item that cannot be read, with `errors="raise"`.
+            ValueError: for a calibration that cannot be read, or was fitted to another model.
         """
-        return _as_given(items, self._in_batches(_as_list(items), self._score_batch, batch_size, errors))
+        if isinstance(calibration, (str, os.PathLike)):
+            calibration = Calibration.load(calibration)
+        if calibration is None:
+            calibration = self.calibration
+        else:
+            calibration.check(self)
+        results = self._in_batches(_as_list(items), self._score_batch, batch_size, errors)
+        if calibration is not None:
+            results = [r if isinstance(r, MediaError) else calibration.apply(r) for r in results]
+        return _as_given(items, results)
 
     def compare(self, a, b, tie_margin: float = 0.02, batch_size: int = 8, errors: str = "raise"):
         """Says which of two pictures or clips is better, and how surely: the paper's pairwise form.
@@ -213,9 +250,7 @@ class VitalAssessmentMixin(VitalScoringMixin):
         """
         attention_mask = inputs["attention_mask"]
         position_ids = (attention_mask.long().cumsum(-1) - 1).clamp_min(0)
-        hidden_states = self.model(
-            **inputs, position_ids=position_ids, use_cache=False, return_dict=True
-        ).last_hidden_state
+        hidden_states = self.model(**inputs, position_ids=position_ids, use_cache=False).last_hidden_state
         rows = torch.arange(attention_mask.shape[0], device=hidden_states.device)
         last = (position_ids * attention_mask).argmax(-1).to(hidden_states.device)
         ids = level_token_ids(self.processor.tokenizer, self.config.level_words)
@@ -239,7 +274,7 @@ class VitalAssessmentMixin(VitalScoringMixin):
             `list[EncodedMedia]`, in the order of `media`.
         """
         tiles = torch.cat([m.pixel_values for m in media]).to(self.device)
-        images = self.model.encode_tiles(tiles).split([sum(m.num_tiles) for m in media])
+        images = self.model.get_image_features(tiles).split([sum(m.num_tiles) for m in media])
         motions = [images[0].new_zeros(0, images[0].shape[-1])] * len(media)
         if lengths := [n for m in media for n in m.motion_lengths]:
             frames = torch.cat([m.motion_values for m in media if m.motion_lengths]).to(self.device)
@@ -400,7 +435,6 @@ class VitalAssessmentMixin(VitalScoringMixin):
                 ),
                 attention_mask=pad_sequence([torch.ones_like(s) for s in sequences], batch_first=True).to(self.device),
                 use_cache=False,
-                return_dict=True,
                 **_stack([rows[i][0] for i, _ in chunk]),
             ).last_hidden_state
             for (i, stem), hidden in zip(chunk, hidden_states, strict=True):

@@ -17,6 +17,10 @@ class QualityScore:
         level (`str`): word of the level nearest to the score.
         level_probs (`dict[str, float]`): probability of each level word, best first; sums to 1.
         modality (`str`): `"image"` or `"video"`.
+        mos (`float`, *optional*): with a calibration, the mean opinion that the score stands for, in units of the
+            ratings that the calibration was fitted to.
+        mos_low, mos_high (`float`, *optional*): with a calibration, the interval in which people's mean opinion of
+            this item lies, in the same units; its confidence is the calibration's.
     """
 
     score: float
@@ -24,10 +28,14 @@ class QualityScore:
     level: str
     level_probs: dict[str, float]
     modality: str
+    mos: float | None = None
+    mos_low: float | None = None
+    mos_high: float | None = None
 
     def to_dict(self) -> dict:
-        """The record as plain Python values, ready for JSON."""
-        return asdict(self)
+        """The record as plain Python values, ready for JSON; `mos` and its interval only where there are any."""
+        record = asdict(self)
+        return record if self.mos is not None else {k: v for k, v in record.items() if not k.startswith("mos")}
 
 
 @dataclass(frozen=True)

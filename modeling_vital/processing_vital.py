@@ -13,32 +13,22 @@ from .zoo_names_vital import ZooNamesMixin
 
 
 CHAT_TEMPLATE = """\
-{%- macro content(message) -%}
-{%- if message['content'] is string -%}
+{%- for message in messages -%}
+<|im_start|>{{ message['role'] }}
+{% if message['content'] is string -%}
 {{ message['content'] }}
 {%- else -%}
 {%- for part in message['content'] -%}
 {%- if part['type'] == 'text' -%}{{ part['text'] }}{%- else -%}<{{ part['type'] }}>{{ '\\n' }}{%- endif -%}
 {%- endfor -%}
 {%- endif -%}
-{%- endmacro -%}
-{%- for message in messages -%}
-<|im_start|>{{ message['role'] }}
-{% if message['role'] == 'assistant' -%}
-{%- generation -%}{{ content(message) }}<|im_end|>{%- endgeneration -%}
-{%- else -%}
-{{ content(message) }}<|im_end|>
-{%- endif -%}
-{{ '\\n' }}
-{%- endfor -%}
+<|im_end|>
+{% endfor -%}
 {%- if add_generation_prompt -%}
 <|im_start|>assistant
 {% endif -%}
 """
-"""ChatML as in InternVL: every picture or clip of a turn is a placeholder and a newline.
-
-What the assistant says, its end token included, is marked for `return_assistant_tokens_mask`.
-"""
+"""ChatML as in InternVL: every picture or clip of a turn is a placeholder and a newline."""
 
 
 DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}

@@ -13,11 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .calibrations import checked_calibration, open_calibration, require_calibration, with_mos
 from .dataset_rows import Rows, open_rows, tables, to_items
 from .errors import Interrupted, UsageError
 from .exit_codes import EXIT_SOME_FAILED
 from .filters import Condition, parse_condition
 from .loading import fingerprint, load_model
+from .report import MOS_COLUMNS
 from .scoring import Item, score_items
 from .tables import columns, require_pyarrow
 
@@ -25,9 +27,10 @@ from .tables import columns, require_pyarrow
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ..calibration_vital import Calibration
+
 _PROGRESS = ".progress"
 _ROWS_A_GROUP = 100
-_COLUMNS = ("score", "std", "level", "level_probs", "error")
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class CopyJob:
         part_rows (`int`): rows read for one file, a multiple of `batch_size`.
         batch_size, workers, timeout_s: as for [`score_items`].
         threads (`int`): of torch; other numbers of threads may change the last bits of a score.
+        calibration (`Calibration`, *optional*): what adds a MOS to each score.
         version (`str`): of the data; a worker that finds another refuses to go on.
     """
 
@@ -63,7 +67,14 @@ class CopyJob:
     workers: int | None
     timeout_s: float
     threads: int
+    calibration: "Calibration | None" = None
     version: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a row gets, without the prefix."""
+        mos = MOS_COLUMNS if self.calibration is not None else ()
+        return ("score", "std", *mos, "level", "level_probs", "error")
 
     def open(self) -> Rows:
         """Opens the data set, see [`open_rows`]."""
@@ -94,10 +105,12 @@ def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | N
     job = CopyJob(
         dataset, args.config, args.split, args.revision, args.column, source, args.device, str(output.absolute()),
         args.where, args.prefix, part_rows, args.batch_size, args.workers, args.timeout, torch.get_num_threads(),
+        open_calibration(args.calibration, source),
     )  # fmt: skip
+    require_calibration(args.where, job.calibration)
     with contextlib.redirect_stdout(sys.stderr):
         rows = job.open()
-        if clash := [name for name in _COLUMNS if args.prefix + name in rows.features]:
+        if clash := [name for name in job.columns if args.prefix + name in rows.features]:
             raise UsageError(f"the data set has a column {args.prefix}{clash[0]} already; give another --prefix")
         about = _about(job, rows)
         if (output / "scores.json").exists():
@@ -134,6 +147,8 @@ def _compare(output: Path, there: dict[str, Any], about: dict[str, Any]) -> None
 def _about(job: CopyJob, rows: Rows) -> dict[str, Any]:
     """What the rows of the copy depend on."""
     settings = {name: value for name, value in asdict(job).items() if name in ("dataset", "config", "split", "where")}
+    if job.calibration is not None:
+        settings["calibration"] = asdict(job.calibration)
     settings |= {"prefix": job.prefix, "column": rows.column, "rows a file": job.part_rows}
     return {**fingerprint(job.model), "batch size": job.batch_size, **settings, "version of the data": rows.version}
 
@@ -170,6 +185,7 @@ def _run_here(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], address:
     if not pending:
         return
     model = load_model(job.model, job.device)
+    checked_calibration(job.calibration, model, given=True)
     with tqdm(unit="row", delay=2, disable=None) as bar:
         for split, index in pending:
             _copy_shard(job, model, rows, split, index, bar.update)
@@ -214,6 +230,7 @@ class _RayWorker:
 
         torch.set_num_threads(job.threads)
         self._job, self._rows, self._model = job, job.open(), load_model(job.model, job.device)
+        checked_calibration(job.calibration, self._model, given=True)
         if self._rows.version != job.version:
             raise UsageError(f"{job.dataset} differs from worker to worker; pin it with --revision")
 
@@ -262,7 +279,10 @@ def _score_tables(
             start += table.num_rows
 
     for batch in score_items(model, items(), job.batch_size, job.workers, job.timeout_s):
-        yield read.popleft(), [record for _, record in batch]
+        records = [record for _, record in batch]
+        if job.calibration is not None:
+            records = [with_mos(record, job.calibration) for record in records]
+        yield read.popleft(), records
 
 
 class _PartWriter:
@@ -271,6 +291,7 @@ class _PartWriter:
     def __init__(self, job: CopyJob, rows: Rows, level_words: list[str], split: str, index: int, part: int) -> None:
         self._arrow, parquet = require_pyarrow("lib"), require_pyarrow("parquet")
         self._features = _features(job, rows, level_words)
+        self._names = job.columns
         self._prefix, self._marker = job.prefix, _marker(Path(job.output), split, index, part)
         self._place = Path(job.output, "data", f"{split}-{index:05d}-{part:05d}.parquet")
         self._fresh = self._place.with_name(f".{self._place.name}.new")
@@ -283,7 +304,7 @@ class _PartWriter:
         """Adds rows, their scores beside them, except those that do not meet the condition."""
         from datasets.table import table_cast
 
-        for name in _COLUMNS:
+        for name in self._names:
             values = [record[name] for record in records]
             kind = self._schema.field(self._prefix + name).type
             table = table.append_column(self._prefix + name, self._arrow.array(values, type=kind))
@@ -316,9 +337,9 @@ def _features(job: CopyJob, rows: Rows, level_words: list[str]) -> Any:
     from datasets import Features, Value
 
     number, text = Value("float64"), Value("string")
-    kinds = {"score": number, "std": number, "level": text, "error": text}
+    kinds = {**dict.fromkeys(("score", "std", *MOS_COLUMNS), number), "level": text, "error": text}
     kinds["level_probs"] = dict.fromkeys(level_words, number)
-    return Features({**rows.features, **{job.prefix + name: kinds[name] for name in _COLUMNS}})
+    return Features({**rows.features, **{job.prefix + name: kinds[name] for name in job.columns}})
 
 
 # ----------------------------------------------------------------------------------------------------- the ending

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import UsageError
+from .report import MOS_COLUMNS
 
 
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
@@ -24,6 +25,7 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 }
 _ANSWERED_BY_NOTHING = (ast.Eq, ast.NotEq)
 _SAMPLE = {"path": "", "modality": "image", "score": 0.5, "std": 0.1, "level": "fair", "error": ""}
+_SAMPLE |= dict.fromkeys(MOS_COLUMNS, 0.5)
 
 Condition = Callable[[dict[str, Any]], bool]
 
@@ -31,10 +33,10 @@ Condition = Callable[[dict[str, Any]], bool]
 def parse_condition(text: str) -> Condition:
     """Makes a function of a condition such as `score < 0.4 and modality == "image"`.
 
-    Names are the columns of a record as CSV has them (`path`, `modality`, `score`, `std`, `level`, `error`, and
-    `prob_high` and the like for the probabilities); besides them there are numbers, texts, lists, `None`, `and`, `or`,
-    `not`, comparisons, `in`, and `+ - * /`. A record that lacks a value that is compared by size or calculated with,
-    as a failed one lacks its score, does not meet the comparison.
+    Names are the columns of a record as CSV has them (`path`, `modality`, `score`, `std`, `level`, `error`,
+    `prob_high` and the like for the probabilities, and `mos`, `mos_low`, `mos_high` with a calibration); besides them
+    there are numbers, texts, lists, `None`, `and`, `or`, `not`, comparisons, `in`, and `+ - * /`. A record that lacks
+    a value that is compared by size or calculated with, as a failed one lacks its score, does not meet the comparison.
 
     Args:
         text (`str`): the condition.

@@ -34,17 +34,33 @@ def read_manifest(path: str, column: str = "path", allow_outside: bool = False) 
     Raises:
         UsageError: if the table cannot be read as what its suffix says, or has no such column.
     """
+    for number, value in enumerate(read_column(path, column), start=1):
+        row = f"{path}, row {number}"
+        if isinstance(value, BadRow):
+            yield Target(row, value.error)
+        elif not isinstance(value, str) or not value.strip():
+            yield Target(row, f"no path in the column {column!r}")
+        else:
+            yield _target(os.path.dirname(path), value, row, allow_outside)
+
+
+def read_column(path: str, column: str) -> Iterator[Any]:
+    """Reads one column of a table as it stands there: CSV, JSON, JSON lines or Parquet, by suffix.
+
+    Args:
+        path (`str`): the table.
+        column (`str`): its column.
+
+    Yields:
+        One value a row, in order: text from CSV; `None` where there is none; a `BadRow` for a row that cannot be read.
+
+    Raises:
+        UsageError: if the table cannot be read as what its suffix says, or has no such column.
+    """
     rows = {".parquet": _parquet_rows, ".json": _json_rows, ".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows}
     read = rows.get(os.path.splitext(path)[1].lower(), _csv_rows)
     try:
-        for number, value in enumerate(read(path, column), start=1):
-            row = f"{path}, row {number}"
-            if isinstance(value, BadRow):
-                yield Target(row, value.error)
-            elif not isinstance(value, str) or not value.strip():
-                yield Target(row, f"no path in the column {column!r}")
-            else:
-                yield _target(os.path.dirname(path), value, row, allow_outside)
+        yield from read(path, column)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
     except (OSError, ValueError, csv.Error) as error:

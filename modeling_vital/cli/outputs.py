@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from .calibrations import with_mos
 from .errors import Interrupted, UsageError
 from .filters import Condition
 from .report import JsonReport, Report, TableReport, printable
@@ -29,6 +30,7 @@ class Keep:
         condition (*optional*): without one, all are passed on.
 
     Attributes:
+        calibration (`Calibration`, *optional*): adds a MOS and its interval to each record; known with the model.
         failed (`int`): files that could not be copied or linked.
 
     Raises:
@@ -36,7 +38,7 @@ class Keep:
     """
 
     def __init__(self, args: argparse.Namespace, condition: Condition | None) -> None:
-        self.failed, self._condition = 0, condition
+        self.failed, self.calibration, self._condition = 0, None, condition
         folder = args.copy_to or args.link_to
         try:
             self._triage = Triage(folder, link=bool(args.link_to)) if folder else None
@@ -46,6 +48,8 @@ class Keep:
     def __call__(self, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yields the records that are kept."""
         for record in records:
+            if self.calibration is not None:
+                record = with_mos(record, self.calibration)
             if self._condition is None or self._condition(columns(record)):
                 if self._triage and record["error"] is None:
                     self._put(record["path"])
@@ -69,7 +73,7 @@ def write_live(work: Work, keep: Keep, format_: str) -> None:
         # A library that prints would break the output, so stdout is the report's alone from here on.
         with _report(format_, _stdout()) as report, contextlib.redirect_stdout(sys.stderr):
             for records in work.records():
-                _set_up(report, work)
+                _set_up(report, keep, work)
                 for record in keep(records):
                     report.row(record)
                 report.stream.flush()
@@ -90,7 +94,7 @@ def write_sorted(work: Work, keep: Keep, format_: str, order: str) -> None:
             _score_all(work)
         except KeyboardInterrupt as stop:
             stopped = stop
-        _set_up(report, work)
+        _set_up(report, keep, work)
         for record in keep(work.log.records(order)):
             report.row(record)
     if stopped:
@@ -113,7 +117,7 @@ def write_file(work: Work, keep: Keep, format_: str, order: str | None, output: 
                 report: Any = ParquetReport(fresh)
             else:
                 report = _report(format_, stack.enter_context(fresh.open("w", encoding="utf-8", newline="")))
-            _set_up(report, work)
+            _set_up(report, keep, work)
             stack.enter_context(report)
             for record in keep(log.records(order)):
                 report.row(record)
@@ -136,9 +140,10 @@ def _report(format_: str, stream: TextIO) -> Report:
     return {"table": TableReport, "json": JsonReport, "jsonl": JsonlReport, "csv": CsvReport}[format_](stream)
 
 
-def _set_up(report: Any, work: Work) -> None:
-    """Tells a report what it has to know before its first row."""
+def _set_up(report: Any, keep: Keep, work: Work) -> None:
+    """Tells a report and what is kept in it what they have to know before the first row."""
     report.level_words = work.log.level_words
+    keep.calibration, report.calibrated = work.calibration, work.calibration is not None
     if isinstance(report, TableReport):
         report.path_width = max(work.width, len("path"))
 

@@ -9,6 +9,10 @@ from typing import TextIO
 from .errors import UsageError
 
 
+MOS_COLUMNS = ("mos", "mos_low", "mos_high")
+"""What a calibration adds to a record."""
+
+
 def printable(text: str) -> str:
     """Text that stays on one line and cannot steer a terminal: what is not printable is written as an escape."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
@@ -24,11 +28,13 @@ class Report:
 
     Attributes:
         level_words (`Sequence[str]`): words of the levels, best first; known once the model is loaded.
+        calibrated (`bool`): whether records have a MOS and its interval; known then, too.
     """
 
     def __init__(self, stream: TextIO):
         self.stream = stream
         self.level_words: Sequence[str] = ()
+        self.calibrated = False
         self.started = False
 
     def __enter__(self) -> "Report":
@@ -63,7 +69,7 @@ class JsonReport(Report):
 
 
 class TableReport(Report):
-    """Aligned columns: path, score, std, level, and the probability of each level.
+    """Aligned columns: path, score, std, MOS where there is one, level, and the probability of each level.
 
     Attributes:
         path_width (`int`): terminal columns of the first column.
@@ -77,16 +83,19 @@ class TableReport(Report):
         prob_widths = [max(terminal_width(word), _NUMBER_WIDTH) for word in self.level_words]
         if not self.started:
             words = [_left(word, width) for word, width in zip(self.level_words, prob_widths, strict=True)]
-            self._line(
-                "path",
-                [_left("score", _NUMBER_WIDTH), _left("std", _NUMBER_WIDTH), _right("level", word_width), *words],
-            )
+            numbers = [_left(name, _NUMBER_WIDTH) for name in ("score", "std")]
+            numbers += [_left(name, _MOS_WIDTH) for name in MOS_COLUMNS if self.calibrated]
+            self._line("path", [*numbers, _right("level", word_width), *words])
             self.started = True
         if record["error"] is not None:
             self._line(record["path"], [f"error: {printable(record['error'])}"])
             return
         probs = record["level_probs"].values()
-        cells = [f"{record['score']:.3f}", f"{record['std']:.3f}", _right(record["level"], word_width)]
+        cells = [f"{record['score']:.3f}", f"{record['std']:.3f}"]
+        if self.calibrated:
+            values = [record[name] for name in MOS_COLUMNS]
+            cells += [_left("-" if value is None else f"{value:.3f}", _MOS_WIDTH) for value in values]
+        cells.append(_right(record["level"], word_width))
         cells += [_left(f"{prob:.3f}", width) for prob, width in zip(probs, prob_widths, strict=True)]
         self._line(record["path"], cells)
 
@@ -98,6 +107,7 @@ class TableReport(Report):
 
 
 _NUMBER_WIDTH = len("0.000")
+_MOS_WIDTH = len("mos_high")
 
 
 def terminal_width(text: str) -> int:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from .calibrations import add_calibration
 from .collect import HUB_PREFIX
 from .errors import UsageError
 from .exit_codes import EXIT_SOME_FAILED
@@ -34,6 +35,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             ("set the bad ones apart", 'vital score holiday/ --where \'level in ["poor", "low"]\' --copy-to bad'),
             ("the same with links", "vital score holiday/ --where 'std > 0.25' --link-to unsure"),
             ("where in a picture and when in a clip it is bad", "vital score holiday/ --map maps --curve curves"),
+            ("on the scale of your ratings", "vital score holiday/ --calibration calibration.json --where 'mos < 2'"),
             ("another model, a GPU", "vital score a/ --model org/vital --device cuda --batch-size 32 --workers 8"),
             ("slow files on a slow disk", "vital score nas/ --timeout 600"),
             ("a picture on the web", "vital score https://example.org/photo.jpg --allow-urls"),
@@ -62,6 +64,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_model(parser)
     add_batch_size(parser)
     add_reading(parser)
+    add_calibration(parser)
     parser.add_argument(
         "--allow-urls",
         action="store_true",
@@ -98,8 +101,8 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
         "--where",
         metavar="CONDITION",
         help="keep only records that meet it, such as 'score < 0.4 and modality == \"image\"'; columns are those of "
-        "CSV: path modality score std level prob_high ... prob_low error; failed files have no score and meet no "
-        "comparison with it (they are on stderr, and in the exit code)",
+        "CSV: path modality score std (mos mos_low mos_high) level prob_high ... prob_low error; failed files have no "
+        "score and meet no comparison with it (they are on stderr, and in the exit code)",
     )
     parser.add_argument(
         "--sort",

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from .errors import UsageError
-from .report import Report
+from .report import MOS_COLUMNS, Report
 
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
@@ -58,9 +58,10 @@ def columns(record: dict[str, Any]) -> dict[str, Any]:
     return {**flat, **probs, "error": record["error"]}
 
 
-def column_names(level_words: Sequence[str]) -> list[str]:
-    """Names of the columns, in order."""
-    return ["path", "modality", "score", "std", "level", *(f"prob_{word}" for word in level_words), "error"]
+def column_names(level_words: Sequence[str], calibrated: bool = False) -> list[str]:
+    """Names of the columns, in order; with those of a calibration or without."""
+    mos = MOS_COLUMNS if calibrated else ()
+    return ["path", "modality", "score", "std", *mos, "level", *(f"prob_{word}" for word in level_words), "error"]
 
 
 def encodable(text: str) -> str:
@@ -90,7 +91,7 @@ class CsvReport(Report):
         """Writes one record, and the header before the first."""
         self._start()
         cells = columns(record)
-        values = [cells.get(name) for name in column_names(self.level_words)]
+        values = [cells.get(name) for name in column_names(self.level_words, self.calibrated)]
         self._writer.writerow([encodable(value) if isinstance(value, str) else value for value in values])
 
     def close(self) -> None:
@@ -99,7 +100,7 @@ class CsvReport(Report):
 
     def _start(self) -> None:
         if not self.started:
-            self._writer.writerow(column_names(self.level_words))
+            self._writer.writerow(column_names(self.level_words, self.calibrated))
             self.started = True
 
 
@@ -111,18 +112,20 @@ class ParquetReport:
 
     Attributes:
         level_words (`Sequence[str]`): words of the levels, best first; to be known before the first record.
+        calibrated (`bool`): whether there are the columns of a calibration.
     """
 
     def __init__(self, path: Path) -> None:
         self._parquet, self._path = require_pyarrow("parquet"), path
         self._arrow = require_pyarrow("lib")
         self.level_words: Sequence[str] = ()
+        self.calibrated = False
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> "ParquetReport":
         text, number = self._arrow.string(), self._arrow.float64()
-        types = {"score": number, "std": number}
-        names = column_names(self.level_words)
+        types = dict.fromkeys(("score", "std", *MOS_COLUMNS), number)
+        names = column_names(self.level_words, self.calibrated)
         fields = [(name, types.get(name, number if name.startswith("prob_") else text)) for name in names]
         self._schema = self._arrow.schema(fields)
         self._writer = self._parquet.ParquetWriter(self._path, self._schema)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from .calibrations import checked_calibration, open_calibration, require_calibration
 from .collect import collect
 from .loading import load_model
 from .report import printable, terminal_width
@@ -31,10 +32,11 @@ class Work:
 
     Attributes:
         width (`int`): terminal columns of the longest path, once listed.
+        calibration (`Calibration`, *optional*): what turns scores into a MOS; known once the model is.
     """
 
     def __init__(self, args: argparse.Namespace, source: str, log: ResumeLog) -> None:
-        self.log, self.width = log, 0
+        self.log, self.width, self.calibration = log, 0, None
         self._args, self._source = args, source
 
     def records(self) -> Iterator[list[dict[str, Any]]]:
@@ -57,9 +59,12 @@ class Work:
             self._list()
             items = (Item(ordinal, target.path, target.error) for ordinal, target in log.pending())
         model = None
-        if args.dataset or log.needs_model:
+        calibration = open_calibration(args.calibration, self._source)
+        if args.dataset or log.needs_model or calibration is not None:
             model = load_model(self._source, args.device)
             log.level_words = model.config.level_words
+            self.calibration = checked_calibration(calibration, model, given=args.calibration is not None)
+        require_calibration(args.where, self.calibration)
         locator = Locator(model, args.map, args.curve)
         yield []
         from .. import reading  # noqa: F401  its import shall not count as slow scoring

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from .correlation import (
     CORRELATIONS,
-    bootstrap,
     bootstrap_intervals,
     correlations,
     paired_difference,
@@ -28,7 +27,6 @@ __all__ = [
     "LOGISTICS",
     "METRIC_FOLDER",
     "LogisticFit",
-    "bootstrap",
     "bootstrap_intervals",
     "correlations",
     "fit_logistic",

@@ -25,6 +25,8 @@ LOGISTICS = {"logistic4": logistic4, "logistic5": logistic5}
 """The curves by name."""
 
 _SPREADS = (0.2, 0.5, 1.0, 3.0, 10.0)  # of the first guesses, in standard deviations of the scores
+_RISING_SPREADS = (0.25, 0.5, 1.0, 2.0)
+_STEEPEST, _STRAIGHTEST, _FARTHEST = 0.1, 3.0, 2.5  # bounds of a curve for use on other items, in the same
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,44 @@ def fit_logistic(scores: np.ndarray, mos: np.ndarray, curve: str = "logistic4") 
     ]
     best = min(fits, key=lambda fit: fit.cost).x
     return LogisticFit(curve, _in_own_units(curve, best, centre, spread, level, height))
+
+
+def fit_rising_logistic(scores: np.ndarray, mos: np.ndarray) -> LogisticFit:
+    """Fits `logistic4` for use on other items: rising, neither steeper nor straighter than the scores can show.
+
+    [`fit_logistic`] follows the literature, where a curve is judged on the items it was fitted to, and may end in a
+    step or a straight line of unbounded parameters. Here the middle of the curve lies within 2.5 standard deviations
+    of the mean score, and its spread between 0.1 and 3 of them.
+
+    Args:
+        scores, mos (`np.ndarray` of shape `[N]`): as for [`fit_logistic`], at least four.
+
+    Returns:
+        [`LogisticFit`] of the curve `logistic4` with `b1 >= b2`; all alike (`b1 == b2`) where no rising curve fits.
+    """
+    x, y = np.asarray(scores, dtype=np.float64), np.asarray(mos, dtype=np.float64)
+    centre, spread, level, height = x.mean(), x.std(), y.mean(), y.std()
+    u, v = (x - centre) / spread, (y - level) / height
+
+    def errors(p: np.ndarray) -> np.ndarray:
+        return p[0] + p[1] * _sigmoid((u - p[2]) / p[3]) - v
+
+    def jacobian(p: np.ndarray) -> np.ndarray:
+        t = (u - p[2]) / p[3]
+        gate = _sigmoid(t)
+        slope = p[1] * gate * (1 - gate) / p[3]
+        return np.stack([np.ones_like(u), gate, -slope, -slope * t], axis=1)
+
+    bounds = ([-np.inf, 0.0, -_FARTHEST, _STEEPEST], [np.inf, np.inf, _FARTHEST, _STRAIGHTEST])
+    least_squares = require("scipy.optimize").least_squares
+    fits = [
+        least_squares(errors, [-1.5 * k, 3 * k, 0.0, k], jacobian, bounds=bounds, x_scale="jac")
+        for k in _RISING_SPREADS
+    ]
+    low, rise, middle, width = min(fits, key=lambda fit: fit.cost).x
+    return LogisticFit(
+        "logistic4", _in_own_units("logistic4", [low + rise, low, middle, width], centre, spread, level, height)
+    )
 
 
 def _guesses(curve: str, u: np.ndarray, v: np.ndarray) -> list[list[float]]:

@@ -1,0 +1,143 @@
+"""`vital calibrate`: from scores to the scale of one's own ratings."""
+
+import argparse
+import logging
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UsageError
+from .exit_codes import EXIT_SOME_FAILED
+from .ratings import add_ratings, check_output, score_table
+
+
+if TYPE_CHECKING:
+    from ..calibration_vital import Calibration
+
+logger = logging.getLogger(__name__)
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds `calibrate` to the subcommands of `vital`."""
+    parser = commands.add_parser(
+        "calibrate",
+        help="fit scores to the scale of your ratings",
+        description="Fits a monotone curve (the four-parameter logistic of VQEG) from scores to your ratings, with "
+        "cross-validated errors, intervals and a plot. `vital score --calibration` and `model.score` then give the "
+        "mean opinion that a score stands for. Needs the extra eval.",
+        epilog="Exit code: 0 fitted, 1 some files failed, or the scores say nothing about the ratings (nothing is "
+        "written then), 2 wrong use, 130 stopped by Ctrl-C.",
+        examples=[
+            ("ratings of any range, higher is better", "vital calibrate ratings.csv --output calibration.json"),
+            (
+                "versions of photos, on a scale whose lower end is better",
+                "vital calibrate dmos.csv --mos-column dmos --group-column photo --mos-range 100 0 --output dmos.json",
+            ),
+            ("beside the weights, where it is found", "vital calibrate r.csv --model M --output M/calibration.json"),
+            (
+                "files elsewhere, a GPU",
+                "vital calibrate r.csv --column file --allow-outside --device cuda --batch-size 32 --workers 8 "
+                "--timeout 600 --output r.json",
+            ),
+        ],
+    )
+    add_ratings(parser, "mos", "mean ratings, 50 or more")
+    parser.add_argument(
+        "--mos-range",
+        nargs=2,
+        type=float,
+        metavar=("WORST", "BEST"),
+        help="ends of the scale of the ratings: intervals end there, and a rating outside is an error; reversed where "
+        "lower is better (default: higher is better, no ends)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE.json",
+        help="where to write; the plot goes beside it as .png. As calibration.json beside the weights of a model it "
+        "is found without --calibration, and published with them",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fits, writes and prints a calibration.
+
+    Args:
+        args (`argparse.Namespace`): see `vital calibrate --help`.
+
+    Returns:
+        `int`: 0, or 1 if some files had no score or the scores say nothing about the ratings.
+
+    Raises:
+        UsageError: for ratings, an output or a model that cannot be used.
+    """
+    from ..calibration_vital import scoring_settings, weights_sha256
+    from ..evaluation.calibration import (
+        MIN_RATINGS,
+        UninformativeScoresError,
+        fit_calibration,
+        plot_calibration,
+    )
+    from ..evaluation.extras import MissingExtraError, require
+
+    check_output(args.output)
+    try:
+        require("scipy.optimize")
+        require("matplotlib")
+    except MissingExtraError as error:
+        raise UsageError(str(error)) from error
+    few = f"a curve of four parameters and its interval need {MIN_RATINGS} or more; rate more files"
+    scored = score_table(args, args.mos_column, _rating, MIN_RATINGS, few)
+    try:
+        calibration = fit_calibration(
+            scored.scores,
+            scored.values,
+            scored.groups,
+            tuple(args.mos_range) if args.mos_range else None,
+            model=args.model,
+            weights_sha256=weights_sha256(scored.model),
+            scoring=scoring_settings(scored.model),
+            modality=scored.modality,
+        )
+    except UninformativeScoresError as error:
+        logger.error("%s: %s", args.table, error)
+        return EXIT_SOME_FAILED
+    except ValueError as error:
+        raise UsageError(f"{args.table}: {error}") from error
+    plot = args.output.with_suffix(".png")
+    try:
+        calibration.save(args.output)
+        plot_calibration(calibration, scored.scores, scored.values, plot)
+    except OSError as error:
+        raise UsageError(f"{args.output} cannot be written: {error.strerror or error}") from error
+    sys.stdout.write(summary(calibration) + f"written: {args.output}, {plot}\n")
+    return EXIT_SOME_FAILED if scored.failed else 0
+
+
+def summary(calibration: "Calibration") -> str:
+    """A calibration in lines for people, which end with a newline."""
+    errors, share = calibration.errors, f"{calibration.confidence:.0%}"
+    contents = "" if calibration.contents == calibration.ratings else f" of {calibration.contents} contents"
+    low, high = calibration.scores[0], calibration.scores[-1]
+    return (
+        f"{calibration.ratings} ratings{contents}, scores of {calibration.model} from {low:.3f} to {high:.3f}\n"
+        f"a score of {low:.3f} stands for {calibration.mos[0]:.3g}, one of {high:.3f} for {calibration.mos[-1]:.3g} "
+        f"({calibration.method})\n"
+        f"error on held-out files (RMSE): {errors['rmse']:.3g}, {share} interval {errors['rmse_low']:.3g} to "
+        f"{errors['rmse_high']:.3g}; a straight line {errors['rmse_line']:.3g}, the mean rating "
+        f"{errors['rmse_mean']:.3g}\n"
+        f"one file's mean rating lies within {calibration.margin:.3g} of what its score stands for ({share})\n"
+    )
+
+
+def _rating(cell: Any) -> float:
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{cell!r} is not a number" if cell not in (None, "") else "there is no rating")
+    return value

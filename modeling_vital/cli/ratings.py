@@ -1,0 +1,166 @@
+"""Tables of what people said about files, and the model's scores of the same files."""
+
+import argparse
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..json_rows import BadRow
+from .errors import UsageError
+from .loading import load_model, resolve_model
+from .manifest import read_column, read_manifest
+from .options import add_batch_size, add_model, add_reading
+from .report import printable
+from .scoring import Item, score_items
+
+
+GROUP_COLUMN = "content_id"
+"""Column with the content of each file, used where a table has it."""
+
+PROGRESS_DELAY_S = 2
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What people said, and what the model says, of the files that both have an answer for.
+
+    Attributes:
+        model: the loaded model.
+        modality (`str`): of the files, all of one.
+        values (`list`): what people said, one a file.
+        scores (`list[float]`): of the model, in the same order.
+        groups (`list[str]`, *optional*): content of each file.
+        failed (`int`): files without a score, which are left out.
+    """
+
+    model: Any
+    modality: str
+    values: list
+    scores: list[float]
+    groups: list[str] | None
+    failed: int
+
+
+def add_ratings(parser: argparse.ArgumentParser, value: str, what: str) -> None:
+    """Adds the table, its columns, and how its files are scored.
+
+    Args:
+        parser (`argparse.ArgumentParser`): of the subcommand.
+        value (`str`): default name of the column with what people said.
+        what (`str`): what it holds, for the help.
+    """
+    parser.add_argument(
+        "table",
+        metavar=f"{'RATINGS' if value == 'mos' else 'LABELS'}.csv",
+        help=f"a table (.csv .tsv .json .jsonl .parquet) with the columns path, relative to it, and {value}, {what}",
+    )
+    parser.add_argument("--column", default="path", metavar="NAME", help="with the paths (default: %(default)s)")
+    parser.add_argument(f"--{value}-column", default=value, metavar="NAME", help=f"with {what} (default: %(default)s)")
+    parser.add_argument(
+        "--group-column",
+        metavar="NAME",
+        help="with what each file shows: files of one content are held out and drawn together (default: "
+        f"{GROUP_COLUMN}, if there is one)",
+    )
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="let the table name files outside the folder that it is in"
+    )
+    add_model(parser)
+    add_batch_size(parser)
+    add_reading(parser)
+
+
+def score_table(args: argparse.Namespace, column: str, parse: Callable[[Any], Any], least: int, few: str) -> Scored:
+    """Reads a table and scores its files.
+
+    Args:
+        args (`argparse.Namespace`): see [`add_ratings`].
+        column (`str`): with what people said.
+        parse (`Callable`): makes a value of a cell, or raises `ValueError` with what is wrong with it.
+        least (`int`): rows that there must be.
+        few (`str`): what a message says after the number of rows where there are fewer.
+
+    Returns:
+        [`Scored`]
+
+    Raises:
+        UsageError: for a table that cannot be read, a cell without a value, too few rows or files that can be read,
+            pictures and clips in one table, or a model that cannot be loaded.
+    """
+    rows = list(_rows(args, column, parse))
+    if len(rows) < least:
+        raise UsageError(f"{args.table} has {len(rows)} rows: {few}")
+    model = load_model(resolve_model(args.model), args.device)
+    records = _score(model, [Item(place, row.path, row.error) for place, (row, *_) in enumerate(rows)], args)
+    for record in records:
+        if record["error"] is not None:
+            logger.error("%s: %s", printable(record["path"]), printable(record["error"]))
+    kept = [(r, value, group) for r, (_, value, group) in zip(records, rows, strict=True) if r["error"] is None]
+    if len(kept) < least:
+        raise UsageError(f"{len(kept)} of the {len(rows)} files of {args.table} can be scored: {few}")
+    modalities = {record["modality"] for record, *_ in kept}
+    if len(modalities) > 1:
+        raise UsageError(
+            f"{args.table} has pictures and clips, whose scores do not share a scale; give a table of each"
+        )
+    groups = [group for *_, group in kept]
+    return Scored(
+        model,
+        modalities.pop(),
+        [value for _, value, _ in kept],
+        [record["score"] for record, *_ in kept],
+        None if None in groups else groups,
+        len(rows) - len(kept),
+    )
+
+
+def _rows(args: argparse.Namespace, column: str, parse: Callable[[Any], Any]) -> Iterator[tuple]:
+    """Target, value and content of each row."""
+    cells = list(read_column(args.table, column))
+    group_column = args.group_column or GROUP_COLUMN
+    try:
+        groups = list(read_column(args.table, group_column))
+    except UsageError:
+        if args.group_column:
+            raise
+        groups = [None] * len(cells)
+    if not args.group_column and None in groups:  # JSON has no header: a key that is nowhere is no column
+        groups = [None] * len(cells)
+    targets = read_manifest(args.table, args.column, args.allow_outside)
+    for number, (target, cell, group) in enumerate(zip(targets, cells, groups, strict=True), start=1):
+        where = f"{args.table}, row {number}"
+        if isinstance(cell, BadRow):
+            raise UsageError(f"{where}: {cell.error}")
+        if group is None and args.group_column:
+            raise UsageError(f"{where} has nothing in the column {group_column!r}")
+        try:
+            yield target, parse(cell), None if group is None else str(group)
+        except ValueError as error:
+            raise UsageError(f"{where}, column {column!r}: {error}") from error
+
+
+def _score(model: Any, items: list[Item], args: argparse.Namespace) -> list[dict[str, Any]]:
+    from tqdm import tqdm
+
+    records = []
+    with tqdm(total=len(items), unit="file", delay=PROGRESS_DELAY_S, leave=False, disable=None) as bar:
+        for batch in score_items(model, items, args.batch_size, args.workers, args.timeout):
+            records += [record for _, record in batch]
+            bar.update(len(batch))
+    return records
+
+
+def check_output(output: Path) -> None:
+    """Refuses an output that cannot be written, before anything is scored.
+
+    Raises:
+        UsageError: for a name that does not end in .json, or a folder that is not there.
+    """
+    if output.suffix.lower() != ".json":
+        raise UsageError(f"--output {output} must end in .json; the plot goes beside it as .png")
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        raise UsageError(f"--output {output} must be a file in a folder that is there")

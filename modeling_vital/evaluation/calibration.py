@@ -1,0 +1,221 @@
+"""From scores to the scale of one's own ratings: a monotone curve with intervals and cross-validated errors."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..calibration_vital import Calibration
+from .correlation import bootstrap_draws, checked
+from .extras import require
+from .logistic import LogisticFit, fit_rising_logistic
+
+
+MIN_RATINGS = 50
+"""Fewer ratings leave the four parameters of the curve, and the quantile of the errors, to chance."""
+
+METHOD = "logistic4"
+_FOLDS = 10
+_KNOTS = 101
+_RESAMPLES = 1000
+_SIMULATIONS = 4000
+
+
+class UninformativeScoresError(ValueError):
+    """Scores that say nothing about the ratings, so that no calibration can be made of them."""
+
+
+def fit_calibration(
+    scores: Sequence[float],
+    mos: Sequence[float],
+    groups: Sequence[Hashable] | None = None,
+    mos_range: tuple[float, float] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+    *,
+    model: str,
+    weights_sha256: str,
+    scoring: dict[str, Any],
+    modality: str,
+) -> Calibration:
+    """Fits the monotone four-parameter logistic of VQEG from scores to ratings.
+
+    The interval of the curve is simultaneous (sup-t): its standard errors come from the Jacobian of the curve with a
+    covariance that allows for items of one content varying together, and its width from simulated draws of the whole
+    curve. The interval of one item is the conformal quantile of the errors in ten-fold cross-validation, in which no
+    content is on both sides.
+
+    Args:
+        scores (`Sequence[float]` of length N): scores of the model, higher is better.
+        mos (`Sequence[float]` of length N): mean ratings of the same items, on any scale.
+        groups (`Sequence`, *optional*): content of each item; by default each item is its own.
+        mos_range (`tuple[float, float]`, *optional*): ends of the scale of the ratings, worst first: `(100, 0)` where
+            lower is better. By default higher is better, and the scale has no ends.
+        confidence (`float`, *optional*, defaults to 0.95): of all intervals.
+        seed (`int`, *optional*, defaults to 0): of folds and draws; the same seed, the same calibration.
+        model, weights_sha256, scoring, modality: see [`Calibration`].
+
+    Returns:
+        [`Calibration`]
+
+    Raises:
+        UninformativeScoresError: if the curve predicts ratings that were held out no better than their mean does, or
+            hardly more often than by chance: the interval of what is gained reaches zero.
+        ValueError: for fewer than 50 ratings, a rating outside `mos_range`, ratings or scores that are all alike, or
+            anything that is not a number.
+    """
+    x, y = checked(scores, mos)
+    if len(x) < MIN_RATINGS:
+        raise ValueError(
+            f"{len(x)} ratings are too few for a calibration: a curve of four parameters and an interval of 95 % need "
+            f"{MIN_RATINGS} or more. Rate more items; until then, only the order of scores can be used."
+        )
+    for name, values in {"ratings": y, "scores": x}.items():
+        if np.ptp(values) == 0:
+            raise ValueError(f"all {name} are {values[0]:g}: there is nothing to fit a curve to.")
+    _check_range(y, mos_range)
+    sign = -1.0 if mos_range is not None and mos_range[0] > mos_range[1] else 1.0
+    clusters = _clusters(len(x), groups)
+    errors, residuals = _cross_validate(x, sign * y, clusters, confidence, seed)
+    if errors["rmse_gain_low"] <= 0:
+        if np.corrcoef(x, sign * y)[0, 1] < -2 / np.sqrt(len(x)):
+            raise UninformativeScoresError(
+                "the ratings fall as the scores rise. Check the direction of the ratings (`--mos-range 100 0` for a "
+                "scale whose lower end is better); if it is right, this model does not suit these items."
+            )
+        raise UninformativeScoresError(
+            "the scores tell nothing about these ratings that is more than chance: on held-out items the curve is "
+            f"wrong by {errors['rmse']:.3g} (RMSE), the mean rating alone by {errors['rmse_mean']:.3g}. Rate more "
+            "items, take another model, or train one on these ratings."
+        )
+    fit = fit_rising_logistic(x, sign * y)
+    knots = np.linspace(x.min(), x.max(), _KNOTS)
+    half_width = _half_width(fit, x, sign * y, clusters, knots, confidence, seed)
+    curve = fit(knots)
+    edges = sorted((sign * (curve - half_width), sign * (curve + half_width)), key=lambda edge: float(edge.sum()))
+    rank = min(int(np.ceil((len(x) + 1) * confidence)), len(x))
+    return Calibration(
+        model=model,
+        weights_sha256=weights_sha256,
+        scoring=scoring,
+        modality=modality,
+        method=METHOD,
+        scores=knots.tolist(),
+        mos=(sign * curve).tolist(),
+        curve_low=edges[0].tolist(),
+        curve_high=edges[1].tolist(),
+        margin=float(np.sort(np.abs(residuals))[rank - 1]),
+        confidence=confidence,
+        mos_range=None if mos_range is None else list(mos_range),
+        ratings=len(x),
+        contents=int(clusters.max()) + 1,
+        errors=errors,
+    )
+
+
+def _check_range(mos: np.ndarray, mos_range: tuple[float, float] | None) -> None:
+    if mos_range is None:
+        return
+    low, high = sorted(mos_range)
+    if low == high:
+        raise ValueError(f"the ends of the scale of the ratings are both {low:g}; give its worst and its best value.")
+    outside = np.flatnonzero((mos < low) | (mos > high))
+    if len(outside):
+        raise ValueError(f"a rating is {mos[outside[0]]:g}, outside the scale from {low:g} to {high:g}.")
+
+
+def _clusters(count: int, groups: Sequence[Hashable] | None) -> np.ndarray:
+    """Number of each item's content, int64 of shape `[N]`."""
+    if groups is None:
+        return np.arange(count)
+    if len(groups) != count:
+        raise ValueError(f"{count} items and {len(groups)} groups: there must be one for each item.")
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    if len(numbers) < _FOLDS:
+        raise ValueError(f"{len(numbers)} contents are too few to hold some out; rate items of {_FOLDS} or more.")
+    return np.array([numbers[group] for group in groups])
+
+
+def _cross_validate(
+    x: np.ndarray, y: np.ndarray, clusters: np.ndarray, confidence: float, seed: int
+) -> tuple[dict[str, float], np.ndarray]:
+    """Errors of the curve, a line and the mean on held-out contents, and the residuals of the curve."""
+    rng = np.random.default_rng(seed)
+    fold = (rng.permutation(clusters.max() + 1) % _FOLDS)[clusters]
+    residuals = {name: np.empty(len(x)) for name in ("curve", "line", "mean")}
+    for number in range(_FOLDS):
+        out, rest = fold == number, fold != number
+        residuals["curve"][out] = y[out] - fit_rising_logistic(x[rest], y[rest])(x[out])
+        residuals["line"][out] = y[out] - np.polyval(np.polyfit(x[rest], y[rest], 1), x[out])
+        residuals["mean"][out] = y[out] - y[rest].mean()
+    draws = bootstrap_draws(len(x), clusters.tolist(), _RESAMPLES, rng)
+    roots = {n: np.sqrt([np.mean(residuals[n][rows] ** 2) for rows in draws]) for n in ("curve", "mean")}
+    edges = [50 - 50 * confidence, 50 + 50 * confidence]
+    low, high = np.percentile(roots["curve"], edges)
+    gain_low, gain_high = np.percentile(roots["mean"] - roots["curve"], edges)
+    rmse = {name: float(np.sqrt(np.mean(values**2))) for name, values in residuals.items()}
+    errors = {"rmse": rmse["curve"], "rmse_low": float(low), "rmse_high": float(high)}
+    errors |= {"mae": float(np.mean(np.abs(residuals["curve"]))), "rmse_line": rmse["line"]}
+    errors |= {"rmse_mean": rmse["mean"], "rmse_gain_low": float(gain_low), "rmse_gain_high": float(gain_high)}
+    return errors, residuals["curve"]
+
+
+def _half_width(
+    fit: LogisticFit,
+    x: np.ndarray,
+    y: np.ndarray,
+    clusters: np.ndarray,
+    knots: np.ndarray,
+    confidence: float,
+    seed: int,
+) -> np.ndarray:
+    """Half the width of the simultaneous interval of the curve at each knot."""
+    at_items, at_knots = _jacobian(fit, x), _jacobian(fit, knots)
+    scale = np.abs(at_items).max(axis=0) + 1e-300
+    at_items, at_knots = at_items / scale, at_knots / scale
+    bread = np.linalg.pinv(at_items, rcond=1e-8)  # a curve that is nearly straight has fewer than four parameters
+    spread = np.zeros((4, clusters.max() + 1))  # what each content moves the parameters by
+    np.add.at(spread.T, clusters, (bread * (y - fit(x))).T)
+    count, parameters = spread.shape[1], np.linalg.matrix_rank(at_items, rtol=1e-8)
+    correction = count / (count - 1) * (len(x) - 1) / (len(x) - parameters)
+    moves = at_knots @ spread * np.sqrt(correction)
+    error = np.sqrt((moves**2).sum(axis=1))
+    rng = np.random.default_rng(seed)
+    draws = moves @ rng.standard_normal((count, _SIMULATIONS)) / np.maximum(error, 1e-300)[:, None]
+    # Student's t for the normal: the spread itself is estimated.
+    degrees = count - parameters
+    draws *= np.sqrt(degrees / rng.chisquare(degrees, _SIMULATIONS))
+    return error * np.quantile(np.abs(draws).max(axis=0), confidence)
+
+
+def _jacobian(fit: LogisticFit, x: np.ndarray) -> np.ndarray:
+    """Derivatives of the curve by its parameters at each score, `[N, 4]`."""
+    b1, b2, b3, b4 = fit.parameters
+    gate = 0.5 * (1 + np.tanh(0.5 * (x - b3) / abs(b4)))
+    slope = (b1 - b2) * gate * (1 - gate) / abs(b4)
+    return np.stack([gate, 1 - gate, -slope, -slope * (x - b3) / abs(b4)], axis=1)
+
+
+def plot_calibration(calibration: Calibration, scores: Sequence[float], mos: Sequence[float], path: Any) -> None:
+    """Draws ratings against scores with the curve, its interval and the interval of one item, by suffix of the path.
+
+    Args:
+        calibration ([`Calibration`]): fitted to these items.
+        scores, mos (`Sequence[float]` of length N): the items.
+        path (`str` or `Path`): where to write, `.png`, `.svg` or `.pdf`.
+    """
+    require("matplotlib").use("Agg")
+    pyplot = require("matplotlib.pyplot")
+    figure, axes = pyplot.subplots(figsize=(5, 5), layout="constrained")
+    axes.scatter(scores, mos, s=8, alpha=0.4, linewidths=0, label="ratings")
+    line = np.array(calibration.scores)
+    ends = np.array([calibration.predict(score)[1:] for score in line])
+    share = f"{calibration.confidence:.0%}"
+    axes.fill_between(line, *ends.T, alpha=0.12, color="black", linewidth=0, label=f"{share} of items")
+    band = (calibration.curve_low, calibration.curve_high)
+    axes.fill_between(line, *band, alpha=0.35, color="black", linewidth=0, label=f"{share} of curves")
+    axes.plot(line, calibration.mos, color="black", label=calibration.method)
+    axes.set(xlabel=f"score of {calibration.model}", ylabel="mos")
+    axes.legend()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
