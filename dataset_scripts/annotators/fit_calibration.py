@@ -44,6 +44,7 @@ from dataset_scripts.annotators.photos import choose_photos
 from dataset_scripts.annotators.temporal import temporal_calibrations
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, distort_image
 from dataset_scripts.distortions.authentic import draw
+from dataset_scripts.distortions.rendering import render
 
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,11 @@ def score_photo(photo: np.ndarray, names: Sequence[str], seed: int) -> np.ndarra
     rng = np.random.default_rng(seed)
     versions = [distort_image(photo, name, severity, rng) for name, severity in CELLS] + [photo]
     references = [photo] * len(versions)
-    return np.stack([shared_annotator(name).score_batch(versions, references) for name in names], axis=1)
+    renderings = versions
+    if any(ANNOTATORS[name].of_rendering for name in names):
+        renderings = [render(photo, [cell], np.random.default_rng(seed)) for cell in CELLS] + [photo]
+    shown = {name: renderings if ANNOTATORS[name].of_rendering else versions for name in names}
+    return np.stack([shared_annotator(name).score_batch(shown[name], references) for name in names], axis=1)
 
 
 def _score_job(job: tuple[str, np.ndarray, Sequence[str]]) -> np.ndarray:
