@@ -111,13 +111,13 @@ class ReleasedProcedure:
         ids = torch.cat([ids, end], 1)
 
         embeds = model.get_input_embeddings()(ids)
-        tokens = model.model.get_image_features(media.pixel_values)
-        embeds = model.model.merge(ids, embeds, model.config.image_token_id, tokens, "image")
+        tokens = model.model.encode_tiles(media.pixel_values)
+        embeds = _put(tokens, embeds, ids == model.config.image_token_id)
         motion = self._motion_tokens(media)
         if media.modality == "image":
             embeds = embeds + 0.0 * motion.sum()
         else:
-            embeds = model.model.merge(ids, embeds, model.config.motion_token_id, motion, "motion")
+            embeds = _put(motion, embeds, ids == model.config.motion_token_id)
         hidden = model.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
         logits = model.lm_head(hidden)
         levels = logits[0, answer, level_token_ids(processor.tokenizer, model.config.level_words)]
@@ -142,6 +142,10 @@ class ReleasedProcedure:
         if self.model.config.motion_token_layout == "channel_major":
             features = features.T.reshape(features.shape)
         return self.model.model.motion_projector(features)
+
+
+def _put(tokens: torch.Tensor, embeds: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return embeds.masked_scatter(mask.unsqueeze(-1), tokens.flatten(0, -2).to(embeds))
 
 
 @contextmanager

@@ -78,6 +78,9 @@ def assemble(model_class: type, vision, decoder, tokenizer=None, **load_kwargs) 
 
     encoders = seeing.load(model_class, **load_kwargs)
     language = reading.load(decoder_class, **load_kwargs)
+    for donor, part in ((seeing, encoders), (reading, language)):
+        if any(parameter.is_meta for parameter in part.parameters()):
+            raise ValueError(f"{donor.name} has weights on disk: parts are put together in memory, then saved.")
     if len(processor.tokenizer) > language.get_input_embeddings().num_embeddings:
         language = copy.deepcopy(language) if language is decoder else language
         language.resize_token_embeddings(len(processor.tokenizer))

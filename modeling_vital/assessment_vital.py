@@ -60,7 +60,11 @@ class VitalScoringMixin:
 
     @property
     def processor(self):
-        """The checkpoint's processor, loaded from beside the weights on first use; assign one to replace it."""
+        """The checkpoint's processor, loaded from beside the weights on first use; assign one to replace it.
+
+        Raises:
+            ValueError: if there is none, or it cannot be loaded.
+        """
         if self._processor is None:
             source = self.config._name_or_path
             if not source:
@@ -72,7 +76,7 @@ class VitalScoringMixin:
                 self._processor = self._processor_class.from_pretrained(
                     source, **({"revision": revision} if revision else {})
                 )
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 raise ValueError(
                     f"The checkpoint {source!r} has no processor that can be loaded, so it cannot score. One that was "
                     "converted without a tokenizer has none: convert it again with a tokenizer, or assign "
@@ -117,12 +121,18 @@ class VitalScoringMixin:
     def save_pretrained(self, save_directory, **kwargs):
         """Writes weights, configuration, the code files and, when it is known, the processor: a folder that scores.
 
-        See `PreTrainedModel.save_pretrained` for the arguments.
+        A processor that can no longer be loaded costs a warning, not the weights. See
+        `PreTrainedModel.save_pretrained` for the arguments.
         """
         self.name_code(self.config)
         super().save_pretrained(save_directory, **kwargs)
         if self._processor is not None or self.config._name_or_path:
-            self.processor.save_pretrained(save_directory)
+            try:
+                processor = self.processor
+            except ValueError as error:
+                logger.warning("Saved %s without a processor, so it cannot score yet. %s", save_directory, error)
+            else:
+                processor.save_pretrained(save_directory)
 
     def score(
         self,
@@ -250,7 +260,9 @@ class VitalAssessmentMixin(VitalScoringMixin):
         """
         attention_mask = inputs["attention_mask"]
         position_ids = (attention_mask.long().cumsum(-1) - 1).clamp_min(0)
-        hidden_states = self.model(**inputs, position_ids=position_ids, use_cache=False).last_hidden_state
+        hidden_states = self.model(
+            **inputs, position_ids=position_ids, use_cache=False, return_dict=True
+        ).last_hidden_state
         rows = torch.arange(attention_mask.shape[0], device=hidden_states.device)
         last = (position_ids * attention_mask).argmax(-1).to(hidden_states.device)
         ids = level_token_ids(self.processor.tokenizer, self.config.level_words)
@@ -274,7 +286,7 @@ class VitalAssessmentMixin(VitalScoringMixin):
             `list[EncodedMedia]`, in the order of `media`.
         """
         tiles = torch.cat([m.pixel_values for m in media]).to(self.device)
-        images = self.model.get_image_features(tiles).split([sum(m.num_tiles) for m in media])
+        images = self.model.encode_tiles(tiles).split([sum(m.num_tiles) for m in media])
         motions = [images[0].new_zeros(0, images[0].shape[-1])] * len(media)
         if lengths := [n for m in media for n in m.motion_lengths]:
             frames = torch.cat([m.motion_values for m in media if m.motion_lengths]).to(self.device)
@@ -435,6 +447,7 @@ class VitalAssessmentMixin(VitalScoringMixin):
                 ),
                 attention_mask=pad_sequence([torch.ones_like(s) for s in sequences], batch_first=True).to(self.device),
                 use_cache=False,
+                return_dict=True,
                 **_stack([rows[i][0] for i, _ in chunk]),
             ).last_hidden_state
             for (i, stem), hidden in zip(chunk, hidden_states, strict=True):

@@ -1,10 +1,15 @@
 """Attention of the image encoder on CPUs in bfloat16, where plain products are far faster than the fused kernel."""
 
 import torch
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers import PreTrainedModel
 
+
+try:  # transformers may move these; then the encoder attends as it would without this file
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+except ImportError:
+    ALL_ATTENTION_FUNCTIONS = None
 
 ATTENTION_BY_HEADS = "sdpa_by_heads"
 """Name under which transformers finds [`attention_by_heads`]."""
@@ -17,12 +22,15 @@ _WEIGHTS_AT_ONCE = 2**23
 
 def fast_bf16() -> bool:
     """Whether this processor multiplies matrices in bfloat16 in hardware (AVX512-BF16 or AMX)."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private: without them, the answer is no
+    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 def prefer_heads(encoder: PreTrainedModel) -> None:
     """Lets an image encoder that would use SDPA use [`attention_by_heads`] on processors where that is faster."""
-    if fast_bf16() and encoder._can_set_attn_implementation() and encoder.config._attn_implementation == "sdpa":
+    settable = getattr(encoder, "_can_set_attn_implementation", bool)
+    chosen = getattr(encoder.config, "_attn_implementation", None)
+    if ALL_ATTENTION_FUNCTIONS is not None and fast_bf16() and settable() and chosen == "sdpa":
         encoder.config._attn_implementation = ATTENTION_BY_HEADS
 
 
@@ -77,5 +85,6 @@ def attention_by_heads(
     return output, None
 
 
-ALL_ATTENTION_FUNCTIONS.register(ATTENTION_BY_HEADS, attention_by_heads)
-ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION_BY_HEADS, sdpa_mask)
+if ALL_ATTENTION_FUNCTIONS is not None:
+    ALL_ATTENTION_FUNCTIONS.register(ATTENTION_BY_HEADS, attention_by_heads)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION_BY_HEADS, sdpa_mask)

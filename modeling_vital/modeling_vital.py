@@ -4,6 +4,8 @@ Follows arXiv 2511.17962. The image encoder and the decoder are transformers' ow
 people ask of a model, scores first of all, is in `assessment_vital`.
 """
 
+import os
+
 import torch
 from torch import nn
 from transformers import (
@@ -15,16 +17,18 @@ from transformers import (
 )
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
+from transformers.utils import can_return_tuple
 
 from .assembly_vital import assemble
 from .assessment_vital import VitalAssessmentMixin
 from .attention_vital import prefer_heads
 from .configuration_vital import VitalConfig
-from .motion_vital import VitalMotionModel
+from .motion_vital import VitalMotionModel, still_frozen_norms
 from .outputs_vital import VitalCausalLMOutputWithPast, VitalOutputWithPast
 from .processing_vital import VitalProcessor
 from .scoring_vital import scoring_convention
-from .zoo_names_vital import ZooNamesMixin
+from .zoo_names_vital import from_zoo
 
 
 # Without gradients the image encoder takes no more at once, so that memory does not grow with the batch.
@@ -32,7 +36,7 @@ _PIXELS_AT_ONCE = 8 * 448**2
 _MEDIA_INPUTS = ("pixel_values", "motion_values", "motion_lengths", "image_hidden_states", "motion_hidden_states")
 
 
-class VitalPreTrainedModel(ZooNamesMixin, PreTrainedModel):
+class VitalPreTrainedModel(PreTrainedModel):
     """What all VITAL models share: configuration class and the abilities the parts allow."""
 
     config_class = VitalConfig
@@ -60,18 +64,19 @@ class VitalPreTrainedModel(ZooNamesMixin, PreTrainedModel):
         """
         if kwargs.setdefault("use_safetensors", True) is False:
             raise ValueError("Weights in pickles are not loaded: turn them into safetensors with `vital convert`.")
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        source = from_zoo(pretrained_model_name_or_path)
+        if source is not None and os.path.isdir(source):
+            source = os.path.abspath(source)  # the processor is read later, maybe from another working directory
+        return super().from_pretrained(source, *args, **kwargs)
 
-    @torch.no_grad()
-    def _init_weights(self, module):
-        std = getattr(self.config.get_text_config(), "initializer_range", 0.02)
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=std)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
+    @property
+    def device(self) -> torch.device:
+        """`torch.device`: where inputs go: where the weights are, or what runs them where they are offloaded."""
+        device = super().device
+        if device.type != "meta":
+            return device
+        running = [d for d in getattr(self, "hf_device_map", {}).values() if str(d) not in ("cpu", "disk")]
+        return torch.device(running[0] if running else "cpu" if hasattr(self, "hf_device_map") else device)
 
 
 class VitalProjector(nn.Module):
@@ -120,8 +125,30 @@ class VitalModel(VitalPreTrainedModel):
         """Replaces the decoder's token embedding."""
         self.language_model.set_input_embeddings(value)
 
-    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Tiles to image tokens.
+    @can_return_tuple
+    def get_image_features(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
+        """Tiles to image tokens, in the form of transformers' multimodal models.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): normalised tiles.
+            kwargs: go to the image encoder: `output_hidden_states`, for example.
+
+        Returns:
+            `BaseModelOutputWithPooling`: the image encoder's output, with the image tokens
+            `(num_tiles, image_seq_length, hidden_size)` as `pooler_output`. [`encode_tiles`] gives these alone, and
+            bounds the memory it takes.
+        """
+        outputs = self._encode(pixel_values, **kwargs)
+        tokens = self._project(outputs.last_hidden_state)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=outputs.last_hidden_state,
+            pooler_output=tokens,
+            hidden_states=outputs.get("hidden_states"),
+            attentions=outputs.get("attentions"),
+        )
+
+    def encode_tiles(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Tiles to image tokens, some at a time, and none twice.
 
         Args:
             pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): normalised tiles.
@@ -135,10 +162,14 @@ class VitalModel(VitalPreTrainedModel):
         distinct = pixel_values if first.all() else pixel_values[first]
         tiles_at_once = max(1, _PIXELS_AT_ONCE // pixel_values[0, 0].numel())
         chunks = [distinct] if torch.is_grad_enabled() else distinct.split(tiles_at_once)
-        return torch.cat([self._encode_tiles(chunk) for chunk in chunks])[first.cumsum(0) - 1]
+        tokens = [self._project(self._encode(chunk).last_hidden_state) for chunk in chunks]
+        return torch.cat(tokens)[first.cumsum(0) - 1]
 
-    def _encode_tiles(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        features = self.vision_tower(pixel_values=pixel_values.to(self.vision_tower.dtype)).last_hidden_state
+    def _encode(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutput:
+        still_frozen_norms(self.vision_tower)
+        return self.vision_tower(pixel_values=pixel_values.to(self.vision_tower.dtype), return_dict=True, **kwargs)
+
+    def _project(self, features: torch.Tensor) -> torch.Tensor:
         features = pixel_unshuffle(feature_map(features), round(1 / self.config.downsample_ratio)).flatten(1, 2)
         return self.multi_modal_projector(features)
 
@@ -158,34 +189,55 @@ class VitalModel(VitalPreTrainedModel):
             windows = [window.T.reshape(window.shape) for window in windows]
         return self.motion_projector(torch.cat(windows))
 
-    def merge(
-        self, input_ids: torch.Tensor, inputs_embeds: torch.Tensor, token_id: int, features: torch.Tensor, name: str
-    ) -> torch.Tensor:
-        """Puts visual tokens in the place of their placeholders.
+    def get_placeholder_mask(
+        self,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor,
+        image_features: torch.Tensor | None = None,
+        motion_features: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Finds the placeholders that visual tokens replace.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): with placeholders `token_id`.
+            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*): text with
+                placeholders; without it they are found by their embeddings.
             inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`): text embeddings.
-            token_id (`int`): id of the placeholder.
-            features (`torch.FloatTensor` of shape `(..., hidden_size)`): visual tokens, in the order of the
-                placeholders.
-            name (`str`): what they are, for the error message.
+            image_features (`torch.FloatTensor` of shape `(..., hidden_size)`, *optional*): image tokens.
+            motion_features (`torch.FloatTensor` of shape `(..., hidden_size)`, *optional*): motion tokens.
 
         Returns:
-            `torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`.
+            `tuple[torch.BoolTensor, torch.BoolTensor]`: where image tokens and where motion tokens go,
+            `(batch_size, sequence_length, 1)`; `None` for features that are not given.
 
         Raises:
             ValueError: if the numbers of placeholders and of visual tokens differ.
         """
-        mask = input_ids == token_id
-        features = features.flatten(0, -2).to(inputs_embeds.device, inputs_embeds.dtype)
-        if int(mask.sum()) != features.shape[0]:
-            raise ValueError(
-                f"{int(mask.sum())} {name} placeholders in the text but {features.shape[0]} {name} tokens from "
-                "the encoder. Prepare text and media in one call of the checkpoint's own processor."
-            )
-        return inputs_embeds.masked_scatter(mask.unsqueeze(-1), features)
+        masks = []
+        for name, token_id, features in (
+            ("image", self.config.image_token_id, image_features),
+            ("motion", self.config.motion_token_id, motion_features),
+        ):
+            mask = None
+            if features is not None:
+                mask = self.find_placeholders(input_ids, inputs_embeds, token_id).unsqueeze(-1)
+                if int(mask.sum()) != (count := features.flatten(0, -2).shape[0]):
+                    raise ValueError(
+                        f"{int(mask.sum())} {name} placeholders in the text but {count} {name} tokens from the "
+                        "encoder. Prepare text and media in one call of the checkpoint's own processor."
+                    )
+            masks.append(mask)
+        return tuple(masks)
 
+    def find_placeholders(
+        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, token_id: int
+    ) -> torch.Tensor:
+        """`torch.BoolTensor` of shape `(batch_size, sequence_length)`: a token, by its id or else by its embedding."""
+        if input_ids is not None and (inputs_embeds is None or input_ids.shape[1] == inputs_embeds.shape[1]):
+            return input_ids == token_id if inputs_embeds is None else (input_ids == token_id).to(inputs_embeds.device)
+        token = torch.tensor(token_id, device=inputs_embeds.device)
+        return (inputs_embeds == self.get_input_embeddings()(token).to(inputs_embeds)).all(-1)
+
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -211,7 +263,7 @@ class VitalModel(VitalPreTrainedModel):
             attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`): 0 where padded.
             position_ids, past_key_values, inputs_embeds: as in any causal model of transformers.
             image_hidden_states (`torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`,
-                *optional*): tokens from an earlier `get_image_features`, instead of `pixel_values`: one encoding,
+                *optional*): tokens from an earlier `encode_tiles`, instead of `pixel_values`: one encoding,
                 several prompts.
             motion_hidden_states (`torch.FloatTensor` of shape `(num_frames, hidden_size)`, *optional*): likewise.
         """
@@ -220,22 +272,22 @@ class VitalModel(VitalPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         if pixel_values is not None:
-            image_hidden_states = self.get_image_features(pixel_values)
+            image_hidden_states = self.encode_tiles(pixel_values)
         if motion_values is not None:
             motion_hidden_states = self.get_motion_features(motion_values, motion_lengths)
-        config = self.config
-        if image_hidden_states is not None:
-            inputs_embeds = self.merge(input_ids, inputs_embeds, config.image_token_id, image_hidden_states, "image")
-        if motion_hidden_states is not None:
-            inputs_embeds = self.merge(
-                input_ids, inputs_embeds, config.motion_token_id, motion_hidden_states, "motion"
-            )
+        image_mask, motion_mask = self.get_placeholder_mask(
+            input_ids, inputs_embeds, image_hidden_states, motion_hidden_states
+        )
+        for mask, features in ((image_mask, image_hidden_states), (motion_mask, motion_hidden_states)):
+            if features is not None:
+                inputs_embeds = inputs_embeds.masked_scatter(mask, features.to(inputs_embeds))
 
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
+            return_dict=True,
             **kwargs,
         )
         return VitalOutputWithPast(
@@ -251,6 +303,9 @@ class VitalModel(VitalPreTrainedModel):
 class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, GenerationMixin):
     """VITAL with its language-model head: generates text, and scores pictures and clips.
 
+    `AutoModel` gives this class, not [`VitalModel`] as in other models of transformers: a checkpoint scores with
+    `AutoModel.from_pretrained` alone. The bare encoders and decoder are its `model`, or `VitalModel.from_pretrained`.
+
     Example:
 
     ```python
@@ -263,6 +318,7 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
     _processor_class = VitalProcessor
     _auto_map = {
         "AutoConfig": "configuration_vital.VitalConfig",
@@ -320,6 +376,10 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
         """Replaces the language-model head."""
         self.lm_head = value
 
+    def get_image_features(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
+        """Tiles to image tokens; see [`VitalModel.get_image_features`]."""
+        return self.model.get_image_features(pixel_values, **kwargs)
+
     def use_scoring(self, name: str) -> None:
         """Scores from here on by one of the scoring conventions; `save_pretrained` keeps the choice.
 
@@ -332,6 +392,7 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
         self.processor.use_scoring(name)
         self.config.level_values = list(scoring_convention(name).level_values)
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -368,6 +429,7 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
             inputs_embeds=inputs_embeds,
             image_hidden_states=image_hidden_states,
             motion_hidden_states=motion_hidden_states,
+            return_dict=True,
             **{k: v for k, v in kwargs.items() if k != "num_items_in_batch"},
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -390,10 +452,16 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
             motion_hidden_states=outputs.motion_hidden_states,
         )
 
-    def prepare_inputs_for_generation(self, input_ids, past_key_values=None, is_first_iteration=False, **kwargs):
+    def prepare_inputs_for_generation(
+        self, input_ids, past_key_values=None, inputs_embeds=None, is_first_iteration=False, **kwargs
+    ):
         """Adds the media to the first step only; later steps find their tokens in the cache."""
         inputs = super().prepare_inputs_for_generation(
-            input_ids, past_key_values=past_key_values, is_first_iteration=is_first_iteration, **kwargs
+            input_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            is_first_iteration=is_first_iteration,
+            **kwargs,
         )
         if not is_first_iteration and kwargs.get("use_cache", True):
             for name in _MEDIA_INPUTS:
@@ -403,11 +471,12 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
     def _expand_inputs_for_generation(self, expand_size=1, is_encoder_decoder=False, input_ids=None, **kwargs):
         """Repeats each row for beams and samples, and its media with it: they are one flat stack for all rows."""
         media = {name: kwargs.pop(name) for name in _MEDIA_INPUTS if kwargs.get(name) is not None}
-        rows = input_ids
+        rows, embeds = input_ids, kwargs.get("inputs_embeds")
         input_ids, kwargs = super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, rows, **kwargs)
         if media and expand_size > 1:
-            tiles = (rows == self.config.image_token_id).sum(-1) // self.config.image_seq_length
-            frames = (rows == self.config.motion_token_id).sum(-1)
+            tiles = self.model.find_placeholders(rows, embeds, self.config.image_token_id).sum(-1)
+            tiles = tiles // self.config.image_seq_length
+            frames = self.model.find_placeholders(rows, embeds, self.config.motion_token_id).sum(-1)
             sizes = {"pixel_values": tiles, "image_hidden_states": tiles}
             sizes |= {"motion_values": frames, "motion_hidden_states": frames}
             if "motion_lengths" in media:

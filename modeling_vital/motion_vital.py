@@ -7,9 +7,25 @@ the slow pathway and the fusion layers never reach that output: the fast pathway
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, initialization
 
 from .configuration_vital import VitalMotionConfig
+
+
+def still_frozen_norms(encoder: nn.Module) -> None:
+    """Puts batch norms whose scale and shift do not learn into evaluation mode, so that their statistics stay, too.
+
+    `model.train()`, which trainers call before each step, would let the statistics follow the batches, and an adapter
+    does not save them. The encoders call this themselves, whoever trains them.
+    """
+    if encoder.training:
+        for module in encoder.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not _learns(module):
+                module.eval()
+
+
+def _learns(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
 
 
 class VitalMotionBlock(nn.Module):
@@ -79,11 +95,9 @@ class VitalMotionModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module):
         if isinstance(module, nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.BatchNorm3d):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
-            module.reset_running_stats()
+            initialization.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        else:
+            super()._init_weights(module)  # batch norms; leaves alone what was loaded
 
     def forward(self, motion_values: torch.Tensor) -> torch.Tensor:
         """
@@ -94,6 +108,7 @@ class VitalMotionModel(PreTrainedModel):
         Returns:
             `torch.FloatTensor` of shape `(num_windows, frames, config.hidden_size)`: spatial means of the last stage.
         """
+        still_frozen_norms(self)
         hidden_states = motion_values.transpose(1, 2)  # [B, 3, T, H, W]
         hidden_states = self.stem_pool(self.stem_norm(self.stem_conv(hidden_states)).relu())
         for blocks in self.stages:
@@ -128,4 +143,4 @@ class VitalMotionModel(PreTrainedModel):
         return windows
 
 
-__all__ = ["VitalMotionModel"]
+__all__ = ["VitalMotionModel", "still_frozen_norms"]

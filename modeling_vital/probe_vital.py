@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoProcessor, BatchFeature, PreTrainedConfig, ProcessorMixin
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, can_return_tuple
 
 from .assessment_vital import VitalScoringMixin
 from .attention_vital import prefer_heads
 from .configuration_vital import VitalMotionConfig, _as_config
 from .levels_vital import LEVEL_VALUES, LEVEL_WORDS
 from .modeling_vital import VitalPreTrainedModel, feature_map, pixel_unshuffle
-from .motion_vital import VitalMotionModel
+from .motion_vital import VitalMotionModel, still_frozen_norms
 from .preparation_vital import MediaPreparationMixin
 from .processing_vital import _flatten
 from .video_processing_vital import FrameSampling
@@ -210,8 +210,10 @@ class VitalForQualityProbe(VitalScoringMixin, VitalPreTrainedModel):
             class token, pixel-unshuffled and averaged over positions. Channels are ordered by place in the unshuffled
             block, then layer, as if the layers had been concatenated first.
         """
+        still_frozen_norms(self.vision_tower)
         pixel_values = pixel_values.to(self.vision_tower.dtype)
-        hidden_states = self.vision_tower(pixel_values=pixel_values, output_hidden_states=True).hidden_states
+        outputs = self.vision_tower(pixel_values=pixel_values, output_hidden_states=True, return_dict=True)
+        hidden_states = outputs.hidden_states
         factor = round(1 / self.config.downsample_ratio)
         pooled = []
         for layer in self.config.feature_layers:  # hidden_states[0] is what goes into layer 0
@@ -219,6 +221,7 @@ class VitalForQualityProbe(VitalScoringMixin, VitalPreTrainedModel):
             pooled.append(features.unflatten(-1, (factor**2, -1)))  # [N, factor^2, C]
         return torch.cat(pooled, dim=-1).flatten(1)
 
+    @can_return_tuple
     def forward(
         self,
         pixel_values: torch.FloatTensor,
@@ -263,7 +266,7 @@ class VitalForQualityProbe(VitalScoringMixin, VitalPreTrainedModel):
         Returns:
             `torch.FloatTensor` of shape `(batch_size, 5)`, float32, best level first.
         """
-        return self(**inputs).logits.float()
+        return self(**inputs, return_dict=True).logits.float()
 
 
 def segment_index(counts: torch.Tensor, total: int, name: str) -> torch.Tensor:

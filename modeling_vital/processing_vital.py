@@ -13,22 +13,32 @@ from .zoo_names_vital import ZooNamesMixin
 
 
 CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-<|im_start|>{{ message['role'] }}
-{% if message['content'] is string -%}
+{%- macro content(message) -%}
+{%- if message['content'] is string -%}
 {{ message['content'] }}
 {%- else -%}
 {%- for part in message['content'] -%}
 {%- if part['type'] == 'text' -%}{{ part['text'] }}{%- else -%}<{{ part['type'] }}>{{ '\\n' }}{%- endif -%}
 {%- endfor -%}
 {%- endif -%}
-<|im_end|>
-{% endfor -%}
+{%- endmacro -%}
+{%- for message in messages -%}
+<|im_start|>{{ message['role'] }}
+{% if message['role'] == 'assistant' -%}
+{%- generation -%}{{ content(message) }}<|im_end|>{%- endgeneration -%}
+{%- else -%}
+{{ content(message) }}<|im_end|>
+{%- endif -%}
+{{ '\\n' }}
+{%- endfor -%}
 {%- if add_generation_prompt -%}
 <|im_start|>assistant
 {% endif -%}
 """
-"""ChatML as in InternVL: every picture or clip of a turn is a placeholder and a newline."""
+"""ChatML as in InternVL: every picture or clip of a turn is a placeholder and a newline.
+
+What the assistant says, its end token included, is marked for `return_assistant_tokens_mask`.
+"""
 
 
 DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}

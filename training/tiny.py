@@ -183,7 +183,7 @@ def compute_losses(
     inputs = dict(batch.inputs)
     with torch.autocast("cpu", torch.bfloat16):  # as in the first lessons
         pixels = inputs.pop("pixel_values").contiguous(memory_format=torch.channels_last)
-        image = model.model.get_image_features(pixels).float().split(batch.tiles)
+        image = model.model.encode_tiles(pixels).float().split(batch.tiles)
         inputs["image_hidden_states"] = torch.cat([image[i] for i in batch.rows])
         if "motion_values" in inputs:
             motion = model.model.get_motion_features(inputs.pop("motion_values"), inputs.pop("motion_lengths"))

@@ -48,7 +48,7 @@ def measure(name: str) -> dict[str, Any]:
     lengths = torch.tensor([MOTION_FRAMES])
 
     def clip() -> None:
-        images = model.model.get_image_features(tiles).flatten(0, 1)
+        images = model.model.encode_tiles(tiles).flatten(0, 1)
         motion = model.model.get_motion_features(frames, lengths)
         text = images.new_zeros(TEXT_TOKENS, images.shape[-1])
         embeds = torch.cat([images, motion, text])[None]

@@ -144,7 +144,7 @@ def precision(settings: Settings) -> dict[str, float]:
         side, width = model.processor.image_processor.tile_size, model.config.text_config.hidden_size
         tile, embeds = torch.randn(1, 3, side, side).to(dtype), torch.randn(1, 300, width).to(dtype)
         decoder = model.model.language_model
-        cases[f"encoder {dtype}"] = lambda model=model, tile=tile: model.model.get_image_features(tile)
+        cases[f"encoder {dtype}"] = lambda model=model, tile=tile: model.model.encode_tiles(tile)
         cases[f"decoder {dtype}"] = lambda d=decoder, e=embeds: d(inputs_embeds=e, use_cache=False)
     quantised = int8(decoder)
     cases["decoder int8"] = lambda: quantised(inputs_embeds=embeds, use_cache=False)

@@ -48,7 +48,7 @@ def parts(settings: Settings, packed: bool) -> dict[str, Callable[[], Any]]:
     tile = torch.randn(1, 3, side, side).to(settings.dtype)
     embeds = torch.randn(1, model.config.image_seq_length + TEXT_TOKENS, hidden).to(settings.dtype)
     return {
-        "image encoder and projector": lambda: model.model.get_image_features(tile),
+        "image encoder and projector": lambda: model.model.encode_tiles(tile),
         "decoder": lambda: model.model.language_model(inputs_embeds=embeds, use_cache=False),
         "head, one position": lambda: model.lm_head(embeds[:, -1]),
     }

@@ -89,7 +89,7 @@ def encoder_work(stage: str, data: str, folder: str, steps: int) -> Callable[[],
 
     def work() -> None:
         for batch in batches:
-            model.model.get_image_features(batch["pixel_values"]).sum().backward()
+            model.model.encode_tiles(batch["pixel_values"]).sum().backward()
             model.zero_grad()
 
     return work

@@ -14,6 +14,7 @@ from .options import add_batch_size, add_device, add_format, positive
 
 
 PAIRS = "vital-pairs"
+RATINGS = "ratings"
 SUITES = ("tiny",)
 HUB_MIRROR = "chaofengc/IQA-PyTorch-Datasets"
 
@@ -42,6 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                 "--device cuda --batch-size 32 --format json",
             ),
             ("from a mirror", "vital bench --benchmark csiq --mirror --model vital-tiny --resamples 2000 --seed 1"),
+            ("your own ratings", "vital bench --benchmark ratings --root photos --model vital-tiny"),
             ("questions", "vital bench --benchmark qbench --root llvisionqa --model org/vital --method generate"),
             ("results side by side", "vital bench --summary results other-results"),
         ],
@@ -49,7 +51,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--benchmark",
         metavar="NAME",
-        help=f"name of a benchmark (see --list), or {PAIRS} for a folder dataset_scripts made",
+        help=f"name of a benchmark (see --list); {PAIRS} for a folder dataset_scripts made; {RATINGS} for a folder "
+        "with a ratings.csv of your own, columns path and mos",
     )
     parser.add_argument(
         "--suite",
@@ -161,6 +164,7 @@ def _bench(args: argparse.Namespace) -> int:
     from ..evaluation import report
     from ..evaluation.benchmarks import load_benchmark, load_mirrored
     from ..evaluation.benchmarks.pairs import load_pairs
+    from ..evaluation.benchmarks.ratings import load_ratings
     from ..evaluation.results import Settings, make_result
     from ..evaluation.runner import score_items
 
@@ -168,6 +172,8 @@ def _bench(args: argparse.Namespace) -> int:
         loaded = load_mirrored(args.benchmark, args.mirror, args.split, args.partial, args.root)
     elif args.benchmark == PAIRS:
         loaded = load_pairs(args.root, args.split)
+    elif args.benchmark == RATINGS:
+        loaded = load_ratings(args.root, args.split, args.partial)
     else:
         loaded = load_benchmark(args.benchmark, args.root, args.split, args.partial)
     scored = []
@@ -317,4 +323,5 @@ def _list() -> str:
     for name, questions in _question_files().items():
         lines.append(f"{name}: {questions.title}, {questions.count} questions in {questions.file}")
     lines.append(f"{PAIRS}: a folder that dataset_scripts built")
+    lines.append(f"{RATINGS}: a folder with ratings.csv, columns path and mos")
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .correlation import (
     CORRELATIONS,
+    bootstrap,
     bootstrap_intervals,
     correlations,
     paired_difference,
@@ -27,6 +28,7 @@ __all__ = [
     "LOGISTICS",
     "METRIC_FOLDER",
     "LogisticFit",
+    "bootstrap",
     "bootstrap_intervals",
     "correlations",
     "fit_logistic",

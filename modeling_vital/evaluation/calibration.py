@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..calibration_vital import Calibration
-from .correlation import bootstrap_draws, checked
+from .correlation import bootstrap, checked
 from .extras import require
 from .logistic import LogisticFit, fit_rising_logistic
 
@@ -148,15 +148,16 @@ def _cross_validate(
         residuals["curve"][out] = y[out] - fit_rising_logistic(x[rest], y[rest])(x[out])
         residuals["line"][out] = y[out] - np.polyval(np.polyfit(x[rest], y[rest], 1), x[out])
         residuals["mean"][out] = y[out] - y[rest].mean()
-    draws = bootstrap_draws(len(x), clusters.tolist(), _RESAMPLES, rng)
-    roots = {n: np.sqrt([np.mean(residuals[n][rows] ** 2) for rows in draws]) for n in ("curve", "mean")}
-    edges = [50 - 50 * confidence, 50 + 50 * confidence]
-    low, high = np.percentile(roots["curve"], edges)
-    gain_low, gain_high = np.percentile(roots["mean"] - roots["curve"], edges)
+
+    def roots(rows: np.ndarray) -> list[float]:
+        curve, mean = (float(np.sqrt(np.mean(residuals[name][rows] ** 2))) for name in ("curve", "mean"))
+        return [curve, mean - curve]
+
+    (low, high), (gain_low, gain_high) = bootstrap(roots, len(x), clusters.tolist(), _RESAMPLES, confidence, rng)
     rmse = {name: float(np.sqrt(np.mean(values**2))) for name, values in residuals.items()}
-    errors = {"rmse": rmse["curve"], "rmse_low": float(low), "rmse_high": float(high)}
+    errors = {"rmse": rmse["curve"], "rmse_low": low, "rmse_high": high}
     errors |= {"mae": float(np.mean(np.abs(residuals["curve"]))), "rmse_line": rmse["line"]}
-    errors |= {"rmse_mean": rmse["mean"], "rmse_gain_low": float(gain_low), "rmse_gain_high": float(gain_high)}
+    errors |= {"rmse_mean": rmse["mean"], "rmse_gain_low": gain_low, "rmse_gain_high": gain_high}
     return errors, residuals["curve"]
 
 

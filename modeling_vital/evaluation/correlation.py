@@ -104,13 +104,38 @@ def bootstrap_intervals(
         ValueError: as [`correlations`]; for fewer than 2 groups or an unknown statistic.
     """
     x, y = checked(scores, mos)
-    draws = bootstrap_draws(len(x), groups, resamples, seed)
     functions = {name: _function(name) for name in statistics}
-    values = {name: [] for name in functions}
-    for rows in draws:
-        for name, function in functions.items():
-            values[name].append(_defined(function, x[rows], y[rows]))
-    return {name: _percentiles(np.array(found), confidence) for name, found in values.items()}
+
+    def measured(rows: np.ndarray) -> list[float]:
+        return [_defined(function, x[rows], y[rows]) for function in functions.values()]
+
+    intervals = bootstrap(measured, len(x), groups, resamples, confidence, seed)
+    return dict(zip(functions, intervals, strict=True))
+
+
+def bootstrap(
+    statistics: Callable[[np.ndarray], Sequence[float]],
+    count: int,
+    groups: Sequence[Hashable] | None = None,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int | np.random.Generator = 0,
+) -> list[tuple[float, float]]:
+    """Percentile intervals of any statistics, such as a share of pairs, bootstrapped over groups.
+
+    Args:
+        statistics (`Callable[[np.ndarray], Sequence[float]]`): takes the drawn rows, int `[N]`, and returns numbers.
+        count (`int`): number of rows.
+        groups, resamples, confidence, seed: as in [`bootstrap_intervals`].
+
+    Returns:
+        `list[tuple[float, float]]`: low and high of each statistic; NaN where fewer than half of the samples have it.
+
+    Raises:
+        ValueError: for fewer than 2 groups, or not one for each row.
+    """
+    found = np.array([statistics(rows) for rows in _draws(count, groups, resamples, seed)], dtype=np.float64)
+    return [_percentiles(values, confidence) for values in found.T]
 
 
 def paired_difference(
@@ -142,7 +167,7 @@ def paired_difference(
     a, y = checked(scores_a, mos)
     b, _ = checked(scores_b, mos)
     function = _function(statistic)
-    draws = bootstrap_draws(len(y), groups, resamples, seed)
+    draws = _draws(len(y), groups, resamples, seed)
     found = np.array([_defined(function, a[r], y[r]) - _defined(function, b[r], y[r]) for r in draws])
     low, high = _percentiles(found, confidence)
     defined = found[np.isfinite(found)]
@@ -240,20 +265,10 @@ def _function(name: str) -> Callable[[np.ndarray, np.ndarray], float]:
     return CORRELATIONS[name]
 
 
-def bootstrap_draws(
+def _draws(
     count: int, groups: Sequence[Hashable] | None, resamples: int, seed: int | np.random.Generator
 ) -> list[np.ndarray]:
-    """Rows of each bootstrap sample: as many groups as there are, drawn with replacement.
-
-    Args:
-        count (`int`): items.
-        groups (`Sequence`, *optional*): content of each item; by default each item is its own.
-        resamples (`int`): bootstrap samples.
-        seed (`int` or `np.random.Generator`): the same seed, the same samples.
-
-    Raises:
-        ValueError: for fewer than 2 groups, or groups that are not one for each item.
-    """
+    """Rows of each bootstrap sample: as many groups as there are, drawn with replacement."""
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(range(count) if groups is None else groups):
         members.setdefault(group, []).append(row)

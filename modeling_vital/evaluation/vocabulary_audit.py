@@ -114,7 +114,7 @@ def log_probabilities(
     Returns:
         `list[float]`: natural logarithms, summed over the tokens.
     """
-    device = model.get_input_embeddings().weight.device
+    device = model.device
     found = []
     for start in range(0, len(texts), batch_size):
         batch = [(tokenizer(prefix)["input_ids"], list(ids)) for prefix, ids in texts[start : start + batch_size]]

@@ -212,7 +212,7 @@ class _EncodedFrames:
         model, processor = self.model, self.model.processor
         picture = model.score(Image.fromarray(frame))
         tiles = processor.image_processor.preprocess_frames([frame], max_tiles=processor.max_tiles_per_frame)
-        self._tiles[index] = model.model.get_image_features(tiles["pixel_values"].to(model.device))
+        self._tiles[index] = model.model.encode_tiles(tiles["pixel_values"].to(model.device))
         self.scores[index] = picture.score
 
 

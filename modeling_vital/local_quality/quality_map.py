@@ -147,7 +147,7 @@ def _encode(model: VitalForConditionalGeneration, pictures: list[Image.Image], b
     parts = []
     for start in range(0, len(pictures), batch_size):
         tiles = processor.preprocess(pictures[start : start + batch_size], max_tiles=1)["pixel_values"]
-        parts.append(model.model.get_image_features(tiles.to(model.device)))
+        parts.append(model.model.encode_tiles(tiles.to(model.device)))
     return torch.cat(parts)
 
 

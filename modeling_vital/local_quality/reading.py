@@ -54,7 +54,7 @@ def encoded(
         model (`VitalForConditionalGeneration`): whose encoders made them.
         modality (`str`): `"image"` or `"video"`.
         tiles (`torch.FloatTensor` of shape `(sum(num_tiles), image_seq_length, hidden_size)`):
-            of `get_image_features`.
+            of `encode_tiles`.
         num_tiles (`list[int]`): tiles of the picture, or of each key frame.
         motion (`torch.FloatTensor` of shape `(sum(motion_lengths), hidden_size)`, *optional*): of
             `get_motion_features`.

@@ -16,7 +16,7 @@ def test_products_convolutions_and_attention_of_a_model_are_counted():
     projector = 4 * (4 * width * width + width * width)
     products = 16 * 3 * 14**2 * width + 2 * layer + projector
     tile = torch.randn(1, 3, 56, 56)
-    assert count_flops(lambda: model.model.get_image_features(tile)) == 2 * products
+    assert count_flops(lambda: model.model.encode_tiles(tile)) == 2 * products
 
 
 @torch.no_grad()

@@ -131,7 +131,7 @@ def test_a_native_internvl_keeps_its_projector(encoders, tokenizer, caplog):
     with torch.no_grad():
         expected = decoder.model.get_image_features(pixel_values=pixels)
         expected = getattr(expected, "pooler_output", expected)
-        assert torch.allclose(model.model.get_image_features(pixels), expected, atol=1e-5)
+        assert torch.allclose(model.model.encode_tiles(pixels), expected, atol=1e-5)
 
 
 def test_the_scoring_convention_comes_with_the_encoders():

@@ -39,9 +39,9 @@ def any_model(request):
 def encodings(model, monkeypatch):
     """Counts the tiles that go through the image encoder."""
     tiles = []
-    inner = type(model.model).get_image_features
+    inner = type(model.model).encode_tiles
     monkeypatch.setattr(
-        type(model.model), "get_image_features", lambda self, values: tiles.append(len(values)) or inner(self, values)
+        type(model.model), "encode_tiles", lambda self, values: tiles.append(len(values)) or inner(self, values)
     )
     return tiles
 

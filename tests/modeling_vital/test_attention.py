@@ -83,10 +83,10 @@ def test_the_image_encoder_uses_it_unless_told_otherwise(fast):
     assert model.model.language_model.config._attn_implementation == "sdpa"
     tiles = torch.randn(2, 3, 56, 56)
     with torch.no_grad():
-        found = model.model.get_image_features(tiles)
+        found = model.model.encode_tiles(tiles)
         model.set_attn_implementation("sdpa")
         assert encoder.config._attn_implementation == "sdpa"
-        torch.testing.assert_close(model.model.get_image_features(tiles), found, atol=0.03, rtol=0.03)
+        torch.testing.assert_close(model.model.encode_tiles(tiles), found, atol=0.03, rtol=0.03)
     assert tiny(attn_implementation="eager").model.vision_tower.config._attn_implementation == "eager"
 
 

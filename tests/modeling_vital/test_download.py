@@ -21,6 +21,37 @@ def png():
     return buffer.getvalue()
 
 
+SPECIAL = """
+0.0.0.0 0.255.255.255 10.0.0.0 10.255.255.255 100.64.0.0 100.100.100.200 100.127.255.255 127.0.0.0 127.255.255.255
+168.63.129.16 169.254.0.0 169.254.169.254 169.254.169.253 169.254.170.2 169.254.255.255 172.16.0.0 172.31.255.255
+192.0.0.0 192.0.0.9 192.0.0.10 192.0.0.192 192.0.0.255 192.0.2.0 192.0.2.255 192.31.196.1 192.52.193.1 192.88.99.0
+192.88.99.1 192.88.99.255 192.168.0.0 192.168.255.255 192.175.48.1 198.18.0.0 198.19.255.255 198.51.100.7
+203.0.113.7 224.0.0.0 239.255.255.255 240.0.0.0 255.255.255.255
+:: ::1 ::7f00:1 ::ffff:192.0.0.192 ::ffff:168.63.129.16 64:ff9b::a83f:8110 64:ff9b::c000:c0 64:ff9b:1::808:808 100::1
+100:0:0:1::1 2001::1 2001:0:808:808::1 2001:1::1 2001:2::1 2001:4:112::1 2001:20::1 2001:30::1
+2001:1ff:ffff::1 2001:db8::1
+2002:a83f:8110:: 2002:c058:6301:: 2620:4f:8000::1 3fff::1 5f00::1 fc00::1 fd00:ec2::254 fd20:ce::254 fe80::a9fe:a9fe
+fec0::1 ff02::1 4000::1 2600::5efe:a00:1 2600::200:5efe:7f00:1
+""".split()
+NEIGHBOURS = """
+1.0.0.0 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 168.63.129.15 168.63.129.17
+169.253.255.255 169.255.0.0 172.15.255.255 172.32.0.0 192.0.1.0 192.0.3.0 192.88.98.255 192.88.100.0 192.167.255.255
+192.169.0.0 198.17.255.255 198.20.0.0 223.255.255.255
+::ffff:8.8.8.8 64:ff9b::808:808 2001:200::1 2002:808:808::1 2003::1 2606:4700::1111 2600::5efe:808:808
+""".split()
+_OK = b"HTTP/1.1 200 OK\r\n"
+# A beginning, and what follows for ever, byte by byte or line by line.
+DRIPS = {
+    "/slow-status": (b"HTTP/1.1 200 O", b"O"),
+    "/slow-header": (_OK + b"X: ", b"x"),
+    "/many-continues": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "/slow-chunk-size": (_OK + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
+    "/slow-chunk": (_OK + b"Transfer-Encoding: chunked\r\n\r\nfffff\r\n", b"x"),
+    "/slow-trailers": (_OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+    "/slow-body": (_OK + b"Content-Length: 9999\r\n\r\n", b"x"),
+}
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.seen.append((self.path, self.headers["Host"]))
@@ -33,6 +64,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             for _ in range(100):
                 self.wfile.write(b"x")
+                time.sleep(0.02)
+        elif self.path in DRIPS:
+            self.wfile.write(DRIPS[self.path][0])
+            for _ in range(200):
+                self.wfile.write(DRIPS[self.path][1])
                 time.sleep(0.02)
         elif self.path == "/short":
             self.send_response(200)
@@ -108,6 +144,36 @@ def test_endless_redirects_slow_and_large_answers_are_given_up(server, allowed, 
         download(f"{server.url}/a%20b.png", "'large'")
 
 
+@pytest.mark.parametrize("path", DRIPS)
+def test_one_deadline_holds_for_the_whole_exchange(server, allowed, path, monkeypatch):
+    monkeypatch.setattr(download_vital, "DOWNLOAD_TIMEOUT_S", 0.3)
+    began = time.monotonic()
+    with pytest.raises(MediaError, match="takes over 0.3 s"):
+        download(server.url + path, "'slow'")
+    assert time.monotonic() - began < 1.5
+
+
+def test_the_deadline_holds_over_redirects_and_slow_name_servers(server, allowed, monkeypatch):
+    monkeypatch.setattr(download_vital, "DOWNLOAD_TIMEOUT_S", 0.3)
+    with pytest.raises(MediaError, match="takes over 0.3 s"):
+        download(f"{server.url}/to?/to?/slow-header", "'slow'")
+    monkeypatch.setattr(download_vital.socket, "getaddrinfo", lambda *args, **kwargs: time.sleep(2))
+    began = time.monotonic()
+    with pytest.raises(MediaError, match="takes over 0.3 s"):
+        download("http://slow.test/a", "'slow'")
+    assert time.monotonic() - began < 1.5
+
+
+def test_the_thread_of_an_exchange_that_was_given_up_ends(server, allowed, monkeypatch):
+    monkeypatch.setattr(download_vital, "DOWNLOAD_TIMEOUT_S", 0.2)
+    for path in ("/slow-header", "/slow-trailers", "/slow-body"):
+        with pytest.raises(MediaError):
+            download(server.url + path, "'slow'")
+    for thread in [each for each in threading.enumerate() if each.name == "vital download"]:
+        thread.join(2)
+        assert not thread.is_alive()
+
+
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a", "data:image/png;base64,AA", "http:///a"])
 def test_other_schemes_are_refused(url):
     with pytest.raises(MediaError, match="not an http"):
@@ -139,10 +205,23 @@ def test_private_hosts_are_refused_without_a_connection(server, host):
         ("::ffff:10.0.0.1", False),
         ("64:ff9b::a00:1", False),
         ("2002:7f00:1::", False),
+        # The registries of special-purpose addresses, first and last of each network, and their public neighbours.
+        *[(address, False) for address in SPECIAL],
+        *[(address, True) for address in NEIGHBOURS],
     ],
 )
 def test_public_addresses(address, public):
     assert is_public(ipaddress.ip_address(address)) is public
+
+
+@pytest.mark.parametrize("address", [*SPECIAL, *NEIGHBOURS])
+def test_the_tables_of_a_python_version_decide_nothing_alone(address, monkeypatch):
+    """Where Python takes all for public, the own list still knows."""
+    kind = type(ipaddress.ip_address(address))
+    for name, value in (("is_global", True), ("is_multicast", False), ("is_reserved", False)):
+        monkeypatch.setattr(kind, name, value)
+    monkeypatch.setattr(ipaddress.IPv4Address, "is_global", True)
+    assert is_public(ipaddress.ip_address(address)) is (address in NEIGHBOURS)
 
 
 def answers(monkeypatch, *addresses):

@@ -94,7 +94,7 @@ def test_beams_and_samples_see_the_media_of_their_row(model, reuse, monkeypatch)
     if reuse:
         motion = (inputs.pop("motion_values"), inputs.pop("motion_lengths"))
         inputs["motion_hidden_states"] = model.model.get_motion_features(*motion)
-        inputs["image_hidden_states"] = model.model.get_image_features(inputs.pop("pixel_values"))
+        inputs["image_hidden_states"] = model.model.encode_tiles(inputs.pop("pixel_values"))
     together = model.generate(**inputs, **wanted)[:, -4:]
     for i, item in enumerate(items):
         alone = model.generate(**model.processor.score_inputs([item]), **wanted)[:, -4:]

@@ -111,7 +111,7 @@ def test_merge_refuses_a_count_mismatch(model):
 def test_encoded_once_read_twice(model):
     inputs = dict(model.processor.score_inputs([picture()]))
     expected = model(**inputs).logits
-    inputs["image_hidden_states"] = model.model.get_image_features(inputs.pop("pixel_values"))
+    inputs["image_hidden_states"] = model.model.encode_tiles(inputs.pop("pixel_values"))
     assert torch.allclose(model(**inputs).logits, expected, atol=1e-6)
 
 

@@ -57,7 +57,7 @@ def test_a_packed_model_has_no_gradients_and_stays_where_it_is():
     model = pack_linears(tiny())
     pixels = torch.rand(1, 3, 128, 128, dtype=torch.bfloat16)
     with pytest.raises(RuntimeError, match="no gradients"):
-        model.model.get_image_features(pixels.requires_grad_())
+        model.model.encode_tiles(pixels.requires_grad_())
     with pytest.raises(RuntimeError, match="can't be moved"):
         model.float()
 

@@ -30,9 +30,9 @@ def seen(model, monkeypatch):
 @torch.no_grad()
 def test_a_tile_that_repeats_the_one_before_is_encoded_once(model, seen):
     a, b = torch.randn(2, 3, TILE, TILE)
-    features = model.model.get_image_features(torch.stack([a, a, b, a, a, a]))
+    features = model.model.encode_tiles(torch.stack([a, a, b, a, a, a]))
     assert seen == [3]
-    alone = model.model.get_image_features(torch.stack([a, b]))
+    alone = model.model.encode_tiles(torch.stack([a, b]))
     torch.testing.assert_close(features, alone[[0, 0, 1, 0, 0, 0]], atol=1e-5, rtol=0)
 
 
@@ -40,7 +40,7 @@ def test_gradients_of_repeated_tiles_add_up(model):
     tile = torch.randn(1, 3, TILE, TILE)
     weight = model.model.multi_modal_projector.linear_2.weight
     once, twice = (
-        torch.autograd.grad(model.model.get_image_features(tile.repeat(n, 1, 1, 1)).sum(), weight)[0] for n in (1, 2)
+        torch.autograd.grad(model.model.encode_tiles(tile.repeat(n, 1, 1, 1)).sum(), weight)[0] for n in (1, 2)
     )
     torch.testing.assert_close(twice, 2 * once)
 
@@ -48,11 +48,11 @@ def test_gradients_of_repeated_tiles_add_up(model):
 def test_the_encoder_takes_bounded_chunks_unless_it_learns(model, seen, monkeypatch):
     tiles = torch.randn(5, 3, TILE, TILE)
     with torch.no_grad():
-        whole = model.model.get_image_features(tiles)
+        whole = model.model.encode_tiles(tiles)
         monkeypatch.setattr(modeling_vital, "_PIXELS_AT_ONCE", 2 * TILE**2)
-        chunked = model.model.get_image_features(tiles)
+        chunked = model.model.encode_tiles(tiles)
     torch.testing.assert_close(chunked, whole, atol=1e-5, rtol=0)
-    model.model.get_image_features(tiles)
+    model.model.encode_tiles(tiles)
     assert seen == [5, 2, 2, 1, 5]
 
 

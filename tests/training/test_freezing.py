@@ -109,7 +109,7 @@ def test_nothing_is_kept_of_what_neither_learns_nor_comes_after_what_learns():
     features = model.model.vision_tower(torch.randn(1, 3, 32, 32)).last_hidden_state
     assert not features.requires_grad
     freeze(model, "pretrain")
-    features = model.model.get_image_features(torch.randn(1, 3, 32, 32))
+    features = model.model.encode_tiles(torch.randn(1, 3, 32, 32))
     features.sum().backward()
     assert model.model.vision_tower.embeddings.cls_token.grad is not None
     assert all(p.grad is None for p in model.model.multi_modal_projector.parameters())

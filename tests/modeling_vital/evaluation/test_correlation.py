@@ -9,6 +9,7 @@ from scipy import stats
 
 from modeling_vital.evaluation import (
     METRIC_FOLDER,
+    bootstrap,
     bootstrap_intervals,
     correlations,
     fit_logistic,
@@ -223,3 +224,16 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     with pytest.raises(MissingExtraError, match=r"'scipy'.*modeling-vital\[eval\]"):
         require("scipy.stats")
+
+
+def test_intervals_of_a_share_draw_groups_as_a_whole():
+    hits = np.array([1, 1, 0, 0, 1, 1, 0, 0], dtype=float)
+    alone, pairs, opposite = (
+        bootstrap(lambda rows: [hits[rows].mean()], 8, groups, 400)[0]
+        for groups in (None, [0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 1, 2, 3, 2, 3])
+    )
+    assert alone[1] - alone[0] < pairs[1] - pairs[0]  # four that vary together say less than eight
+    assert pairs == (0, 1)
+    assert opposite == (0.5, 0.5)  # each group has one of both
+    with pytest.raises(ValueError, match="one for each item"):
+        bootstrap(lambda rows: [0.0], 8, [0, 1])

@@ -97,10 +97,8 @@ def test_a_tile_is_read_with_its_neighbours_and_the_whole(model):
 
 def test_each_tile_is_encoded_once_and_the_map_is_the_same_again(model, monkeypatch):
     picture, encoded, steps = Image.fromarray(photo(2, 150, 100)), [], []
-    encode = model.model.get_image_features
-    monkeypatch.setattr(
-        model.model, "get_image_features", lambda tiles: (encoded.append(len(tiles)), encode(tiles))[1]
-    )
+    encode = model.model.encode_tiles
+    monkeypatch.setattr(model.model, "encode_tiles", lambda tiles: (encoded.append(len(tiles)), encode(tiles))[1])
     first = quality_map(model, picture, progress=lambda *step: steps.append(step))
     assert sum(encoded) == first.scores.size + 1  # and the whole
     assert steps[-1] == (first.scores.size, first.scores.size) and len(steps) == len(first.tops)

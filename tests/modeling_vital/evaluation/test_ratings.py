@@ -1,0 +1,58 @@
+"""A folder with a table of people's opinions as a benchmark, by the loader and by the command."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from modeling_vital.cli.main import main
+from modeling_vital.evaluation.benchmarks import BenchmarkError
+from modeling_vital.evaluation.benchmarks.ratings import load_ratings
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    lines = ["path,mos"]
+    for number in range(4):
+        noise = rng.normal(128, 8 * number, (96, 96, 3))
+        Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).save(tmp_path / "photos" / f"{number}.png")
+        lines.append(f"photos/{number}.png,{80 - 10 * number}")
+    (tmp_path / "ratings.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_items_and_scale(folder):
+    loaded = load_ratings(folder)
+    assert [item.id for item in loaded.items] == [f"photos/{i}.png" for i in range(4)]
+    assert [item.mos for item in loaded.items] == [80, 70, 60, 50]
+    assert loaded.benchmark.mos_range == (50, 80) and not loaded.partial
+
+
+def test_command(folder, capsys):
+    peer = "dataset_scripts.annotators.sharpness_noise:SharpnessNoise"
+    assert main(["bench", "--benchmark", "ratings", "--root", str(folder), "--peer", peer, "--format", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    (model,) = result["models"]
+    assert model["n"] == 4 and model["correlations"]["srcc"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("path,mos\nphotos/0.png,3\nphotos/1.png,3\n", "all opinions are 3"),
+        ("file,mos\nphotos/0.png,3\n", "no row has the columns path and mos"),
+        ("path,mos\nphotos/0.png,good\nphotos/1.png,3\nphotos/2.png,4\n", "photos/0.png"),
+        ("path,mos\nphotos/0.png,1\nphotos/9.png,2\nphotos/2.png,3\n", "photos/9.png"),
+        (None, "has no ratings.csv"),
+    ],
+)
+def test_bad_tables_are_named(folder, capsys, table, message):
+    path = folder / "ratings.csv"
+    path.unlink() if table is None else path.write_text(table)
+    with pytest.raises(BenchmarkError, match=message):
+        load_ratings(folder)
+    assert main(["bench", "--benchmark", "ratings", "--root", str(folder), "--model", "vital-tiny"]) == 2
+    assert message in capsys.readouterr().err
