@@ -26,8 +26,8 @@ from training.data import DataArguments, scoring_rows
 from training.freezing import freeze
 from training.launching import check_launch, start_processes
 from training.losses import pmod_kl_loss
-from training.recipe import RecipeError, parse_recipe
-from training.run import data_at_hand, guarded
+from training.recipe import RecipeError, parse_recipe, portable_settings
+from training.run import beside, data_at_hand, guarded
 from training.trainer import score_correlations
 
 
@@ -46,7 +46,10 @@ class ProbeArguments:
         default="vital-tiny",
         metadata={"help": "VITAL checkpoint whose encoders are probed: a folder, a hub id or a name of the zoo."},
     )
-    output_dir: str = field(default="runs/linear-probe", metadata={"help": "Where features and the result go."})
+    output_dir: str = field(
+        default="runs/linear-probe",
+        metadata={"help": "Where the result goes; features go beside it, into output_dir-data."},
+    )
     feature_layers: list[int] | None = field(
         default=None,
         metadata={
@@ -127,7 +130,9 @@ def run(args: ProbeArguments, data_args: DataArguments) -> VitalForQualityProbe 
     except RecipeError as error:
         logger.warning("No evaluation in this run. %s", error)
     probe.to(state.device)
-    folders = {name: output_dir / "features" / _fingerprint(args, probe, rows) for name, rows in tables.items()}
+    folders = {
+        name: beside(output_dir) / "features" / _fingerprint(args, probe, rows) for name, rows in tables.items()
+    }
     for name, rows in tables.items():
         compute_features(probe, rows, folders[name], args.feature_batch_size)
     state.wait_for_everyone()
@@ -139,7 +144,9 @@ def run(args: ProbeArguments, data_args: DataArguments) -> VitalForQualityProbe 
     results = {"loss": history[-1], **{name: evaluate(probe, split) for name, split in features.items()}}
     probe.save_pretrained(output_dir)
     recipe = {name: value for name, value in {**asdict(args), **asdict(data_args)}.items() if value is not None}
-    (output_dir / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    (output_dir / "recipe.yaml").write_text(
+        yaml.safe_dump(portable_settings(recipe), sort_keys=False), encoding="utf-8"
+    )
     (output_dir / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     logger.info("Wrote %s: %s", output_dir, json.dumps(results.get("held_out", results["train"])))
     return probe

@@ -156,6 +156,39 @@ class Recipe:
         merged = {**vars(self.run), **vars(self.data), **vars(self.loss), **vars(self.lora), **training}
         return {name: value for name, value in merged.items() if value is not None and name != "estimate"}
 
-    def save(self, path: Path) -> None:
-        """Writes the resolved recipe; as `--config` it repeats the run."""
-        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+    def save(self, path: Path, portable: bool = False) -> None:
+        """Writes the resolved recipe; as `--config` it repeats the run.
+
+        Args:
+            path (`Path`): the file.
+            portable (`bool`, *optional*, defaults to `False`): without absolute paths, as for a file that may be
+                published, see [`portable_settings`]. It repeats the run where what lies outside the current folder is
+                given anew.
+        """
+        settings = portable_settings(self.to_dict()) if portable else self.to_dict()
+        path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+
+
+def portable_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Makes settings tell nothing of the machine they were made on.
+
+    Args:
+        settings (`dict`): names to values, lists and mappings among them.
+
+    Returns:
+        `dict`: the same with every absolute path relative to the current folder, or, outside of it, by its last name.
+    """
+
+    def portable(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: portable(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [portable(each) for each in value]
+        if not isinstance(value, str | Path):
+            return value
+        path, here = Path(value), Path.cwd()
+        if path.is_absolute() and path.is_relative_to(here):
+            return str(path.relative_to(here))
+        return path.name if path.is_absolute() or str(value).startswith("~/") else str(value)
+
+    return portable(settings)

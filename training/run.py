@@ -23,7 +23,7 @@ from training.estimate import NF4_BYTES, Estimate, estimate
 from training.launching import check_launch
 from training.lora import ADAPTER, lora_config, merge, quantization_config
 from training.manifest import ManifestError, ManifestSettings, import_manifest, is_manifest
-from training.recipe import Recipe, RecipeError
+from training.recipe import Recipe, RecipeError, portable_settings
 from training.report import CURVES, draft_card, draw_curves
 from training.trainer import VitalTrainer, VitalTrainingConfig
 
@@ -106,7 +106,7 @@ def run(recipe: Recipe) -> VitalTrainer | None:
     if trainer.is_world_process_zero():
         logger.info("%s", estimate_recipe(recipe, model.config, data))
         Path(recipe.training.output_dir).mkdir(parents=True, exist_ok=True)
-        recipe.save(Path(recipe.training.output_dir) / "recipe.yaml")
+        recipe.save(Path(recipe.training.output_dir) / "recipe.yaml", portable=True)
     if (rows := _monitored(recipe.training, data_args)) is not None:
         trainer.add_callback(CollapseMonitor(trainer, rows))
     trainer.train()
@@ -215,7 +215,9 @@ def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
                 base, dtype = resolve(recipe.run.model), torch.bfloat16 if half else torch.float32
                 merge(base, output_dir / ADAPTER, output_dir, dtype)
             draw_curves(trainer.state.log_history, output_dir / CURVES)
-            (output_dir / "README.md").write_text(draft_card(trainer, recipe.to_dict()), encoding="utf-8")
+            (output_dir / "README.md").write_text(
+                draft_card(trainer, portable_settings(recipe.to_dict())), encoding="utf-8"
+            )
     except (OSError, SafetensorError) as error:
         raise TrainingStopped(
             f"The run is over, but its result cannot be written to {output_dir}: {error}. Make room; the same command "
@@ -223,6 +225,11 @@ def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
         ) from error
     if trainer.is_world_process_zero():
         logger.info("Wrote %s", output_dir)
+
+
+def beside(output_dir: Path) -> Path:
+    """The folder for what a run makes for itself: not in `output_dir`, which is the model's and may be published."""
+    return output_dir.with_name(f"{output_dir.name}-data")
 
 
 def data_at_hand(data_args: DataArguments, output_dir: Path, seed: int) -> DataArguments:
@@ -247,7 +254,7 @@ def data_at_hand(data_args: DataArguments, output_dir: Path, seed: int) -> DataA
         )
         try:
             return dataclasses.replace(
-                data_args, dataset=str(import_manifest(Path(data_args.dataset), output_dir, settings))
+                data_args, dataset=str(import_manifest(Path(data_args.dataset), beside(output_dir), settings))
             )
         except ManifestError as error:
             raise RecipeError(str(error)) from error

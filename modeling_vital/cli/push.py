@@ -28,11 +28,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Checks a folder (a model loads and scores, with the code files it is sent with, which this "
         "package adds where the folder has none; a data set loads; a Space is complete), shows what will "
         "be sent, sends it to the Hub in one commit, and checks what is there by loading it. "
-        "Hidden files and caches stay here.",
+        "What does not belong to a model, a data set or a Space stays here and is named: states of a training run, "
+        "checkpoints, hidden files, caches. What looks like a secret stops it.",
         epilog="Exit code: 0 published, 1 the Hub refused or the check there failed, 2 wrong use or an unfit folder, "
         "130 stopped by Ctrl-C. Whatever goes wrong, no half of it is published: run the same command again.",
         examples=[
             ("what would be sent", "vital push model vital-tiny org/vital-tiny --card card.md --dry-run"),
+            ("with a file of one's own", "vital push model my-vital org/my-vital --also figures/plot.pdf"),
             ("a data set, first for us alone", "vital push dataset pairs org/pairs --private --revision v2 --prune"),
         ],
     )
@@ -42,6 +44,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--private", action="store_true", help="make the repository private")
     parser.add_argument("--revision", metavar="BRANCH", help="branch to publish to; made if it is not there")
     parser.add_argument("--card", type=Path, metavar="FILE", help="send this file as README.md")
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a file of the folder to send as well, though it is not on the list of what belongs, looks like a secret "
+        "or is a link out of the folder; can be given again",
+    )
     parser.add_argument("--prune", action="store_true", help="remove from the repository what the folder lacks")
     parser.add_argument("--dry-run", action="store_true", help="check and show, without the network; send nothing")
     parser.set_defaults(run=run)
@@ -69,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.card is not None and not args.card.is_file():
             raise UsageError(f"{args.card} is not a file; give the card to send as README.md.")
-        contents = read_contents(args.kind, _folder(args), args.card)
+        contents = read_contents(args.kind, _folder(args), args.card, args.also)
         here = None
         if args.kind != "space":
             logger.warning("checking that the %s works", args.kind)
@@ -79,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
         return _interrupted()
-    _show(contents, args.repo_id, args.revision)
+    _show(contents, args.repo_id, args.revision, None if args.dry_run else MAX_LISTED)
     if args.dry_run:
         return 0
     try:
@@ -118,15 +128,17 @@ def _folder(args: argparse.Namespace) -> Path:
     return Path(zoo.resolve(args.source) if args.kind == "model" and args.source in zoo.EMBEDDED else args.source)
 
 
-def _show(contents: "Contents", repo_id: str, revision: str | None) -> None:
+def _show(contents: "Contents", repo_id: str, revision: str | None, limit: int | None) -> None:
     branch = f", branch {revision}" if revision else ""
     lines = [f"{contents.kind} {repo_id}{branch}: {len(contents.files)} files, {contents.size_bytes:,} bytes"]
     sizes = [(f"{path.stat().st_size:,}", name) for name, path in contents.files.items()]
     width = max(len(size) for size, _ in sizes)
-    lines += [f"  {size:>{width}}  {name}" for size, name in sizes[:MAX_LISTED]]
-    if len(sizes) > MAX_LISTED:
-        lines.append(f"  ... and {len(sizes) - MAX_LISTED} more")
-    lines += [f"not sent: {name}" for name in contents.left_out]
+    lines += [f"  {size:>{width}}  {name}" for size, name in sizes[:limit]]
+    if limit and len(sizes) > limit:
+        lines.append(f"  ... and {len(sizes) - limit} more; --dry-run lists all")
+    lines += [f"not sent: {name}" for name in contents.left_out[:limit]]
+    if limit and len(contents.left_out) > limit:
+        lines.append(f"not sent: {len(contents.left_out) - limit} more; --dry-run lists all")
     sys.stdout.write("\n".join(lines) + "\n")
     for warning in contents.warnings:
         logger.warning("%s", warning)

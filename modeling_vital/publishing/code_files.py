@@ -35,7 +35,7 @@ def code_files(files: Mapping[str, Path]) -> dict[str, Path]:
     """
     from transformers.dynamic_module_utils import get_relative_import_files
 
-    named = sorted({module for name, path in files.items() for module in _modules(name, path)})
+    named = sorted(_named_modules(files))
     missing = [module for module in named if f"{module}.py" not in files]
     if len(missing) < len(named) and missing:
         raise PublishError(
@@ -50,6 +50,35 @@ def code_files(files: Mapping[str, Path]) -> dict[str, Path]:
         found[source.name] = source
         found |= {Path(path).name: Path(path) for path in get_relative_import_files(source)}
     return found
+
+
+def named_code(files: Mapping[str, Path]) -> set[str]:
+    """Finds the code of a model's own: the modules that its settings name, and what they import from beside them.
+
+    Args:
+        files (`Mapping[str, Path]`): path in the repository -> file.
+
+    Returns:
+        `set[str]`: paths in the repository, those only that are there.
+
+    Raises:
+        PublishError: settings are not JSON.
+    """
+    from transformers.dynamic_module_utils import get_relative_import_files
+
+    found = set()
+    for module in _named_modules(files):
+        if source := files.get(f"{module}.py"):
+            try:
+                imported = get_relative_import_files(source)
+            except (OSError, UnicodeDecodeError):  # it imports what is not there: the trial says so
+                imported = []
+            found |= {source.name, *(Path(path).name for path in imported)}
+    return found & set(files)
+
+
+def _named_modules(files: Mapping[str, Path]) -> set[str]:
+    return {module for name, path in files.items() for module in _modules(name, path)}
 
 
 def _modules(name: str, path: Path) -> Iterator[str]:

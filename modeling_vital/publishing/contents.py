@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from huggingface_hub import DatasetCard, ModelCard, SpaceCard
 from packaging.requirements import InvalidRequirement, Requirement
 
-from .code_files import code_files
+from .code_files import code_files, named_code
 from .errors import PublishError
+from .selection import belongs, local_paths, looks_secret, shown_by_card
 
 
 KINDS = ("model", "dataset", "space")
@@ -31,7 +32,7 @@ class Contents:
         kind (`str`): one of `KINDS`.
         root (`Path`): the folder.
         files (`dict[str, Path]`): path in the repository -> file, sorted; of a model also the code its settings name.
-        left_out (`list[str]`): what stays here: hidden files and caches.
+        left_out (`list[str]`): what stays here: all that is not on the list of what belongs to this kind.
         warnings (`list[str]`): what is allowed, but probably not meant.
     """
 
@@ -47,8 +48,8 @@ class Contents:
         return sum(path.stat().st_size for path in self.files.values())
 
 
-def read_contents(kind: str, root: Path, card: Path | None = None) -> Contents:
-    """Lists the files of a folder and checks that they make what they shall be.
+def read_contents(kind: str, root: Path, card: Path | None = None, also: Iterable[str] = ()) -> Contents:
+    """Lists the files of a folder that belong to its kind, and checks that they make what they shall be.
 
     That a model loads and a data set can be read is tried by [`modeling_vital.publishing.trial.run_trial`].
 
@@ -56,31 +57,62 @@ def read_contents(kind: str, root: Path, card: Path | None = None) -> Contents:
         kind (`str`): one of `KINDS`.
         root (`Path`): the folder.
         card (`Path`, *optional*): a file that becomes the `README.md`, in the place of the folder's own.
+        also (`Iterable[str]`, *optional*): paths in the folder to send though they are not on the list, look like a
+            secret, or are links out of the folder.
 
     Returns:
         `Contents`: what is to be sent.
 
     Raises:
-        PublishError: something is missing or wrong.
+        PublishError: something is missing or wrong, or what would be sent looks like a secret.
     """
     if not root.is_dir():
         raise PublishError(f"{root} is not a folder; give the folder of the {kind}.")
-    files, left_out = {}, []
-    for path, relative, keep in _walk(root):
-        if keep:
-            files[relative] = path
-        else:
+    there, left_out = {}, []
+    for path, relative, hidden in _walk(root):
+        if hidden and relative not in also:
             left_out.append(relative)
+        else:
+            there[relative] = path
+    if missing := sorted(set(also) - set(there)):
+        raise PublishError(f"{root} has no file {', '.join(missing)} to send; give paths as the folder has them.")
     if card is not None:
-        files[CARD] = card
+        there[CARD] = card
+    wanted = {name for name in there if belongs(kind, name)} | set(also)
+    if CARD in there:
+        wanted |= shown_by_card(there[CARD], there)
+    if kind == "model":
+        wanted |= named_code(there)
+    files = {name: path for name, path in there.items() if name in wanted}
+    left_out += sorted(set(there) - wanted)
+    _check_safe(root, {name: path for name, path in files.items() if name not in also and path != card})
     if kind == "model":
         files |= code_files(files)
     contents = Contents(kind, root, dict(sorted(files.items())), sorted(left_out))
     {"model": _check_model, "dataset": _check_dataset, "space": _check_space}[kind](contents)
+    for name, place in local_paths(contents.files).items():
+        contents.warnings.append(f"{name} names {place}, a path of this machine: is that meant for everybody?")
     return contents
 
 
+def _check_safe(root: Path, files: Mapping[str, Path]) -> None:
+    real = Path(os.path.realpath(root))
+    found = []
+    for name, path in files.items():
+        if not Path(os.path.realpath(path)).is_relative_to(real):
+            found.append(f"{name} (a link out of the folder)")
+        elif reason := looks_secret(name, path):
+            found.append(f"{name} ({reason})")
+    if found:
+        raise PublishError(
+            f"nothing is sent, for {root} holds what nobody may mean to publish: {', '.join(found)}. Take it away, "
+            "put the file itself in the place of a link, or name it with --also."
+        )
+
+
 def _walk(root: Path) -> Iterator[tuple[Path, str, bool]]:
+    """Files, and folders that are passed over, each with whether it is hidden."""
+
     def fail(error: OSError) -> None:
         raise PublishError(f"{error.filename} cannot be listed: {error.strerror}.")
 
@@ -89,7 +121,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, str, bool]]:
             path = Path(parent, name)
             hidden = name in _LEFT_OUT or name.endswith(".pyc") or (name.startswith(".") and name != ".gitattributes")
             if hidden or name in names:
-                yield path, path.relative_to(root).as_posix() + ("/" if name in folders else ""), not hidden
+                yield path, path.relative_to(root).as_posix() + ("/" if name in folders else ""), hidden
             elif path.is_symlink():
                 raise PublishError(f"{path} is a link to a folder; put the folder itself in its place.")
             if not hidden and name in names and not path.is_file():
@@ -126,6 +158,11 @@ def _check_dataset(contents: Contents) -> None:
     for name in tables:
         if not _is_whole_parquet(contents.files[name]):
             raise PublishError(f"{contents.files[name]} is not a whole Parquet file; write it again.")
+        if place := _path_in_parquet(contents.files[name]):
+            raise PublishError(
+                f"{contents.files[name]} holds no picture or clip, but {place}, a path of this machine: nobody else "
+                "could open it. Put the files into the Parquet file (`datasets` does when it pushes or embeds)."
+            )
     if not metadata.get("license"):
         raise PublishError(f"{contents.files[CARD]} names no `license` in its YAML block; say under which one it is.")
     if not metadata.get("configs"):
@@ -138,6 +175,35 @@ def _is_whole_parquet(path: Path) -> bool:
         head = file.read(4)
         file.seek(max(-4, -path.stat().st_size), os.SEEK_END)
         return head == file.read(4) == b"PAR1"
+
+
+def _path_in_parquet(path: Path) -> str | None:
+    """The first absolute path that stands in the place of a picture's or clip's bytes."""
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError:  # the trial, which needs it as well, says so
+        return None
+    try:
+        with ParquetFile(path) as table:
+            leaves = [table.schema.column(i).path for i in range(len(table.schema))]
+            columns = [leaf for leaf in leaves if leaf.endswith(".path") and f"{leaf[:-5]}.bytes" in leaves]
+            for batch in table.iter_batches(batch_size=1024, columns=columns) if columns else ():
+                for values in batch.to_pydict().values():
+                    for place in _paths_of(values):
+                        if os.path.isabs(place):
+                            return place
+    except (ArrowException, OSError):  # the trial says what is wrong with it
+        return None
+    return None
+
+
+def _paths_of(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from [value["path"]] if isinstance(value.get("path"), str) else []
+    elif isinstance(value, list):
+        for each in value:
+            yield from _paths_of(each)
 
 
 def _check_space(contents: Contents) -> None:

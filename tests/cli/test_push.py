@@ -12,6 +12,7 @@ import pytest
 
 from dataset_scripts.build_config import BuildConfig
 from dataset_scripts.pipeline import build
+from modeling_vital import zoo
 from modeling_vital.cli.main import main
 from tests.fixtures.hub_server import TOKEN, serve
 from tests.fixtures.tiny_media import recipe, write_folder
@@ -42,6 +43,19 @@ def test_dry_run_checks_shows_and_sends_nothing(hub, capsys):
     assert said.out.startswith("model org/vital-tiny: ") and "  model.safetensors\n" in said.out
     assert "no README.md" in said.err
     assert hub.requests == []
+
+
+def test_dry_run_lists_all_that_is_sent_and_all_that_is_not(hub, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("modeling_vital.publishing.trial.run_trial", lambda *args: {"score": 0.5})
+    shutil.copytree(zoo.resolve("vital-tiny"), tmp_path / "mine")
+    for number in range(70):
+        (tmp_path / "mine" / f"checkpoint-{number}").mkdir()
+        (tmp_path / "mine" / f"checkpoint-{number}" / "optimizer.pt").write_text("x")
+    assert main(["push", "model", str(tmp_path / "mine"), "org/mine", "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("not sent: checkpoint-") == 70
+    (tmp_path / "mine" / "chat_template.json").write_text('{"key": "hf_' + "a1B2" * 9 + '"}')
+    assert main(["push", "model", str(tmp_path / "mine"), "org/mine"]) == 2
+    assert "chat_template.json (a key or token stands in it)" in capsys.readouterr().err and hub.requests == []
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from transformers import AutoModel
 
 from tests.fixtures.tiny_models import tiny_model
 from training.collators import RowError
-from training.recipe import Recipe, RecipeError
-from training.run import main, run
+from training.data import DataArguments
+from training.recipe import Recipe, RecipeError, portable_settings
+from training.run import data_at_hand, main, run
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +94,33 @@ def test_a_saved_recipe_gives_the_same_settings(recipe_file, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("value", "portable"),
+    [
+        ("/home/someone/photos.csv", "photos.csv"),
+        ("~/photos.csv", "photos.csv"),
+        ("{here}/data/photos.csv", "data/photos.csv"),
+        ("org/photos", "org/photos"),
+        ("data/photos.csv", "data/photos.csv"),
+        (["/mnt/a", {"b": "/mnt/c"}], ["a", {"b": "c"}]),
+        (3, 3),
+    ],
+)
+def test_portable_settings_hold_no_absolute_path(value, portable):
+    value = value.format(here=Path.cwd()) if isinstance(value, str) else value
+    assert portable_settings({"a": value}) == {"a": portable}
+
+
+def test_rows_made_of_ratings_lie_beside_the_models_folder(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        Image.new("RGB", (64, 48), (number * 60, 90, 30)).save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "ratings.csv").write_text("path,mos\n" + "".join(f"photos/{n}.png,{n + 1}\n" for n in range(3)))
+    made = data_at_hand(DataArguments(dataset=str(tmp_path / "ratings.csv")), tmp_path / "runs" / "mine", 0)
+    assert Path(made.dataset).parent == tmp_path / "runs" / "mine-data"
+    assert not (tmp_path / "runs" / "mine").exists()
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("learning_rat: 1\n", "learning_rat"),
@@ -146,6 +175,8 @@ def test_a_run_leaves_a_model_a_card_a_picture_and_its_recipe(recipe_file, tmp_p
     assert "Stage `warm_up`" in card
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert yaml.safe_load((out / "recipe.yaml").read_text())["monitor_samples"] == 3
+    for name in ("recipe.yaml", "README.md"):
+        assert str(tmp_path) not in (out / name).read_text() and str(ROOT) not in (out / name).read_text()
     texts = [e for e in trainer.state.log_history if "eval_text_distinct" in e]
     assert [e["step"] for e in texts] == [2, 4]
     assert all(0 < e["eval_text_distinct"] <= 1 for e in texts)

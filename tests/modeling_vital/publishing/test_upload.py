@@ -41,7 +41,14 @@ def content(folder):
 
 
 def push(hub, folder, repo_id="org/model", token=TOKEN, **options):
-    return upload(read_contents("model", folder), repo_id, api=HfApi(endpoint=hub.url, token=token), **options)
+    more = [
+        name
+        for name in ("more of it/other.safetensors", "more of it/empty.txt", "notes.txt")
+        if (folder / name).exists()
+    ]
+    return upload(
+        read_contents("model", folder, also=more), repo_id, api=HfApi(endpoint=hub.url, token=token), **options
+    )
 
 
 def commits(hub, repo_id="org/model"):
