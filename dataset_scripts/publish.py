@@ -10,7 +10,6 @@ from typing import Any
 
 from dataset_scripts.build_config import BuildConfig, BuildError
 from dataset_scripts.card import render_card
-from dataset_scripts.croissant import croissant
 from dataset_scripts.plots import draw_plots
 from dataset_scripts.schema import CONFIGS
 from dataset_scripts.staging import Staging
@@ -86,7 +85,7 @@ def publish(staging: Staging, config: BuildConfig, report: dict[str, Any], outpu
 
 
 def write_about(folder: Path, config: BuildConfig, report: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """Writes what tells of the tables in a folder: statistics, plots, card, Croissant metadata.
+    """Writes what tells of the tables in a folder: statistics, plots, card.
 
     Returns:
         `dict`: configuration -> split -> rows.
@@ -95,12 +94,9 @@ def write_about(folder: Path, config: BuildConfig, report: dict[str, Any]) -> di
         leftover.unlink()  # what `datasets` needs while it writes
     numbers = describe_folder(folder)
     plots = draw_plots(numbers, folder)
-    summary = f"{sum(sum(splits.values()) for splits in numbers['rows'].values())} rows of machine-judged quality."
-    metadata = croissant(folder, config.publish.title, summary, config.annotate.names, sorted(numbers["licenses"]))
     for name, text in (
         ("statistics.json", json.dumps(numbers, indent=1) + "\n"),
         ("README.md", render_card(numbers, config, plots, report)),
-        ("croissant.json", json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"),
     ):
         (folder / name).write_text(text, encoding="utf-8")
     return numbers["rows"]

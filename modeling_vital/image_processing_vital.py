@@ -196,28 +196,47 @@ class VitalImageProcessor(ZooNamesMixin, BaseImageProcessor):
         cols, rows = self._grid(width, height, self.max_tiles if max_tiles is None else max_tiles)
         return cols * rows + (1 if self.use_thumbnail and cols * rows > 1 else 0)
 
-    def preprocess(self, images: Any, max_tiles: int | None = None, return_tensors: str | None = "pt") -> BatchFeature:
+    def with_settings(self, **settings: Any) -> "VitalImageProcessor":
+        """Returns a processor with some settings changed, itself where there is nothing to change.
+
+        Args:
+            settings: as in the constructor. A lower `max_tiles` lowers `min_tiles`, too.
+
+        Raises:
+            ValueError: if a value is out of range.
+            TypeError: if a setting is unknown.
+        """
+        if not settings:
+            return self
+        if "max_tiles" in settings:
+            settings = {"min_tiles": min(self.min_tiles, settings["max_tiles"]), **settings}
+        own = {name: getattr(self, name) for name in VitalImageProcessorKwargs.__annotations__}
+        return type(self)(**{**own, **settings})
+
+    def preprocess(self, images: Any, return_tensors: str | None = "pt", **settings: Any) -> BatchFeature:
         """Turns pictures into one flat stack of normalised tiles.
 
         Args:
             images: one picture or a list of them: Pillow images, arrays, tensors, or whatever else
                 [`load_media`] takes. Within a picture, tiles go row by row; the thumbnail is last.
-            max_tiles (`int`, *optional*): most tiles a picture, in place of the processor's own.
             return_tensors (`str`, *optional*, defaults to `"pt"`): `"pt"` or `"np"`.
+            settings: for this call in place of the processor's own: `max_tiles`, for example.
 
         Returns:
             `BatchFeature`: `pixel_values` float32 `[sum(num_tiles), 3, S, S]` and `num_tiles` int64 `[images]`.
 
         Raises:
             MediaError: if an item cannot be read or is a video.
-            ValueError: if there is no picture at all.
+            ValueError: if there is no picture at all, or a value is out of range.
+            TypeError: if a setting is unknown.
         """
+        if settings:
+            return self.with_settings(**settings).preprocess(images, return_tensors)
         if not isinstance(images, list | tuple):
             images = [images]
         if len(images) == 0:
             raise ValueError("VitalImageProcessor got an empty list of images; give at least one.")
-        limit = self.max_tiles if max_tiles is None else max_tiles
-        tiles = [self._tiles(_as_picture(image), limit, self.use_thumbnail) for image in images]
+        tiles = [self._tiles(_as_picture(image), self.max_tiles, self.use_thumbnail) for image in images]
         return self._pack(tiles, return_tensors)
 
     def preprocess_frames(

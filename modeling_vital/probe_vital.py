@@ -101,6 +101,11 @@ class VitalProbeProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
         self.frame_sampling = self.sampling.to_dict()
         super().__init__(image_processor)
 
+    @property
+    def model_input_names(self) -> list[str]:
+        """`list[str]`: what a call can return."""
+        return ["pixel_values", "num_tiles", "num_windows", "motion_values", "motion_lengths"]
+
     def __call__(self, images=None, videos=None, return_tensors="pt") -> BatchFeature:
         """Makes model inputs of pictures, then clips: [`score_inputs`] of both together."""
         if return_tensors != "pt":

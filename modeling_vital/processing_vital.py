@@ -1,10 +1,14 @@
 """The processor: media and text in, model inputs out. It owns every placeholder."""
 
+import copy
+from typing import TypedDict
+
 import torch
 from transformers import AutoImageProcessor, AutoProcessor, BatchFeature, ProcessorMixin
+from transformers.processing_utils import ProcessingKwargs
 
 from .configuration_vital import VitalConfig
-from .image_processing_vital import VitalImageProcessor
+from .image_processing_vital import VitalImageProcessor, VitalImageProcessorKwargs
 from .media_vital import MediaError
 from .preparation_vital import MediaPreparationMixin, PreparedMedia
 from .scoring_vital import DEFAULT_ANSWER_PREFIXES, VIDEO_PROMPTS, scoring_convention
@@ -43,6 +47,54 @@ What the assistant says, its end token included, is marked for `return_assistant
 
 DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}
 """What stands before a description that nobody prompted: the distortion tag of the training data."""
+
+
+class VitalTextKwargs(TypedDict, total=False):
+    """What goes to the tokenizer in a call of [`VitalProcessor`]."""
+
+    add_special_tokens: bool
+    padding: bool | str
+    padding_side: str | None
+    pad_to_multiple_of: int | None
+    truncation: bool | str
+    max_length: int | None
+    return_attention_mask: bool
+    return_offsets_mapping: bool
+    return_special_tokens_mask: bool
+    return_text_replacement_offsets: bool
+    return_token_type_ids: bool
+    return_tensors: str
+
+
+class VitalVideosKwargs(TypedDict, total=False):
+    """Settings of [`VitalProcessor`] for clips that a call can change."""
+
+    motion_size: int
+    max_tiles_per_frame: int
+    frame_sampling: dict
+
+
+class VitalProcessorKwargs(ProcessingKwargs, total=False):
+    """What a call of [`VitalProcessor`] takes besides text and media, by group or flat."""
+
+    text_kwargs: VitalTextKwargs
+    images_kwargs: VitalImageProcessorKwargs
+    videos_kwargs: VitalVideosKwargs
+    _defaults = {
+        "text_kwargs": {
+            "add_special_tokens": False,
+            "padding": True,
+            "return_tensors": "pt",
+            "return_token_type_ids": False,
+        }
+    }
+
+
+_GROUPS = {
+    "text_kwargs": VitalTextKwargs,
+    "images_kwargs": VitalImageProcessorKwargs,
+    "videos_kwargs": VitalVideosKwargs,
+}
 
 
 class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
@@ -143,50 +195,103 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
         labels = [*(f"Frame-{i + 1}" for i in range(len(runs) - 1)), "Motion Feature"]
         return "\n".join(f"{label}: {run}" for label, run in zip(labels, runs, strict=True))
 
-    def __call__(
-        self, images=None, text=None, videos=None, padding=True, return_tensors="pt", **kwargs
-    ) -> BatchFeature:
+    valid_processor_kwargs = VitalProcessorKwargs
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """`list[str]`: what a call can return."""
+        return ["input_ids", "attention_mask", "pixel_values", "motion_values", "motion_lengths"]
+
+    def __call__(self, images=None, text=None, videos=None, **kwargs) -> BatchFeature:
         """Makes model inputs of texts with `<image>` and `<video>` placeholders and the media they stand for.
 
         Args:
             images, videos (media items or `list`, *optional*): in the order of the placeholders over the whole batch.
             text (`str` or `list[str]`): one prompt a row.
-            padding (`bool` or `str`, *optional*, defaults to `True`): as in tokenizers.
-            return_tensors (`str`, *optional*, defaults to `"pt"`): only `"pt"`.
-            kwargs: go to the tokenizer.
+            kwargs: [`VitalProcessorKwargs`], flat or in groups. `text_kwargs` go to the tokenizer (`padding`, on by
+                default, `max_length`, ...), `images_kwargs` are settings of the image processor (`max_tiles`, ...),
+                `videos_kwargs` some of this processor's, for this call. `return_tensors` is `"pt"`.
 
         Returns:
             `BatchFeature` with `input_ids`, `attention_mask`, and where there are media `pixel_values`
             `(num_tiles, 3, S, S)`, `motion_values` `(num_frames, 3, M, M)`, `motion_lengths` `(num_windows,)`.
 
         Raises:
-            ValueError: if placeholders and media do not match.
+            ValueError: if placeholders and media do not match, a truncation cuts visual tokens, or a value is out of
+                range.
+            TypeError: for an argument that is not one of them.
             MediaError: if an item cannot be read, or is a clip where a picture is meant.
         """
-        if return_tensors != "pt":
-            raise ValueError(f"VitalProcessor makes PyTorch tensors only, got return_tensors={return_tensors!r}.")
+        groups = self._groups(kwargs)
+        text_kwargs, prepare = groups["text_kwargs"], self._with_settings(groups).prepare
         texts = [text] if isinstance(text, str) else list(text or [])
         waiting = {"<image>": _flatten(images), "<video>": _flatten(videos)}
         for placeholder, items in waiting.items():
             found = sum(t.count(placeholder) for t in texts)
             if found != len(items):
                 raise ValueError(f"{found} {placeholder} placeholders in the text but {len(items)} items for them.")
-        media, expanded = [], []
+        media, expanded, replaced = [], [], []
         for row in texts:
-            parts = []
+            parts, start, end, spans = [], 0, 0, []
             while (cut := min((row.find(p) for p in waiting if p in row), default=-1)) >= 0:
                 placeholder = next(p for p in waiting if row.startswith(p, cut))
-                media.append(self.prepare(waiting[placeholder].pop(0)))
+                media.append(prepare(waiting[placeholder].pop(0)))
                 if f"<{media[-1].modality}>" != placeholder:
                     raise MediaError(f"A {media[-1].modality} was given for the placeholder {placeholder}.")
                 parts += [row[:cut], self.media_text(media[-1])]
+                start, end = start + cut, end + cut
+                spans.append(
+                    {"span": (start, start + len(placeholder)), "new_span": (end, end + len(parts[-1]))},
+                )
+                start, end = spans[-1]["span"][1], spans[-1]["new_span"][1]
                 row = row[cut + len(placeholder) :]
             expanded.append("".join([*parts, row]))
-        return self._batch(expanded, media, padding=padding, **kwargs)
+            replaced.append(spans)
+        with_offsets = text_kwargs.pop("return_text_replacement_offsets", False)
+        inputs = self._batch(expanded, media, **text_kwargs)
+        if with_offsets:  # `apply_chat_template` asks for them where it marks what the assistant says
+            inputs["text_replacement_offsets"] = replaced
+        return inputs
+
+    def _groups(self, kwargs: dict) -> dict[str, dict]:
+        """The arguments of a call by group, with the defaults; raises for what is in none of them."""
+        kwargs = {name: value for name, value in kwargs.items() if value is not None}
+        known = {name: set(group.__annotations__) for name, group in _GROUPS.items()}
+        unknown = {name for name in kwargs if name not in known and not any(name in names for names in known.values())}
+        for name in kwargs.keys() & known.keys():
+            unknown |= {f"{name}[{key!r}]" for key in kwargs[name] if key not in known[name]}
+        if unknown:
+            listed = "; ".join(f"`{name}`: {', '.join(sorted(names))}" for name, names in known.items())
+            raise TypeError(f"VitalProcessor has no argument {', '.join(sorted(unknown))}. It has {listed}.")
+        groups = self._merge_kwargs(VitalProcessorKwargs, **kwargs)
+        if (asked := groups["text_kwargs"]["return_tensors"]) != "pt":
+            raise ValueError(f"VitalProcessor makes PyTorch tensors only, got return_tensors={asked!r}.")
+        return groups
+
+    def _with_settings(self, groups: dict[str, dict]) -> "VitalProcessor":
+        """This processor with the settings of one call: itself where there are none."""
+        pictures, clips = groups["images_kwargs"], dict(groups["videos_kwargs"])
+        if not pictures and not clips:
+            return self
+        changed = copy.copy(self)
+        changed.image_processor = self.image_processor.with_settings(**pictures)
+        if "frame_sampling" in clips:
+            changed.sampling = FrameSampling.from_dict({**self.frame_sampling, **clips.pop("frame_sampling")})
+        for name, value in clips.items():
+            setattr(changed, name, value)
+        return changed
 
     def _batch(self, texts: list[str], media: list[PreparedMedia], **kwargs) -> BatchFeature:
-        kwargs.setdefault("add_special_tokens", False)
-        inputs = dict(self.tokenizer(texts, return_tensors="pt", return_token_type_ids=False, **kwargs))
+        inputs = dict(self.tokenizer(texts, **{**VitalProcessorKwargs._defaults["text_kwargs"], **kwargs}))
+        if kwargs.get("truncation"):
+            for token in (self.image_token, self.motion_token):
+                written = sum(text.count(token) for text in texts)
+                kept = int((inputs["input_ids"] == self.tokenizer.convert_tokens_to_ids(token)).sum())
+                if kept != written:
+                    raise ValueError(
+                        f"`max_length` cuts off {written - kept} of {written} {token} tokens, which stand for media: "
+                        "allow more, or show fewer tiles (`max_tiles`) or frames (`frame_sampling`)."
+                    )
         if media:
             inputs["pixel_values"] = torch.cat([m.pixel_values for m in media])
         if lengths := [n for m in media for n in m.motion_lengths]:
@@ -221,7 +326,7 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
         """
         media = [self.prepare(item) for item in items]
         texts = [self.score_prompt(m.modality).replace(f"<{m.modality}>", self.media_text(m), 1) for m in media]
-        return self._batch(texts, media, padding=True)
+        return self._batch(texts, media)
 
 
 def _flatten(items) -> list:

@@ -161,7 +161,7 @@ def _describe_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
         with gr.Column():
             note = gr.Markdown(_chat_note(assessor, assessor.names[0]))
             talk = gr.Chatbot(label="Conversation", height=320, buttons=["copy"], feedback_options=None)
-            question = gr.Textbox(label="Question about it", placeholder="How is the focus?", max_length=500)
+            question = gr.Textbox("", label="Question about it", placeholder="How is the focus?", max_length=500)
             with gr.Row():
                 ask = gr.Button("Ask")
                 clear = gr.Button("Start anew")

@@ -150,5 +150,5 @@ def test_a_published_dataset_loads_where_the_package_is_not(hub, tmp_path, capsy
     count, splits, mos, _ = json.loads(clean_run(hub, code, tmp_path, tmp_path / "home"))
     assert count == 25 and "train" in splits and 0 <= mos <= 1
     names = set(hub.repos["dataset", "org/vital-pairs"].files())
-    assert {"README.md", "croissant.json", "statistics.json"} <= names
+    assert {"README.md", "statistics.json"} <= names
     assert not [name for name in names if name.startswith(".")]

@@ -6,6 +6,7 @@ from PIL import Image
 from modeling_vital.media_vital import MediaError
 from modeling_vital.processing_vital import VitalProcessor
 from tests.fixtures.tiny_models import TILE, tiny_model
+from tests.fixtures.tiny_probes import tiny_probe
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,72 @@ def test_mismatches_are_named(processor):
         processor(text="<image>", images=[clip()])
     with pytest.raises(ValueError, match="PyTorch"):
         processor(text="x", return_tensors="np")
+
+
+def test_arguments_are_applied_flat_or_in_groups(processor):
+    wide, text = picture(4 * TILE, TILE), "<image> a picture of a beach"
+    whole = processor(text=text, images=wide)
+    assert len(whole["pixel_values"]) == 5
+    for kwargs in ({"max_tiles": 1}, {"images_kwargs": {"max_tiles": 1}}):
+        assert len(processor(text=text, images=wide, **kwargs)["pixel_values"]) == 1
+    assert len(processor(text=text, images=wide, use_thumbnail=False)["pixel_values"]) == 4
+    brighter = processor(text=text, images=wide, images_kwargs={"image_mean": [0.0] * 3})
+    assert (brighter["pixel_values"] > whole["pixel_values"]).all()
+    few = processor(text="<video>", videos=[clip()], videos_kwargs={"motion_size": 8, "max_tiles_per_frame": 1})
+    assert few["motion_values"].shape == (8, 3, 8, 8)
+    short = processor(text="<video>", videos=[clip()], frame_sampling={"max_motion_frames": 4})
+    assert short["motion_lengths"].tolist() == [4]
+    padded = processor(text="hello", text_kwargs={"padding": "max_length", "max_length": 12})
+    assert padded["input_ids"].shape == processor(text="hello", padding="max_length", max_length=12)["input_ids"].shape
+    assert padded["input_ids"].shape == (1, 12)
+    cut = processor(text="a very long text " * 9, text_kwargs={"truncation": True, "max_length": 7})
+    assert cut["input_ids"].shape == (1, 7)
+    assert len(processor(text=text, images=wide)["pixel_values"]) == 5  # a call leaves no trace
+
+
+@pytest.mark.parametrize(
+    "kwargs, named",
+    [
+        ({"nonsense": 3}, "nonsense"),
+        ({"images_kwargs": {"do_resize": False}}, "do_resize"),
+        ({"text_kwargs": {"max_tiles": 1}}, "max_tiles"),
+        ({"videos_kwargs": {"fps": 2}}, "fps"),
+        ({"do_normalize": False}, "do_normalize"),
+        ({"text_kwargs": {"return_overflowing_tokens": True}}, "return_overflowing_tokens"),
+    ],
+)
+def test_arguments_that_have_no_effect_are_refused(processor, kwargs, named):
+    with pytest.raises(TypeError, match=named):
+        processor(text="<image>", images=picture(), **kwargs)
+    messages = [{"role": "user", "content": [{"type": "image", "image": picture()}]}]
+    with pytest.raises(TypeError, match=named):
+        processor.apply_chat_template(messages, tokenize=True, return_dict=True, processor_kwargs=kwargs)
+
+
+def test_chat_templates_pass_arguments_on_and_mark_the_answer(processor):
+    messages = [
+        {"role": "user", "content": [{"type": "image", "image": picture(4 * TILE, TILE)}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "It is good."}]},
+    ]
+    how = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True}
+    for tiles in (1, 6):
+        out = processor.apply_chat_template(messages, **how, processor_kwargs={"max_tiles": tiles})
+        assert len(out["pixel_values"]) == (1 if tiles == 1 else 5)
+        marked = [i for i, mask in zip(out["input_ids"][0], out["assistant_masks"][0], strict=True) if mask]
+        assert processor.tokenizer.decode(marked) == "It is good.<|im_end|>"
+
+
+def test_visual_tokens_are_not_cut_off(processor):
+    for kwargs in ({"images": picture()}, {"videos": [clip()]}):
+        with pytest.raises(ValueError, match="cuts off .*max_tiles"):
+            processor(text=f"<{next(iter(kwargs))[:-1]}>", truncation=True, max_length=3, **kwargs)
+
+
+def test_model_input_names_are_what_comes_out(processor):
+    both = processor(text="<image> <video>", images=picture(), videos=[clip()])
+    assert set(both) == set(processor.model_input_names)
+    probe = tiny_probe().processor
+    assert set(probe(images=picture(), videos=[clip()])) == set(probe.model_input_names)
 
 
 def test_text_alone(processor):

@@ -77,6 +77,7 @@ def test_score_is_the_models_own(ask, model, item):
 @pytest.mark.parametrize("item", [PHOTOS[0], CLIPS[0]], ids=["photo", "clip"])
 def test_describe_and_answer(ask, model, item):
     assert ask("describe", item, "", "vital-tiny") == model.describe(item)
+    assert ask("describe", item) == model.describe(item)
     assert ask("describe", item, "What is wrong?", "vital-tiny") == (
         model.answer(item, "What is wrong?").text or "(the model says nothing)"
     )
