@@ -1,6 +1,5 @@
 """What the demo computes, without a word of user interface: files in, plain records out."""
 
-import csv
 import os
 import threading
 import time
@@ -27,6 +26,7 @@ from transformers import TextIteratorStreamer
 from modeling_vital import VitalForConditionalGeneration, zoo
 from modeling_vital.local_quality import curve_svg, draw_map, quality_curve, quality_map
 from modeling_vital.media_vital import MediaError, load_media
+from modeling_vital.spreadsheet import CsvWriter
 
 
 MODELS_VARIABLE = "VITAL_MODELS"
@@ -241,18 +241,14 @@ def preview(file: str | None) -> Image.Image | None:
 
 
 def write_csv(records: list[dict[str, Any]], folder: Path) -> str:
-    """Writes records of a batch to a file in a folder, and returns its path.
-
-    A text that a spreadsheet would take for a formula gets an apostrophe before it.
-    """
+    """Writes records of a batch to a file in a folder, and returns its path."""
     columns = ("file", "modality", "score", "std", "level", "model", "error")
     path = folder / "vital-scores.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = CsvWriter(file)
         writer.writerow(columns)
         for record in records:
-            cells = ["" if record.get(name) is None else record[name] for name in columns]
-            writer.writerow([f"'{cell}" if str(cell)[:1] in ("=", "+", "-", "@", "\t") else cell for cell in cells])
+            writer.writerow(record.get(name) for name in columns)
     return str(path)
 
 

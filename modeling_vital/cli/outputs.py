@@ -137,7 +137,9 @@ def _score_all(work: Work) -> None:
 
 
 def _report(format_: str, stream: TextIO) -> Report:
-    return {"table": TableReport, "json": JsonReport, "jsonl": JsonlReport, "csv": CsvReport}[format_](stream)
+    if format_.startswith("csv"):
+        return CsvReport(stream, raw=format_ == "csv-raw")
+    return {"table": TableReport, "json": JsonReport, "jsonl": JsonlReport}[format_](stream)
 
 
 def _set_up(report: Any, keep: Keep, work: Work) -> None:

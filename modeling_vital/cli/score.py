@@ -86,7 +86,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         f"in FILE{SUFFIX}; with --dataset, a folder for a copy of the data set",
     )
     parser.add_argument(
-        "--format", choices=FORMATS, help="by default that of the suffix of --output, and table on stdout"
+        "--format",
+        choices=FORMATS,
+        help="by default that of the suffix of --output, and table on stdout; csv puts an apostrophe before a text "
+        "that a spreadsheet would run as a formula, csv-raw does not, for programs",
     )
     parser.add_argument(
         "--resume",

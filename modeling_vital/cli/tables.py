@@ -1,6 +1,5 @@
 """How records of scores are written for other programs: JSON lines, CSV and Parquet."""
 
-import csv
 import json
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,11 +7,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
 
+from ..spreadsheet import CsvWriter
 from .errors import UsageError
 from .report import MOS_COLUMNS, Report
 
 
-FORMATS = ("table", "json", "jsonl", "csv", "parquet")
+FORMATS = ("table", "json", "jsonl", "csv", "csv-raw", "parquet")
 _BY_SUFFIX = {".txt": "table", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 _BY_SUFFIX |= {".parquet": "parquet"}
 _ROWS_A_GROUP = 10_000
@@ -81,18 +81,22 @@ class JsonlReport(Report):
 
 
 class CsvReport(Report):
-    """A header and one record a row; an empty cell where there is no value. Numbers are written in full."""
+    """A header and one record a row; an empty cell where there is no value. Numbers are written in full.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream (`TextIO`): where to write.
+        raw (`bool`, *optional*, defaults to `False`): write texts as they are, see [`CsvWriter`].
+    """
+
+    def __init__(self, stream: TextIO, raw: bool = False) -> None:
         super().__init__(stream)
-        self._writer = csv.writer(stream, lineterminator="\n")
+        self._writer = CsvWriter(stream, raw)
 
     def row(self, record: dict) -> None:
         """Writes one record, and the header before the first."""
         self._start()
         cells = columns(record)
-        values = [cells.get(name) for name in column_names(self.level_words, self.calibrated)]
-        self._writer.writerow([encodable(value) if isinstance(value, str) else value for value in values])
+        self._writer.writerow(cells.get(name) for name in column_names(self.level_words, self.calibrated))
 
     def close(self) -> None:
         """Writes the header of a table without rows."""

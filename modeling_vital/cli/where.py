@@ -1,7 +1,6 @@
 """`vital score --map` and `--curve`: where in a picture, and when in a clip, quality is bad."""
 
 import argparse
-import csv
 import hashlib
 import logging
 import os
@@ -9,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..spreadsheet import CsvWriter
 from .errors import UsageError
 
 
@@ -98,7 +98,7 @@ class Locator:
             logger.warning("no curve: %s", error)
             return
         with open(f"{stem}.curve.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
+            writer = CsvWriter(file)
             writer.writerow(["start_s", "end_s", "score", "clip_score", "frame_score"])
             for point in curve.points:
                 values = (point.start_s, point.end_s, point.score, point.clip_score, point.frame_score)

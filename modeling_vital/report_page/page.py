@@ -14,6 +14,7 @@ import numpy as np
 
 from ..local_quality import QualityCurve, curve_svg, scale_colors
 from ..reading import TIMEOUT_S, read_ahead
+from ..spreadsheet import as_text
 from ..thumbnails import Picture, load_picture
 
 
@@ -123,8 +124,8 @@ def _environment() -> jinja2.Environment:
 
 
 def _text(text: str) -> str:
-    """Text that UTF-8 has and that stays on one line: a file's name may be any bytes."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    """Text that UTF-8 has, on one line, and no formula where it is pasted: a file's name may be any bytes."""
+    return as_text("".join(char if char.isprintable() else ascii(char)[1:-1] for char in text))
 
 
 def _entry(row: dict[str, Any], picture: str | None) -> dict[str, Any]:
