@@ -7,14 +7,44 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import answer, audit, bench, calibrate, compare, completion, convert, describe, export, page, push, score, zoo
+from . import (
+    answer,
+    audit,
+    bench,
+    calibrate,
+    compare,
+    completion,
+    convert,
+    describe,
+    export,
+    page,
+    push,
+    score,
+    threshold,
+    zoo,
+)
 from .errors import UsageError
 from .exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USAGE
 from .options import Parser
 from .resume_log import ORDERS
 
 
-COMMANDS = (score, compare, describe, answer, page, calibrate, bench, audit, zoo, convert, export, push, completion)
+COMMANDS = (
+    score,
+    compare,
+    describe,
+    answer,
+    page,
+    calibrate,
+    threshold,
+    bench,
+    audit,
+    zoo,
+    convert,
+    export,
+    push,
+    completion,
+)
 
 logger = logging.getLogger("modeling_vital")
 
