@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,8 @@ CITATION = ROOT / "CITATION.cff"
 DEFAULT_ORG = "ORG"
 
 _WEAK_BELOW = 0.5
-SUBSET_WORDS = {
-    "in_domain": "photos it never saw, distortions it was trained on",
-    "held_out_distortions": "the same photos, distortions never trained on",
-    "held_out_sources": "photos of packages none of which it saw",
-    "authentic": "damage of real photos (light, focus, shake, noise, uploads), even or in one part",
-    "video": "clips and camera moves it never saw",
-}
-PAIR_WORDS = {
-    "clips": "copy ranked below its clip, any severity",
-    "compression": "compressed copy below its clip, severity 3 to 5",
-    "stutter": "stuttering copy below its clip, severity 3 to 5",
-    "examples": "blurred, noisy or JPEG copy below its example photo",
-}
-"""What the subsets and pairs of the suite `tiny` are called, in cards and in README."""
+MEASURES = yaml.safe_load((DATA / "measures.yaml").read_text(encoding="utf-8"))
+"""What the suite `tiny` measures, section by section: words for cards and README, and goals."""
 
 _EVALUATED = "held-out photos and clips of package registries"
 _WATTS_A_CORE = 8  # of a server's core with its share of memory and cooling: an assumption, said in the card
@@ -78,10 +67,7 @@ def render_model_card(name: str, repo_id: str | None = None) -> str:
             level_values=_values(LEVEL_VALUES),
             released_values=_values(SCORING_CONVENTIONS["released"].level_values),
             measured=measured,
-            interval=_interval,
-            share=_share,
-            subsets=SUBSET_WORDS,
-            pairs=PAIR_WORDS,
+            lines=measured_lines(measured) if measured else [],
             watts=_WATTS_A_CORE,
             **_distortions(measured),
             items=_registry_items(),
@@ -148,28 +134,59 @@ def _metadata(name: str, measured: dict[str, Any] | None, quoted: dict[str, Any]
 def _eval_results(measured: dict[str, Any]) -> list[EvalResult]:
     common = {"task_type": "image-text-to-text", "task_name": "visual quality assessment"}
     common |= {"dataset_type": "registry-photos", "dataset_name": _EVALUATED, "dataset_split": "test"}
-    found = [
-        EvalResult(
-            **common,
-            dataset_config=row["subset"],
-            metric_type="spearmanr",
-            metric_name=f"SRCC with the mean of machine opinions, {SUBSET_WORDS[row['subset']]}",
-            metric_value=round(row["srcc"], 4),
-            metric_args={"low_95": round(row["low"], 4), "high_95": round(row["high"], 4), "n": row["n"]},
+    found = []
+    for section, name, words, _, value in _measures(measured):
+        if section in ("alike", "text"):
+            continue
+        correlates = "srcc" in value
+        extra = {f"{end}_95": round(value[end], 4) for end in ("low", "high") if value.get(end) is not None}
+        found.append(
+            EvalResult(
+                **common,
+                dataset_config=name if section == "rows" else f"{section}_{name}".rstrip("_"),
+                metric_type="spearmanr" if correlates else "accuracy",
+                metric_name=words,
+                metric_value=round(value["srcc" if correlates else "share"], 4),
+                metric_args={**extra, "n": value["n"]},
+            )
         )
-        for row in measured["rows"]
-    ]
-    return found + [
-        EvalResult(
-            **common,
-            dataset_config=f"pairs_{kind}",
-            metric_type="accuracy",
-            metric_name=words,
-            metric_value=round(measured["pairs"][kind]["share"], 4),
-            metric_args={"n": measured["pairs"][kind]["n"]},
-        )
-        for kind, words in PAIR_WORDS.items()
-    ]
+    return found
+
+
+def measured_lines(results: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The lines of the table of README and card: what was measured, the number with its interval, the goal.
+
+    Args:
+        results (`dict`): what `training.tiny_suite.measure` returns.
+
+    Returns:
+        `list[tuple[str, str, str]]`: in the order of [`MEASURES`]; no line for what was not measured. Goals not set
+        are `""`.
+    """
+    lines = []
+    for _, _, words, goal, value in _measures(results):
+        shown = _interval(value) if "srcc" in value else _share(value)
+        aim = "" if goal is None else f"{goal:.2f}" if "srcc" in value else f"{goal:g} %"
+        lines.append((words, shown, aim))
+    return lines
+
+
+def _measures(results: dict[str, Any]) -> Iterator[tuple[str, str, str, float | None, dict[str, Any]]]:
+    """Section, measure, words, goal and numbers of all that was measured; a section of one measure has no name."""
+    for section, about in MEASURES.items():
+        found = results.get(section) or {}
+        if section == "rows":
+            found = {row["subset"]: row for row in found}
+        elif section == "text" and found:
+            counts = {name: found["named" if name.endswith("_named") else "n"] for name in about["measures"]}
+            found = {name: {"share": found[name], "n": count} for name, count in counts.items()}
+        elif "measures" not in about:
+            found = {"": found} if found else {}
+        for name, measure in about.get("measures", {"": about}).items():
+            value = found.get(name, {})
+            if value.get("srcc", value.get("share")) is not None:
+                words = about["words"] + measure["words"] if name else about["words"]
+                yield section, name, words, measure.get("goal"), value
 
 
 def _distortions(measured: dict[str, Any] | None) -> dict[str, Any]:
@@ -202,8 +219,11 @@ def _interval(result: dict[str, Any]) -> str:
     return f"{result['srcc']:.3f} ({result['low']:.3f} to {result['high']:.3f}, n = {result['n']})"
 
 
-def _share(pairs: dict[str, Any]) -> str:
-    return f"{pairs['share']:.1%} of {pairs['n']}".replace("%", " %")
+def _share(result: dict[str, Any]) -> str:
+    share, low, high = (None if result.get(key) is None else 100 * result[key] for key in ("share", "low", "high"))
+    span = "" if low is None or high is None else f"{low:.1f} to {high:.1f}, "
+    apart = f"; {result['difference']:.3f} apart on average" if "difference" in result else ""
+    return f"{share:.1f} % ({span}n = {result['n']}){apart}"
 
 
 def _values(values: tuple[float, ...]) -> str:

@@ -200,6 +200,7 @@ def _bench(args: argparse.Namespace) -> int:
 def _suite(args: argparse.Namespace) -> int:
     """Runs a suite of the repository that this package is a part of."""
     from ..evaluation import report
+    from ..evaluation.results import plain
 
     if len(args.model) > 1 or args.benchmark:
         raise UsageError("--suite measures one --model, beside any --peer, and no --benchmark")
@@ -221,7 +222,8 @@ def _suite(args: argparse.Namespace) -> int:
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
         write_results(results, args.output / "result.json")
-    sys.stdout.write(json.dumps(results, indent=2) + "\n" if args.format == "json" else report.suite_table(results))
+    as_json = json.dumps(plain(results), indent=2, allow_nan=False) + "\n"
+    sys.stdout.write(as_json if args.format == "json" else report.suite_table(results))
     return 0
 
 

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from model_cards.__main__ import main
-from model_cards.render import DATA, CardError, render_model_card
+from model_cards.render import DATA, MEASURES, CardError, measured_lines, render_model_card
 from modeling_vital import zoo
 from modeling_vital.publishing.code_files import code_files
 from modeling_vital.publishing.contents import read_card
@@ -42,10 +42,39 @@ def test_results_of_the_measured_one_are_those_of_the_file(cards):
     values = {result.dataset_config: result.metric_value for result in results}
     assert {row["subset"]: round(row["srcc"], 4) for row in MEASURED["rows"]}.items() <= values.items()
     assert values["pairs_compression"] == round(MEASURED["pairs"]["compression"]["share"], 4)
-    assert len(results) == len(MEASURED["rows"]) + 4
+    assert len(values) == len(results)
+    orders = {name: one["share"] for name, one in MEASURED.get("orders", {}).items() if "/" not in name}
+    assert {f"orders_{name}": round(share, 4) for name, share in orders.items()}.items() <= values.items()
     in_domain = next(result for result in results if result.dataset_config == "in_domain")
     assert in_domain.metric_type == "spearmanr"
     assert in_domain.metric_args["low_95"] < in_domain.metric_value < in_domain.metric_args["high_95"]
+
+
+def test_every_measure_of_the_suite_has_words(cards):
+    for section in ("rows", "pairs", "orders", "alike"):
+        found = MEASURED.get(section, {})
+        names = {row["subset"] for row in found} if section == "rows" else {name for name in found if "/" not in name}
+        assert names - {"clips_visible"} <= set(MEASURES[section]["measures"]), section
+    table = cards["vital-tiny"].split("## Measured")[1].split("## ")[0]
+    for line in measured_lines(MEASURED):
+        assert f"| {' | '.join(line)} |" in table
+
+
+def test_lines_show_interval_and_goal_and_leave_out_what_was_not_measured():
+    results = {
+        "rows": [{"subset": "video", "srcc": 0.5, "low": 0.25, "high": 0.75, "n": 9}],
+        "pairs": {"clips": {"share": 0.5, "low": None, "high": None, "n": 2}, "examples": {"share": None, "n": 0}},
+        "orders": {"night": {"share": 0.75, "low": 0.5, "high": 1.0, "n": 4}},
+        "alike": {"map": {"share": 1.0, "low": 1.0, "high": 1.0, "n": 2, "difference": 0.05}},
+        "across": {},
+        "text": {},
+    }
+    assert [line[1:] for line in measured_lines(results)] == [
+        ("0.500 (0.250 to 0.750, n = 9)", "0.80"),
+        ("50.0 % (n = 2)", "95 %"),
+        ("75.0 % (50.0 to 100.0, n = 4)", "90 %"),
+        ("100.0 % (100.0 to 100.0, n = 2); 0.050 apart on average", ""),
+    ]
 
 
 def test_weak_distortions_are_named_as_limits(cards):

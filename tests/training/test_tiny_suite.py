@@ -2,6 +2,7 @@
 
 import csv
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -9,20 +10,20 @@ from PIL import Image
 from skimage import data
 
 from dataset_scripts.distortions import DISTORTIONS
+from dataset_scripts.versions import LabelRule
 from modeling_vital.cli.main import main
 from training.tiny import recipe_data
-from training.tiny_data import DataConfig, is_test
-from training.tiny_suite import (
-    NEEDS_ORIGINAL,
+from training.tiny_data import DataConfig, is_test, load_originals
+from training.tiny_measures import (
     Row,
-    _by_distortion,
-    _correlations,
-    _pairs,
-    _text,
-    make_rows,
+    across_originals,
+    by_distortion,
+    correlations_by_subset,
+    pairs_below,
     parse_tag,
-    write_readme,
+    text_shares,
 )
+from training.tiny_suite import NEEDS_ORIGINAL, make_rows, write_readme
 
 
 def rows(*values):
@@ -38,17 +39,17 @@ def test_correlations_by_hand():
         ("in_domain", "b", "jpeg", 3, 0.05),
     )
     scores = [0.9, 0.2, 0.8, 0.3, 0.1]
-    (row,) = _correlations(made, scores)
+    (row,) = correlations_by_subset(made, scores)
     assert row["subset"] == "in_domain" and row["n"] == 5
     assert row["srcc"] == pytest.approx(0.8)  # ranks 5 2 4 3 1 against 4 3 5 2 1: 1 - 6 * 4 / 120
     assert row["low"] <= row["srcc"] <= row["high"]
     assert row["srcc_severity"] == pytest.approx(0.5)  # 5 1 3 against 0.2 0.3 0.1, turned: ranks 3 1 2 and 2 3 1
-    assert _by_distortion(made, scores) == {"jpeg": row["srcc"]}
+    assert by_distortion(made, scores) == {"jpeg": row["srcc"]}
 
 
 def test_a_metric_without_a_score_is_measured_on_the_rest():
     made = rows(*[("in_domain", str(i), "none", 0, i / 10) for i in range(4)], ("video", "v", "none", 0, 0.5))
-    (row,) = _correlations(made, [0.1, None, 0.3, 0.4, None])
+    (row,) = correlations_by_subset(made, [0.1, None, 0.3, 0.4, None])
     assert row["n"] == 3 and row["srcc"] == 1
 
 
@@ -62,11 +63,36 @@ def test_pairs_compare_with_their_own_original():
         ("examples", "a", "none", 0, 1.0),
         ("examples", "a", "jpeg", 5, 1.0),
     )
-    pairs = _pairs(made, [0.5, 0.4, 0.6, 0.3, 0.3, 0.9, 0.8])
-    assert pairs["clips"] == {"share": pytest.approx(1 / 3), "n": 3}  # equal is not below
-    assert pairs["stutter"] == {"share": 0.5, "n": 2}
-    assert pairs["compression"] == {"share": None, "n": 0}  # severity 1 is not visible
-    assert pairs["examples"] == {"share": 1.0, "n": 1}
+    pairs = pairs_below(made, [0.5, 0.4, 0.6, 0.3, 0.3, 0.9, 0.8])
+    assert pairs["clips"] == {"share": pytest.approx(1 / 3), "low": 0, "high": 0.5, "n": 3}  # equal is not below
+    assert pairs["stutter"] == {"share": 0.5, "low": 0, "high": 1, "n": 2}
+    assert pairs["compression"] == {"share": None, "low": None, "high": None, "n": 0}  # severity 1 is not visible
+    assert pairs["examples"] == {"share": 1.0, "low": None, "high": None, "n": 1}  # one original has no interval
+
+
+def test_across_originals_versions_of_one_original_are_never_compared():
+    def original(content, *marks):
+        """Of each version the label, one opinion, and the score."""
+        return [
+            (Row("authentic", content, "none", 0, mos, None, {"detail": detail, "gmsd": 1.0}), score)
+            for mos, detail, score in marks
+        ]
+
+    # Within each original the scores are the wrong way round; across originals both lists are in order.
+    mine = [
+        *original("a", (0.9, 0.1, 0.3), (0.1, 0.3, 0.31), (0.3, 0.2, 0.21)),
+        *original("b", (0.8, 0.2, 0.5), (0.2, 0.2, 0.61), (0.4, 0.1, 0.41)),
+        *original("c", (0.7, 0.3, 0.8), (0.3, 0.1, 0.91), (0.5, 0.3, 0.71)),
+    ]
+    found = across_originals(mine)
+    assert found["srcc"] == 1 and found["n"] == 3 and found["lists"] == 2
+    assert found["parts"]["detail"] == pytest.approx((-1 + 0.5) / 2)  # 3 2 1, and 2 1 3
+    assert np.isnan(found["parts"]["gmsd"])  # all alike
+    assert found["originals"]["srcc"] == -1 and found["originals"]["parts"]["detail"] == 1
+    turned = [(row, -score) for row, score in mine]
+    assert across_originals(turned)["srcc"] == -1
+    assert across_originals(mine[:-1]) == {}  # an original with a row less does not count, and two are too few
+    assert across_originals([]) == {}
 
 
 def test_texts():
@@ -76,7 +102,7 @@ def test_texts():
     assert parse_tag("The distortion of the image is none.") == (None, None)
     made = rows(*(("in_domain", c, name, 4, 0.5) for c, name in [("a", "jpeg"), ("b", "pixelate"), ("c", "jpeg")]))
     texts = ["It is severe JPEG compression.", "It is slight JPEG compression.", "It is none."]
-    found = _text(list(zip(made, texts, strict=True)))
+    found = text_shares(list(zip(made, texts, strict=True)))
     assert found == {
         "type_accuracy": pytest.approx(1 / 3),
         "severity_within_one": pytest.approx(1 / 3),
@@ -109,7 +135,10 @@ def folder(tmp_path_factory):
 
 def test_the_same_suite_every_time(folder):
     config = DataConfig(**{**vars(recipe_data()), "clip_distortions": []})
-    first, again = ([row for group in make_rows(folder, config, small=True) for row in group] for _ in range(2))
+    originals = [load_originals(folder, config, split) for split in ("test", "held_out_sources")]
+    first, again = (
+        [row for group in make_rows(*originals, config, LabelRule(), small=True) for row in group] for _ in range(2)
+    )
     assert [r.distortion for r in first] == [r.distortion for r in again]
     assert all(np.array_equal(a.media, b.media) for a, b in zip(first, again, strict=True))
     by_subset = {subset: {r.distortion for r in first if r.subset == subset} for subset in {r.subset for r in first}}
@@ -117,10 +146,14 @@ def test_the_same_suite_every_time(folder):
     assert not by_subset["in_domain"] & set(config.held_out_distortions)
     assert {r.content_id for r in first if r.subset == "held_out_sources"} == {"other", "more"}
     assert all(0 <= r.mos <= 1 for r in first if r.subset != "examples")
+    pristine = [r for r in first if r.subset == "in_domain" and r.distortion == "none"]
+    assert len({r.opinions["gmsd"] for r in pristine}) == 1  # fidelity calls all originals perfect
+    assert len({r.mos for r in pristine}) == 2  # the label does not
 
 
 def test_command(folder, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("training.tiny_suite.EXAMPLES", tmp_path)  # the photos of the Space are many
+    monkeypatch.setattr("training.tiny_scenes.DRAWINGS", 1)
     assert main(["bench", "--suite", "tiny", "--root", str(folder), "--format", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     found = {row["subset"]: row for row in result["rows"]}
@@ -129,7 +162,15 @@ def test_command(folder, capsys, tmp_path, monkeypatch):
     assert all(row["low"] <= row["srcc"] <= row["high"] for row in found.values())
     assert result["model"] == "vital-tiny" and result["text"]["n"] == 12
     assert 7 <= result["shown"]["n"] <= 14 and set(NEEDS_ORIGINAL) <= set(DISTORTIONS)
-    made = [row for group in make_rows(folder, recipe_data()) for row in group if row.subset == "in_domain"]
+    assert result["across"]["n"] == 4 and result["across"]["lists"] == 6
+    assert set(result["across"]["parts"]) == set(LabelRule().annotators)
+    assert -1 <= result["across"]["low"] <= result["across"]["srcc"] <= result["across"]["high"] <= 1
+    assert result["orders"]["night"]["n"] == 8 and result["orders"]["pages"]["n"] == 9
+    assert 0 <= result["alike"]["letterbox"]["share"] <= 1 and result["alike"]["map"]["difference"] > 0
+    originals = [load_originals(folder, recipe_data(), split) for split in ("test", "held_out_sources")]
+    groups = islice(make_rows(*originals, recipe_data(), LabelRule()), 2)
+    made = [row for group in groups for row in group]
+    assert {row.subset for row in made} == {"in_domain"}
     assert result["shown"]["n"] == sum(row.distortion not in NEEDS_ORIGINAL for row in made)
 
 
@@ -152,4 +193,4 @@ def test_readme_markers(tmp_path):
 
 
 def test_a_probe_has_no_texts():
-    assert _text([]) == {}
+    assert text_shares([]) == {}
