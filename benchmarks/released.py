@@ -9,15 +9,16 @@ tests check: what it computes beyond is thrown away.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
 from modeling_vital import VitalForConditionalGeneration
+from modeling_vital.cutting_vital import PreparedMedia
 from modeling_vital.levels_vital import expected_score, level_token_ids
 from modeling_vital.media_vital import load_media
 from modeling_vital.motion_vital import VitalMotionBlock, VitalMotionModel
-from modeling_vital.preparation_vital import PreparedMedia
 from modeling_vital.video_processing_vital import sample_frames
 
 from .cases import fill
@@ -111,9 +112,10 @@ class ReleasedProcedure:
         ids = torch.cat([ids, end], 1)
 
         embeds = model.get_input_embeddings()(ids)
-        tokens = model.model.encode_tiles(media.pixel_values)
+        inputs = processor.visual_inputs([media], dtype=model.dtype)
+        tokens = model.model.encode_tiles(inputs["pixel_values"])
         embeds = _put(tokens, embeds, ids == model.config.image_token_id)
-        motion = self._motion_tokens(media)
+        motion = self._motion_tokens(inputs)
         if media.modality == "image":
             embeds = embeds + 0.0 * motion.sum()
         else:
@@ -130,14 +132,15 @@ class ReleasedProcedure:
             return processor.prepare(media)
         frames = media.get_frames(range(media.num_frames))
         choice = sample_frames(media.num_frames, media.fps, processor.sampling)
-        pixels = processor.image_processor.resize_frames(frames, size=processor.motion_size)
-        keys = pixels[torch.from_numpy(choice.key_frames)]
+        side, tiling = processor.motion_size, processor.image_processor.tiling
+        pixels = np.stack([tiling.squash(Image.fromarray(frame), side, side) for frame in frames])
+        keys = pixels[choice.key_frames]
         lengths = [len(window) for window in choice.motion_windows]
-        motion = pixels[torch.from_numpy(choice.motion_frames)]
-        return PreparedMedia("video", keys, [1] * len(keys), motion, lengths)
+        return PreparedMedia("video", keys, [1] * len(keys), pixels[choice.motion_frames], lengths)
 
-    def _motion_tokens(self, media: PreparedMedia) -> torch.Tensor:
-        values = media.pixel_values.repeat(4, 1, 1, 1) if media.modality == "image" else media.motion_values
+    def _motion_tokens(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        values = inputs.get("motion_values")
+        values = inputs["pixel_values"].repeat(4, 1, 1, 1) if values is None else values
         features = self.slowfast(values.to(self.slowfast.fast.dtype))
         if self.model.config.motion_token_layout == "channel_major":
             features = features.T.reshape(features.shape)

@@ -1,21 +1,25 @@
 """What people ask of a model: scores, comparisons, descriptions and answers about pictures and clips."""
 
+import contextlib
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from .batching_vital import CPU_ITEMS, BatchLimit, exact_float32
 from .calibration_vital import Calibration, find_calibration
+from .cutting_vital import PreparedMedia
 from .levels_vital import expected_score, level_of, level_token_ids, preference_probability, score_std
 from .media_vital import MediaError
 from .outputs_vital import Answer, Comparison, QualityScore
 from .pipeline_vital import CUSTOM_PIPELINES
-from .preparation_vital import PreparedMedia
+from .preparation_vital import prepare_ahead
 
 
 logger = logging.getLogger(__name__)
@@ -137,7 +141,7 @@ class VitalScoringMixin:
     def score(
         self,
         items,
-        batch_size: int = 8,
+        batch_size: int | str = "auto",
         errors: str = "raise",
         calibration: Calibration | str | os.PathLike | None = None,
     ):
@@ -145,7 +149,9 @@ class VitalScoringMixin:
 
         Args:
             items (a media item or `list`): what to score.
-            batch_size (`int`, *optional*, defaults to 8): items a forward pass.
+            batch_size (`int` or `str`, *optional*, defaults to `"auto"`):
+                Items a forward pass. `"auto"` is 8 on a CPU, and on a CUDA device what its memory has room for. A
+                batch that is too large for it is halved until it fits.
             errors (`str`, *optional*, defaults to `"raise"`):
                 `"raise"` stops at the first item that cannot be read, `"return"` puts its `MediaError` in its place.
             calibration (`Calibration`, `str` or `os.PathLike`, *optional*):
@@ -166,12 +172,12 @@ class VitalScoringMixin:
             calibration = self.calibration
         else:
             calibration.check(self)
-        results = self._in_batches(_as_list(items), self._score_batch, batch_size, errors)
+        results = self._in_batches(_as_list(items), self._begin_scores, batch_size, errors)
         if calibration is not None:
             results = [r if isinstance(r, MediaError) else calibration.apply(r) for r in results]
         return _as_given(items, results)
 
-    def compare(self, a, b, tie_margin: float = 0.02, batch_size: int = 8, errors: str = "raise"):
+    def compare(self, a, b, tie_margin: float = 0.02, batch_size: int | str = "auto", errors: str = "raise"):
         """Says which of two pictures or clips is better, and how surely: the paper's pairwise form.
 
         Both are scored, each by itself; a picture can be compared with a clip.
@@ -181,7 +187,9 @@ class VitalScoringMixin:
             tie_margin (`float`, *optional*, defaults to 0.02):
                 A tie is a probability within this of 0.5. The default is a difference of a twentieth of the joint
                 standard deviation.
-            batch_size (`int`, *optional*, defaults to 8): items a forward pass.
+            batch_size (`int` or `str`, *optional*, defaults to `"auto"`):
+                Items a forward pass. `"auto"` is 8 on a CPU, and on a CUDA device what its memory has room for. A
+                batch that is too large for it is halved until it fits.
             errors (`str`, *optional*, defaults to `"raise"`): as in `score`.
 
         Returns:
@@ -202,35 +210,123 @@ class VitalScoringMixin:
         results = [_compare_scores(x, y, tie_margin) for x, y in pairs]
         return results if isinstance(a, (list, tuple)) or isinstance(b, (list, tuple)) else results[0]
 
-    @torch.no_grad()
-    def _in_batches(self, items: list, work: Callable[[list], list], batch_size: int, errors: str) -> list:
-        """`work` over the prepared items of each batch; what cannot be read is raised or returned in its place."""
+    def batch_limit(self, batch_size: int | str) -> BatchLimit:
+        """What fits into one forward pass of this model, on its device.
+
+        Args:
+            batch_size (`int` or `str`): items, or `"auto"`.
+
+        Raises:
+            ValueError: for another batch size.
+        """
+        return BatchLimit(batch_size, self.device, self._cost)
+
+    def score_batches(
+        self, batches: Iterable[list[PreparedMedia]], limit: BatchLimit | None = None
+    ) -> Iterator[list[QualityScore | MediaError]]:
+        """Scores prepared items, for a program that reads them itself: what `score` is made of.
+
+        On a CUDA device, a batch is taken and begun while the one before is computed, so that the device never waits.
+        A batch that is too large for its memory is halved until it fits.
+
+        Args:
+            batches (`Iterable[list[PreparedMedia]]`): of a forward pass each.
+            limit ([`BatchLimit`], *optional*): lowered to what did fit.
+
+        Yields:
+            `list[QualityScore]`: one an item, for each batch in turn; a `MediaError` for an item that is too large for
+            the device by itself.
+
+        Raises:
+            RuntimeError: if the model is in training mode.
+        """
+        self._check_ready()
+        return self._run(batches, self._begin_scores, limit)
+
+    def _in_batches(self, items: list, begin: Callable, batch_size: int | str, errors: str) -> list:
+        """Results of the items, prepared ahead in threads; what cannot be read is raised or returned in its place.
+
+        Args:
+            begin (`Callable`): takes the prepared items of a batch; returns what gives their results when called.
+        """
         if errors not in ("raise", "return"):
             raise ValueError(f"`errors` is 'raise' or 'return', got {errors!r}.")
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        limit = self.batch_limit(batch_size)
+        self._check_ready()
+        places: list[MediaError | None] = []
+
+        def readable() -> Iterator[PreparedMedia]:
+            for media in prepared:
+                failed = isinstance(media, MediaError)
+                if failed and errors == "raise":
+                    raise media
+                places.append(media if failed else None)
+                if not failed:
+                    yield media
+
+        ahead = min(limit.items, len(items) - 1)
+        with contextlib.closing(prepare_ahead(self.processor.cutter, items, ahead)) as prepared:
+            found = [each for batch in self._run(limit.batches(readable()), begin, limit) for each in batch]
+        if errors == "raise":
+            for result in found:
+                if isinstance(result, MediaError):
+                    raise result
+        done = iter(found)
+        return [next(done) if error is None else error for error in places]
+
+    def _check_ready(self) -> None:
         if self.training:
             raise RuntimeError("The model is in training mode: call `model.eval()` first.")
-        results = []
-        for start in range(0, len(items), batch_size):
-            batch = [self._prepare(item, errors) for item in items[start : start + batch_size]]
-            media = [m for m in batch if not isinstance(m, MediaError)]
-            done = iter(work(media) if media else ())
-            results += [m if isinstance(m, MediaError) else next(done) for m in batch]
-        return results
 
-    def _prepare(self, item, errors: str) -> PreparedMedia | MediaError:
+    def _run(
+        self, batches: Iterable[list[PreparedMedia]], begin: Callable, limit: BatchLimit | None = None
+    ) -> Iterator[list]:
+        """Begins batch after batch; on a CUDA device, one before the results of the last are waited for."""
+        begun: deque[Callable[[], list]] = deque()
+        depth = int(self.device.type == "cuda")
+        for batch in batches:
+            begun.append(self._begin(batch, begin, limit))
+            if len(begun) > depth:
+                yield begun.popleft()()
+        yield from (finish() for finish in begun)
+
+    def _begin(self, batch: list[PreparedMedia], begin: Callable, limit: BatchLimit | None) -> Callable[[], list]:
+        """Begins a batch, or where memory runs out its halves, one after the other."""
+        half = len(batch) // 2
         try:
-            return self.processor.prepare(item)
-        except MediaError as error:
-            if errors == "raise":
-                raise
-            return error
+            with torch.no_grad(), exact_float32(self.device, self.dtype):
+                return begin(batch)
+        except torch.OutOfMemoryError as error:
+            reason = str(error).partition(". ")[0]
+        # Outside the handler: the error keeps what was computed in memory.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if half == 0:
+            failure = MediaError(
+                f"{batch[0].name} is too large for the memory of {self.device} ({reason}): let the processor cut "
+                "fewer tiles (`max_tiles`) or take fewer frames (`frame_sampling`)."
+            )
+            return lambda: [failure]
+        logger.warning("A batch of %d items is too large for the memory of %s: halved.", len(batch), self.device)
+        if limit is not None:
+            limit.lower(half)
+        parts = [self._begin(part, begin, limit) for part in (batch[:half], batch[half:])]
+        return lambda: [result for finish in parts for result in finish()]
 
-    def _score_batch(self, media: list[PreparedMedia]) -> list[QualityScore]:
-        inputs = self.processor.score_inputs(media).to(self.device)
-        level_probs = F.softmax(self.level_logits(**inputs).cpu().double(), dim=-1)
-        return [self._quality_score(probs, m.modality) for probs, m in zip(level_probs, media, strict=True)]
+    def _cost(self, media: PreparedMedia) -> tuple[int, int]:
+        """Decoder tokens of an item, and bytes on the device: its pixels, as they travel and as they are encoded."""
+        return 0, media.num_bytes * (1 + self.dtype.itemsize)
+
+    def _begin_scores(self, media: list[PreparedMedia]) -> Callable[[], list[QualityScore]]:
+        inputs = self.processor.score_inputs(media, self.device, self.dtype)
+        logits = self.level_logits(**inputs)
+        modalities = [m.modality for m in media]
+
+        def finish() -> list[QualityScore]:
+            level_probs = F.softmax(logits.cpu().double(), dim=-1)
+            return [self._quality_score(*each) for each in zip(level_probs, modalities, strict=True)]
+
+        return finish
 
     def _quality_score(self, level_probs: torch.Tensor, modality: str) -> QualityScore:
         words, values = self.config.level_words, self.config.level_values
@@ -268,13 +364,27 @@ class VitalAssessmentMixin(VitalScoringMixin):
         ids = level_token_ids(self.processor.tokenizer, self.config.level_words)
         return self.lm_head(hidden_states[rows, last])[:, ids].float()
 
-    def _score_batch(self, media: list[PreparedMedia]) -> list[QualityScore]:
+    def _cost(self, media: PreparedMedia) -> tuple[int, int]:
+        text = self.config.text_config
+        tokens = self._num_tokens(media)
+        width = 8 * text.hidden_size + 3 * getattr(text, "intermediate_size", 4 * text.hidden_size)
+        return tokens, super()._cost(media)[1] + tokens * width * self.dtype.itemsize
+
+    def _num_tokens(self, media: PreparedMedia) -> int:
+        return self.processor.image_seq_length * sum(media.num_tiles) + sum(media.motion_lengths)
+
+    def _begin_scores(self, media: list[PreparedMedia]) -> Callable[[], list[QualityScore]]:
         """Rows of like length go through the decoder together: padding costs it as much as tokens do."""
-        tokens = [self.processor.image_seq_length * sum(m.num_tiles) + sum(m.motion_lengths) for m in media]
-        scores = {}
-        for group in _like_lengths(tokens):
-            scores.update(zip(group, super()._score_batch([media[i] for i in group]), strict=True))
-        return [scores[i] for i in range(len(media))]
+        groups = _like_lengths([self._num_tokens(m) for m in media])
+        begun = [super(VitalAssessmentMixin, self)._begin_scores([media[i] for i in group]) for group in groups]
+
+        def finish() -> list[QualityScore]:
+            scores = {}
+            for group, done in zip(groups, begun, strict=True):
+                scores.update(zip(group, done(), strict=True))
+            return [scores[i] for i in range(len(scores))]
+
+        return finish
 
     def encode_media(self, media: list[PreparedMedia]) -> list[EncodedMedia]:
         """Runs the encoders and projectors over prepared items, all of them in one batch.
@@ -285,12 +395,11 @@ class VitalAssessmentMixin(VitalScoringMixin):
         Returns:
             `list[EncodedMedia]`, in the order of `media`.
         """
-        tiles = torch.cat([m.pixel_values for m in media]).to(self.device)
-        images = self.model.encode_tiles(tiles).split([sum(m.num_tiles) for m in media])
+        inputs = self.processor.visual_inputs(media, self.device, self.dtype)
+        images = self.model.encode_tiles(inputs["pixel_values"]).split([sum(m.num_tiles) for m in media])
         motions = [images[0].new_zeros(0, images[0].shape[-1])] * len(media)
-        if lengths := [n for m in media for n in m.motion_lengths]:
-            frames = torch.cat([m.motion_values for m in media if m.motion_lengths]).to(self.device)
-            features = self.model.get_motion_features(frames, torch.tensor(lengths))
+        if "motion_values" in inputs:
+            features = self.model.get_motion_features(inputs["motion_values"], inputs["motion_lengths"])
             motions = features.split([sum(m.motion_lengths) for m in media])
         texts = [self.processor.media_text(m) for m in media]
         return [
@@ -303,7 +412,7 @@ class VitalAssessmentMixin(VitalScoringMixin):
         items,
         prompt: str | Sequence[str] | None = None,
         prefix: str | None = None,
-        batch_size: int = 8,
+        batch_size: int | str = "auto",
         errors: str = "raise",
         **generate_kwargs,
     ):
@@ -316,7 +425,8 @@ class VitalAssessmentMixin(VitalScoringMixin):
                 model goes on after the processor's `description_prefixes`, as in pre-training.
             prefix (`str`, *optional*): how the description begins; the model goes on from there. Defaults to the
                 processor's `description_prefixes` without a prompt, and to nothing with one.
-            batch_size (`int`, *optional*, defaults to 8): items through the encoders, and rows through the decoder.
+            batch_size (`int` or `str`, *optional*, defaults to `"auto"`):
+                Items through the encoders, as in `score`, and rows through the decoder; `"auto"` is 8 of those.
             errors (`str`, *optional*, defaults to `"raise"`): as in `score`.
             generate_kwargs: go to `generate`; by default the decoding is greedy and stops at 64 new tokens.
 
@@ -336,10 +446,10 @@ class VitalAssessmentMixin(VitalScoringMixin):
             if prefix is None:
                 begin = [self.processor.description_prefixes[m.modality] if prompt is None else "" for m in encoded]
             rows = [(m, text, start) for m, start in zip(encoded, begin, strict=True) for text in prompts]
-            texts = _in_groups(self._generate(rows, batch_size, generate_kwargs), len(prompts))
+            texts = _in_groups(self._generate(rows, _rows_at_once(batch_size), generate_kwargs), len(prompts))
             return texts if isinstance(prompt, (list, tuple)) else [text for (text,) in texts]
 
-        return _as_given(items, self._in_batches(_as_list(items), work, batch_size, errors))
+        return _as_given(items, self._in_batches(_as_list(items), _at_once(work), batch_size, errors))
 
     def answer(
         self,
@@ -347,7 +457,7 @@ class VitalAssessmentMixin(VitalScoringMixin):
         question: str | Sequence[str],
         choices: Sequence[str] | None = None,
         prefix: str = "",
-        batch_size: int = 8,
+        batch_size: int | str = "auto",
         errors: str = "raise",
         **generate_kwargs,
     ):
@@ -362,7 +472,8 @@ class VitalAssessmentMixin(VitalScoringMixin):
             question (`str` or `list[str]`): what the model is asked. Several questions read one visual encoding.
             choices (`list[str]`, *optional*): at least two different options; without them, the answer is generated.
             prefix (`str`, *optional*): how the answer begins; options follow it after a space.
-            batch_size (`int`, *optional*, defaults to 8): items through the encoders, and rows through the decoder.
+            batch_size (`int` or `str`, *optional*, defaults to `"auto"`):
+                Items through the encoders, as in `score`, and rows through the decoder; `"auto"` is 8 of those.
             errors (`str`, *optional*, defaults to `"raise"`): as in `score`.
             generate_kwargs: go to `generate` where there are no choices; by default the decoding is greedy and stops
                 at 64 new tokens.
@@ -384,13 +495,13 @@ class VitalAssessmentMixin(VitalScoringMixin):
         def work(media: list[PreparedMedia]) -> list:
             rows = [(m, text, prefix) for m in self.encode_media(media) for text in questions]
             if options is None:
-                flat = [Answer(text) for text in self._generate(rows, batch_size, generate_kwargs)]
+                flat = [Answer(text) for text in self._generate(rows, _rows_at_once(batch_size), generate_kwargs)]
             else:
-                flat = self._choose(rows, options, batch_size)
+                flat = self._choose(rows, options, _rows_at_once(batch_size))
             answers = _in_groups(flat, len(questions))
             return answers if isinstance(question, (list, tuple)) else [each for (each,) in answers]
 
-        return _as_given(items, self._in_batches(_as_list(items), work, batch_size, errors))
+        return _as_given(items, self._in_batches(_as_list(items), _at_once(work), batch_size, errors))
 
     # --------------------------------------------------------------------------------------------------- the parts
     def _prompt(self, media: EncodedMedia, question: str, prefix: str) -> str:
@@ -487,6 +598,20 @@ def _stack(media: list[EncodedMedia]) -> dict[str, torch.Tensor]:
     if any(len(m.motion_hidden_states) for m in media):
         tokens["motion_hidden_states"] = torch.cat([m.motion_hidden_states for m in media])
     return tokens
+
+
+def _rows_at_once(batch_size: int | str) -> int:
+    return CPU_ITEMS if batch_size == "auto" else batch_size
+
+
+def _at_once(work: Callable[[list[PreparedMedia]], list]) -> Callable:
+    """Work with words, whose every step depends on the one before: nothing of it can be left to be waited for."""
+
+    def begin(media: list[PreparedMedia]) -> Callable[[], list]:
+        results = work(media)
+        return lambda: results
+
+    return begin
 
 
 def _in_groups(flat: list, size: int) -> list[list]:

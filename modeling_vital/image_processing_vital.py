@@ -1,6 +1,5 @@
-"""Pictures and frames to normalised tiles: the choice of the tile grid, and the image processor around it."""
+"""The image processor: pictures and frames to normalised tiles."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict
 
@@ -9,98 +8,14 @@ import torch
 from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 
+from .cutting_vital import Tiling, choose_grid
 from .media_vital import MediaError, describe_item, load_media
 from .zoo_names_vital import ZooNamesMixin
 
 
-TILE_RULES = ("native", "aspect_ratio", "area")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-# The one (columns, rows) the released code uses for a tile count, whatever the picture's shape. It depends on the
-# largest count allowed: the code keeps the last of the equal-sized grids in the iteration order of a Python set, and
-# that order changes when the set grows.
-_AREA_GRIDS_UP_TO_7 = ((1, 1), (2, 1), (1, 3), (2, 2), (5, 1), (3, 2), (1, 7))
-_AREA_GRIDS_UP_TO_12 = (
-    *((1, 1), (2, 1), (1, 3), (1, 4), (1, 5), (2, 3)),
-    *((1, 7), (8, 1), (9, 1), (1, 10), (1, 11), (2, 6)),
-)
-
-
-def choose_grid(
-    width: int, height: int, tile_size: int = 448, min_tiles: int = 1, max_tiles: int = 12, rule: str = "native"
-) -> tuple[int, int]:
-    """Chooses into how many columns and rows of square tiles a picture is cut, after a resize to fill them.
-
-    Args:
-        width (`int`): picture width, pixels.
-        height (`int`): picture height, pixels.
-        tile_size (`int`, defaults to 448): side of a tile, pixels.
-        min_tiles (`int`, defaults to 1): fewest tiles.
-        max_tiles (`int`, defaults to 12): most tiles, the thumbnail not counted.
-        rule (`str`, defaults to `"native"`):
-            - `"native"`: as near as possible to the picture's own aspect ratio and scale. Of all allowed grids, the
-              one with the least `log(sx / sy)**2 + log(sqrt(sx * sy))**2`, where `sx` and `sy` are the stretches the
-              resize causes, measured against the picture first scaled down (if it must be) to `max_tiles` tiles of
-              area. Ties go to fewer tiles.
-            - `"aspect_ratio"`: InternVL's: the nearest `columns / rows` to `width / height`; of equally near ones the
-              largest whose area is under twice the picture's.
-            - `"area"`: the released VITAL's: as many tiles as fit the picture's area (rounded half up), in the one
-              grid it has for that count. The aspect ratio plays no part: 1024x768 and 768x1024 both become 1x4 tiles.
-
-    Returns:
-        `tuple[int, int]`: columns and rows.
-
-    Raises:
-        ValueError: if a size is not positive, `min_tiles > max_tiles`, the rule is unknown, or `"area"` is asked for
-            more than 12 tiles (the released code has no grid for that that does not depend on the Python version).
-    """
-    if width < 1 or height < 1 or tile_size < 1:
-        raise ValueError(f"Sizes must be positive, got a picture of {width}x{height} and tile_size {tile_size}.")
-    if not 1 <= min_tiles <= max_tiles:
-        raise ValueError(f"Need 1 <= min_tiles <= max_tiles, got min_tiles={min_tiles} and max_tiles={max_tiles}.")
-    if rule == "area":
-        return _area_grid(width * height / tile_size**2, min_tiles, max_tiles)
-    grids = [
-        (cols, rows)
-        for cols in range(1, max_tiles + 1)
-        for rows in range(1, max_tiles // cols + 1)
-        if cols * rows >= min_tiles
-    ]
-    grids.sort(key=lambda grid: (grid[0] * grid[1], grid))
-    if rule == "aspect_ratio":
-        return _aspect_ratio_grid(width, height, tile_size, grids)
-    if rule != "native":
-        raise ValueError(f"Unknown tile rule {rule!r}; choose one of {', '.join(TILE_RULES)}.")
-    shrink = min(1.0, math.sqrt(max_tiles * tile_size**2 / (width * height)))
-
-    def cost(grid: tuple[int, int]) -> float:
-        stretch_x = math.log(grid[0] * tile_size / (width * shrink))
-        stretch_y = math.log(grid[1] * tile_size / (height * shrink))
-        # Rounded so that mirrored grids tie exactly and the sort order decides.
-        return round((stretch_x - stretch_y) ** 2 + ((stretch_x + stretch_y) / 2) ** 2, 9)
-
-    return min(grids, key=cost)
-
-
-def _area_grid(tiles: float, min_tiles: int, max_tiles: int) -> tuple[int, int]:
-    if max_tiles > len(_AREA_GRIDS_UP_TO_12):
-        raise ValueError(
-            f"The tile rule 'area' is defined up to max_tiles=12, got {max_tiles}; use the rule 'native'."
-        )
-    table = _AREA_GRIDS_UP_TO_7 if max_tiles <= 7 else _AREA_GRIDS_UP_TO_12
-    count = math.floor(tiles + 0.5)
-    return table[min(max(count, min_tiles), max_tiles) - 1]
-
-
-def _aspect_ratio_grid(width: int, height: int, tile_size: int, grids: list[tuple[int, int]]) -> tuple[int, int]:
-    best, best_difference = grids[0], math.inf
-    for cols, rows in grids:
-        difference = abs(width / height - cols / rows)
-        tie = difference == best_difference and width * height > 0.5 * tile_size**2 * cols * rows
-        if difference < best_difference or tie:
-            best, best_difference = (cols, rows), difference
-    return best
+_NORMALIZED_AT_ONCE = 8  # Tiles: what is computed in float32 shall not need the memory of a whole batch.
 
 
 class VitalImageProcessorKwargs(TypedDict, total=False):
@@ -193,7 +108,7 @@ class VitalImageProcessor(ZooNamesMixin, BaseImageProcessor):
         Raises:
             ValueError: if a size is not positive.
         """
-        cols, rows = self._grid(width, height, self.max_tiles if max_tiles is None else max_tiles)
+        cols, rows = self.tiling.grid(width, height, self.max_tiles if max_tiles is None else max_tiles)
         return cols * rows + (1 if self.use_thumbnail and cols * rows > 1 else 0)
 
     def with_settings(self, **settings: Any) -> "VitalImageProcessor":
@@ -236,8 +151,8 @@ class VitalImageProcessor(ZooNamesMixin, BaseImageProcessor):
             images = [images]
         if len(images) == 0:
             raise ValueError("VitalImageProcessor got an empty list of images; give at least one.")
-        tiles = [self._tiles(_as_picture(image), self.max_tiles, self.use_thumbnail) for image in images]
-        return self._pack(tiles, return_tensors)
+        tiling = self.tiling
+        return self._pack([tiling.cut(_as_picture(image)) for image in images], return_tensors)
 
     def preprocess_frames(
         self, frames: np.ndarray | Iterable[np.ndarray], max_tiles: int = 1, return_tensors: str | None = "pt"
@@ -255,7 +170,8 @@ class VitalImageProcessor(ZooNamesMixin, BaseImageProcessor):
         Raises:
             ValueError: if there is no frame, or a frame is not uint8 `[H, W, 3]`.
         """
-        return self._pack([self._tiles(frame, max_tiles, False) for frame in _as_pictures(frames)], return_tensors)
+        tiling = self.tiling
+        return self._pack([tiling.cut(frame, max_tiles, False) for frame in _as_pictures(frames)], return_tensors)
 
     def resize_frames(
         self, frames: np.ndarray | Iterable[np.ndarray], size: int | None = None, return_tensors: str | None = "pt"
@@ -273,46 +189,49 @@ class VitalImageProcessor(ZooNamesMixin, BaseImageProcessor):
         Raises:
             ValueError: if there is no frame, or a frame is not uint8 `[H, W, 3]`.
         """
-        side = self.tile_size if size is None else size
-        squashed = [np.asarray(_resize(frame, side, side, self.resample)) for frame in _as_pictures(frames)]
-        values = self._normalize(np.stack(squashed))
-        return torch.from_numpy(values) if return_tensors == "pt" else values
+        side, tiling = self.tile_size if size is None else size, self.tiling
+        values = self.normalize(np.stack([tiling.squash(frame, side, side) for frame in _as_pictures(frames)]))
+        return values if return_tensors == "pt" else values.numpy()
 
-    def _grid(self, width: int, height: int, max_tiles: int) -> tuple[int, int]:
-        return choose_grid(width, height, self.tile_size, min(self.min_tiles, max_tiles), max_tiles, self.tile_rule)
+    @property
+    def tiling(self) -> Tiling:
+        """`Tiling`: the settings that need no torch."""
+        names = ("tile_size", "min_tiles", "max_tiles", "tile_rule", "use_thumbnail", "resample")
+        return Tiling(**{name: getattr(self, name) for name in names})
 
-    def _tiles(self, picture: Image.Image, max_tiles: int, use_thumbnail: bool) -> np.ndarray:
-        """One RGB picture -> its tiles, uint8 `[tiles, S, S, 3]`."""
-        side = self.tile_size
-        cols, rows = self._grid(*picture.size, max_tiles)
-        resized = np.asarray(_resize(picture, cols * side, rows * side, self.resample))
-        tiles = resized.reshape(rows, side, cols, side, 3).swapaxes(1, 2).reshape(rows * cols, side, side, 3)
-        if use_thumbnail and len(tiles) > 1:
-            thumbnail = np.asarray(_resize(picture, side, side, self.resample))
-            tiles = np.concatenate([tiles, thumbnail[None]])
-        return tiles
+    def normalize(
+        self, pixels: np.ndarray | torch.Tensor, device: Any = "cpu", dtype: torch.dtype = torch.float32
+    ) -> torch.Tensor:
+        """Makes an encoder's input of pixels, on its device: only bytes go there.
 
-    def _normalize(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 `[N, H, W, 3]` -> float32 `[N, 3, H, W]`, bit for bit `(x / 255 - mean) / std` in float32."""
-        mean, std = np.float32(self.image_mean), np.float32(self.image_std)
-        # Dividing by 255 and multiplying by 1/255 differ in the last bit; the released code divides.
-        values = np.arange(256, dtype=np.float32)[:, None] / np.float32(1 / self.rescale_factor)
-        table = (values - mean) / std  # [256, 3]
-        out = np.empty((len(pixels), 3, *pixels.shape[1:3]), dtype=np.float32)
-        for channel in range(3):
-            np.take(table[:, channel], pixels[..., channel], out=out[:, channel])
-        return out
+        Args:
+            pixels (`np.ndarray` or `torch.Tensor` of shape `(N, H, W, 3)`): uint8, RGB.
+            device (`torch.device` or `str`, *optional*, defaults to `"cpu"`): where the values are wanted.
+            dtype (`torch.dtype`, *optional*, defaults to float32): of the values; computed in float32 in any case.
+
+        Returns:
+            `torch.Tensor` of shape `(N, 3, H, W)`: bit for bit `(x / 255 - mean) / std` in float32, then rounded to
+            `dtype`.
+        """
+        pixels = torch.as_tensor(pixels).to(device, non_blocking=True).movedim(-1, 1)
+        values = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
+        # Dividing by 255 and multiplying by 1/255 differ in the last bit; the released code divides. Tensors, because
+        # a CUDA device multiplies by the reciprocal of a number.
+        scale = torch.tensor(np.float32(1 / self.rescale_factor), device=pixels.device)
+        mean, std = torch.tensor([self.image_mean, self.image_std], device=pixels.device)
+        for few, out in zip(pixels.split(_NORMALIZED_AT_ONCE), values.split(_NORMALIZED_AT_ONCE), strict=True):
+            exact = few.contiguous().float().div_(scale)
+            out.copy_(exact.sub_(mean[:, None, None]).div_(std[:, None, None]))
+        return values
 
     def _pack(self, tiles: list[np.ndarray], return_tensors: str | None) -> BatchFeature:
         data = {
-            "pixel_values": self._normalize(np.concatenate(tiles)),
-            "num_tiles": np.array([len(stack) for stack in tiles], dtype=np.int64),
+            "pixel_values": self.normalize(np.concatenate(tiles)),
+            "num_tiles": torch.tensor([len(stack) for stack in tiles]),
         }
-        return BatchFeature(data=data, tensor_type=return_tensors)
-
-
-def _resize(picture: Image.Image, width: int, height: int, resample: int) -> Image.Image:
-    return picture if picture.size == (width, height) else picture.resize((width, height), resample)
+        return BatchFeature(
+            data if return_tensors == "pt" else {name: values.numpy() for name, values in data.items()}
+        )
 
 
 def _as_picture(item: Any) -> Image.Image:

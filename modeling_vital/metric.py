@@ -1,13 +1,14 @@
 """VITAL as an image metric: a tensor in, a score a picture out, with gradients to the pixels where they are wanted."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .image_processing_vital import VitalImageProcessor, choose_grid
+from .cutting_vital import PreparedMedia, choose_grid
+from .image_processing_vital import VitalImageProcessor
 from .levels_vital import expected_score
 from .modeling_vital import VitalForConditionalGeneration
-from .preparation_vital import PreparedMedia
 
 
 _INTERPOLATION = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers of the filters that torch has too
@@ -93,8 +94,8 @@ class VitalMetric(nn.Module):
             tiles = make_tiles(pictures.to(self.model.device, torch.float32), self.model.processor.image_processor)
             if tiles.shape[1] == 1:
                 tiles = tiles.repeat(1, self.model.processor.single_tile_copies, 1, 1, 1)
-            one = PreparedMedia("image", tiles[0].detach(), [tiles.shape[1]], tiles.new_zeros(0), [])
-            inputs = self.model.processor.score_inputs([one]).to(self.model.device)  # the prompt is the same for all
+            one = PreparedMedia("image", np.empty(0), [tiles.shape[1]], np.empty(0), [])  # the prompt is that of all
+            inputs = self.model.processor.score_tokens([one]).to(self.model.device)
             inputs = {name: inputs[name].expand(len(tiles), -1) for name in ("input_ids", "attention_mask")}
             logits = self.model.level_logits(**inputs, pixel_values=tiles.flatten(0, 1))
             return expected_score(logits.softmax(-1), self.model.config.level_values)

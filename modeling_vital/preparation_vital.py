@@ -1,32 +1,20 @@
-"""Media in, tiles and motion frames out: the part of a processor that has nothing to do with text."""
+"""Media in, model inputs out: the part of a processor that has nothing to do with text, and its reading ahead."""
 
-from dataclasses import dataclass
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
 
-from .media_vital import Clip, MediaError, load_media
-from .video_processing_vital import sample_frames
+from .cutting_vital import MediaCutter, PreparedMedia
+from .media_vital import MediaError
 
 
-@dataclass
-class PreparedMedia:
-    """One picture or clip, ready for the encoders.
-
-    Attributes:
-        modality (`str`): `"image"` or `"video"`.
-        pixel_values (`torch.FloatTensor` of shape `(num_tiles, 3, tile_size, tile_size)`): tiles of the picture, or of
-            all key frames in order.
-        num_tiles (`list[int]`): tiles of the picture (one entry), or of each key frame.
-        motion_values (`torch.FloatTensor` of shape `(num_frames, 3, motion_size, motion_size)`): empty for pictures.
-        motion_lengths (`list[int]`): frames of each motion window; empty for pictures.
-    """
-
-    modality: str
-    pixel_values: torch.Tensor
-    num_tiles: list[int]
-    motion_values: torch.Tensor
-    motion_lengths: list[int]
+_HELD_BYTES = 2**30  # Nothing new is begun while prepared items that wait take more.
+_MOST_THREADS = 8
 
 
 class MediaPreparationMixin:
@@ -41,7 +29,18 @@ class MediaPreparationMixin:
 
     single_tile_copies = 1
 
-    def prepare(self, item) -> PreparedMedia:
+    @property
+    def cutter(self) -> MediaCutter:
+        """`MediaCutter`: what reads and cuts an item as [`prepare`] does, and can be sent to another process."""
+        return MediaCutter(
+            self.image_processor.tiling,
+            self.motion_size,
+            self.max_tiles_per_frame,
+            self.sampling,
+            self.single_tile_copies,
+        )
+
+    def prepare(self, item: Any) -> PreparedMedia:
         """Reads one item and makes its tiles and motion frames.
 
         Args:
@@ -50,37 +49,90 @@ class MediaPreparationMixin:
         Raises:
             MediaError: if the item cannot be read.
         """
-        if isinstance(item, PreparedMedia):
-            return item
-        media = load_media(item)
-        if isinstance(media, Image.Image):
-            tiles = self.image_processor.preprocess([media])["pixel_values"]
-            if len(tiles) == 1:
-                tiles = tiles.repeat(self.single_tile_copies, 1, 1, 1)
-            no_motion = torch.zeros(0, 3, self.motion_size, self.motion_size)
-            return PreparedMedia("image", tiles, [len(tiles)], no_motion, [])
-        return self._prepare_clip(media)
+        return self.cutter(item)
 
-    def _prepare_clip(self, clip: Clip) -> PreparedMedia:
-        try:
-            choice = sample_frames(clip.num_frames, clip.fps, self.sampling)
-        except ValueError as error:
-            raise MediaError(f"{clip.name}: {error}") from error
-        wanted = sorted({*choice.key_frames.tolist(), *choice.motion_frames.tolist()})
-        frames = dict(zip(wanted, clip.get_frames(wanted), strict=True))  # every frame is decoded once
-        tiles = self.image_processor.preprocess_frames(
-            [frames[i] for i in choice.key_frames], max_tiles=self.max_tiles_per_frame
-        )
-        motion_values = self.image_processor.resize_frames(
-            [frames[i] for i in choice.motion_frames], size=self.motion_size
-        )
-        return PreparedMedia(
-            "video",
-            tiles["pixel_values"],
-            tiles["num_tiles"].tolist(),
-            motion_values,
-            [len(window) for window in choice.motion_windows],
-        )
+    def visual_inputs(
+        self, media: list[PreparedMedia], device: Any = "cpu", dtype: torch.dtype = torch.float32
+    ) -> dict[str, torch.Tensor]:
+        """The encoders' inputs of a batch. They travel to the device as bytes, and are normalised there.
+
+        Args:
+            media (`list[PreparedMedia]`): at least one, pictures and clips mixed.
+            device (`torch.device` or `str`, *optional*, defaults to `"cpu"`): where the inputs are wanted.
+            dtype (`torch.dtype`, *optional*, defaults to float32): of the pixel values.
+
+        Returns:
+            `dict`: `pixel_values` `(num_tiles, 3, S, S)`; where there are clips, also `motion_values`
+            `(num_frames, 3, M, M)` and `motion_lengths` `(num_windows,)`, int64, on the CPU, where it is read.
+        """
+        normalize = self.image_processor.normalize
+        inputs = {"pixel_values": normalize(_stack([m.tiles for m in media], device), device, dtype)}
+        clips = [m for m in media if m.motion_lengths]
+        if clips:
+            inputs["motion_values"] = normalize(_stack([m.motion_frames for m in clips], device), device, dtype)
+            inputs["motion_lengths"] = torch.tensor([n for m in clips for n in m.motion_lengths])
+        return inputs
 
 
-__all__ = ["MediaPreparationMixin", "PreparedMedia"]
+def prepare_ahead(cutter: MediaCutter, items: Iterable[Any], ahead: int) -> Iterator[PreparedMedia | MediaError]:
+    """Prepares items in a few threads while the caller works on those before: Pillow and NumPy let others run.
+
+    Nothing here stops a decoder that hangs or crashes; worker processes do ([`modeling_vital.reading`]).
+
+    Args:
+        cutter (`MediaCutter`): what is done with an item.
+        items (`Iterable`): media items, taken one by one as there is room. One that comes twice in a row of `ahead`
+            is prepared once.
+        ahead (`int`): items prepared or being prepared at most, beyond the one given out; 0 uses no thread.
+
+    Yields:
+        `PreparedMedia` or `MediaError`: one an item, in their order.
+    """
+    if ahead < 1:
+        yield from (_prepare(cutter, item) for item in items)
+        return
+    items = iter(items)
+    pending: deque[tuple[Any, Future]] = deque()
+    pool = ThreadPoolExecutor(min(_cores(), _MOST_THREADS, ahead + 1), "vital-prepare")
+    try:
+        while True:
+            while len(pending) <= ahead and _held_bytes(pending) <= _HELD_BYTES:
+                try:
+                    item = next(items)
+                except StopIteration:
+                    break
+                # A clip or a lazily read picture must not be used by two threads at once.
+                twin = next((future for other, future in pending if other is item), None)
+                pending.append((item, twin or pool.submit(_prepare, cutter, item)))
+            if not pending:
+                return
+            yield pending.popleft()[1].result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare(cutter: MediaCutter, item: Any) -> PreparedMedia | MediaError:
+    try:
+        return cutter(item)
+    except MediaError as error:
+        return error
+
+
+def _held_bytes(pending: Iterable[tuple[Any, Future]]) -> int:
+    done = (future.result() for _, future in pending if future.done() and future.exception() is None)
+    return sum(media.num_bytes for media in done if not isinstance(media, MediaError))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _stack(parts: list[np.ndarray], device: Any) -> torch.Tensor:
+    """Pixels of a batch as one tensor, in memory that a CUDA device copies from on its own."""
+    shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
+    stacked = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.device(device).type == "cuda")
+    np.concatenate(parts, out=stacked.numpy())
+    return stacked
+
+
+__all__ = ["MediaPreparationMixin", "prepare_ahead"]

@@ -112,11 +112,12 @@ class VitalProbeProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
             raise ValueError(f"VitalProbeProcessor makes PyTorch tensors only, got return_tensors={return_tensors!r}.")
         return self.score_inputs([*_flatten(images), *_flatten(videos)])
 
-    def score_inputs(self, items: list) -> BatchFeature:
+    def score_inputs(self, items: list, device="cpu", dtype: torch.dtype = torch.float32) -> BatchFeature:
         """Model inputs for scoring, one row an item.
 
         Args:
             items (`list`): media items or `PreparedMedia`, pictures and clips mixed.
+            device, dtype (*optional*): of the inputs, as in `visual_inputs`.
 
         Returns:
             `BatchFeature` with `pixel_values` `(num_tiles, 3, S, S)`, `num_tiles` `(batch_size,)` and `num_windows`
@@ -130,15 +131,13 @@ class VitalProbeProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
         media = [self.prepare(item) for item in items]
         if not media:
             raise ValueError("Got no items; give at least one picture or clip.")
-        inputs = {
-            "pixel_values": torch.cat([m.pixel_values for m in media]),
-            "num_tiles": torch.tensor([sum(m.num_tiles) for m in media]),
-            "num_windows": torch.tensor([len(m.motion_lengths) for m in media]),
-        }
-        if lengths := [n for m in media for n in m.motion_lengths]:
-            inputs["motion_values"] = torch.cat([m.motion_values for m in media if m.motion_lengths])
-            inputs["motion_lengths"] = torch.tensor(lengths)
-        return BatchFeature(inputs)
+        return BatchFeature(
+            {
+                **self.visual_inputs(media, device, dtype),
+                "num_tiles": torch.tensor([sum(m.num_tiles) for m in media]),
+                "num_windows": torch.tensor([len(m.motion_lengths) for m in media]),
+            }
+        )
 
 
 @dataclass
@@ -299,8 +298,8 @@ def segment_mean(features: torch.Tensor, counts: torch.Tensor, name: str) -> tor
     Raises:
         ValueError: if the counts do not sum to `total`.
     """
+    index = segment_index(counts, len(features), name).to(features.device)
     counts = counts.to(features.device)
-    index = segment_index(counts, len(features), name)
     sums = features.new_zeros(len(counts), features.shape[1]).index_add(0, index, features)
     return sums / counts.clamp_min(1).unsqueeze(-1).to(features.dtype)
 

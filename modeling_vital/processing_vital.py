@@ -8,9 +8,10 @@ from transformers import AutoImageProcessor, AutoProcessor, BatchFeature, Proces
 from transformers.processing_utils import ProcessingKwargs
 
 from .configuration_vital import VitalConfig
+from .cutting_vital import PreparedMedia
 from .image_processing_vital import VitalImageProcessor, VitalImageProcessorKwargs
 from .media_vital import MediaError
-from .preparation_vital import MediaPreparationMixin, PreparedMedia
+from .preparation_vital import MediaPreparationMixin
 from .scoring_vital import DEFAULT_ANSWER_PREFIXES, VIDEO_PROMPTS, scoring_convention
 from .video_processing_vital import FrameSampling
 from .zoo_names_vital import ZooNamesMixin
@@ -223,7 +224,7 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
             MediaError: if an item cannot be read, or is a clip where a picture is meant.
         """
         groups = self._groups(kwargs)
-        text_kwargs, prepare = groups["text_kwargs"], self._with_settings(groups).prepare
+        text_kwargs, chosen = groups["text_kwargs"], self._with_settings(groups)
         texts = [text] if isinstance(text, str) else list(text or [])
         waiting = {"<image>": _flatten(images), "<video>": _flatten(videos)}
         for placeholder, items in waiting.items():
@@ -235,7 +236,7 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
             parts, start, end, spans = [], 0, 0, []
             while (cut := min((row.find(p) for p in waiting if p in row), default=-1)) >= 0:
                 placeholder = next(p for p in waiting if row.startswith(p, cut))
-                media.append(prepare(waiting[placeholder].pop(0)))
+                media.append(chosen.prepare(waiting[placeholder].pop(0)))
                 if f"<{media[-1].modality}>" != placeholder:
                     raise MediaError(f"A {media[-1].modality} was given for the placeholder {placeholder}.")
                 parts += [row[:cut], self.media_text(media[-1])]
@@ -248,7 +249,9 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
             expanded.append("".join([*parts, row]))
             replaced.append(spans)
         with_offsets = text_kwargs.pop("return_text_replacement_offsets", False)
-        inputs = self._batch(expanded, media, **text_kwargs)
+        inputs = self._tokenize(expanded, **text_kwargs)
+        if media:
+            inputs.update(chosen.visual_inputs(media))
         if with_offsets:  # `apply_chat_template` asks for them where it marks what the assistant says
             inputs["text_replacement_offsets"] = replaced
         return inputs
@@ -281,7 +284,7 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
             setattr(changed, name, value)
         return changed
 
-    def _batch(self, texts: list[str], media: list[PreparedMedia], **kwargs) -> BatchFeature:
+    def _tokenize(self, texts: list[str], **kwargs) -> BatchFeature:
         inputs = dict(self.tokenizer(texts, **{**VitalProcessorKwargs._defaults["text_kwargs"], **kwargs}))
         if kwargs.get("truncation"):
             for token in (self.image_token, self.motion_token):
@@ -292,11 +295,6 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
                         f"`max_length` cuts off {written - kept} of {written} {token} tokens, which stand for media: "
                         "allow more, or show fewer tiles (`max_tiles`) or frames (`frame_sampling`)."
                     )
-        if media:
-            inputs["pixel_values"] = torch.cat([m.pixel_values for m in media])
-        if lengths := [n for m in media for n in m.motion_lengths]:
-            inputs["motion_values"] = torch.cat([m.motion_values for m in media if m.motion_lengths])
-            inputs["motion_lengths"] = torch.tensor(lengths)
         return BatchFeature(inputs)
 
     def question_prompt(self, modality: str, question: str = "", prefix: str = "") -> str:
@@ -315,18 +313,23 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
         """Prompt that ends where the level word follows: an empty human turn but for the media (prompt decoupling)."""
         return self.question_prompt(modality, prefix=self.answer_prefixes[modality])
 
-    def score_inputs(self, items: list) -> BatchFeature:
+    def score_inputs(self, items: list, device="cpu", dtype: torch.dtype = torch.float32) -> BatchFeature:
         """Model inputs for scoring, one row an item, ending at the answer position (before any padding).
 
         Args:
             items (`list`): media items or `PreparedMedia`.
+            device, dtype (*optional*): of the inputs, as in `visual_inputs`.
 
         Returns:
             `BatchFeature`: see `__call__`.
         """
         media = [self.prepare(item) for item in items]
+        return BatchFeature({**self.score_tokens(media).to(device), **self.visual_inputs(media, device, dtype)})
+
+    def score_tokens(self, media: list[PreparedMedia]) -> BatchFeature:
+        """The part of [`score_inputs`] that is text: `input_ids` and `attention_mask`."""
         texts = [self.score_prompt(m.modality).replace(f"<{m.modality}>", self.media_text(m), 1) for m in media]
-        return self._batch(texts, media)
+        return self._tokenize(texts)
 
 
 def _flatten(items) -> list:

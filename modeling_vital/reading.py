@@ -18,8 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from .media_vital import Clip, MediaError, describe_item, load_media
-from .video_processing_vital import FrameSampling, sample_frames
+from .media_vital import MediaError, describe_item
 
 
 logger = logging.getLogger(__name__)
@@ -34,36 +33,6 @@ Item = TypeVar("Item")
 # threads, and hang on them; a fork server would have to be warmed with torch to be any faster than this.
 _CONTEXT = multiprocessing.get_context("spawn")
 _STARTING = threading.Lock()  # Starting and waiting for processes keeps lists that are not made for several threads.
-
-
-@dataclasses.dataclass(frozen=True)
-class DecodeMedia:
-    """A `load` for [`read_ahead`] that needs no torch: reads an item, and of a clip the frames that will be looked at.
-
-    Args:
-        sampling (`FrameSampling`, *optional*): the processor's; `None` keeps every frame of a clip, in memory.
-        allow_url (`bool`, defaults to `False`): see [`load_media`].
-    """
-
-    sampling: FrameSampling | None = None
-    allow_url: bool = False
-
-    def __call__(self, item: Any) -> Any:
-        """Returns an RGB picture, or a clip with the wanted frames decoded, for `model.score` or `processor.prepare`.
-
-        Raises:
-            MediaError: see [`load_media`]; also for a clip that is too short for `sampling`.
-        """
-        media = load_media(item, allow_url=self.allow_url)
-        if not isinstance(media, Clip):
-            return media
-        if self.sampling is None:
-            return media.keep(range(media.num_frames))
-        try:
-            choice = sample_frames(media.num_frames, media.fps, self.sampling)
-        except ValueError as error:
-            raise MediaError(f"{media.name}: {error}") from error
-        return media.keep(sorted({*choice.key_frames.tolist(), *choice.motion_frames.tolist()}))
 
 
 def default_workers() -> int:
@@ -85,7 +54,7 @@ def read_ahead(
 
     Work begins at once, not at the first `next`: what the caller does until then (import torch, load a model) costs
     the decoders no time. Workers are fresh interpreters that import what `load` needs and nothing else; with
-    [`DecodeMedia`] that is a fifth of a second, without torch.
+    [`MediaCutter`] that is a fifth of a second, without torch.
 
     Args:
         items (`Iterable`): what to load, taken one by one as there is room; each must pickle.

@@ -25,6 +25,6 @@ def test_the_blocks_run_in_order(tmp_path, monkeypatch):
     for block in BLOCKS:
         exec(compile(block, "docs/security.md", "exec"), names)
     picture, missing = names["results"]
-    assert picture.mode == "RGB" and isinstance(missing, MediaError)
+    assert picture.modality == "image" and isinstance(missing, MediaError)
     assert "not public" in names["reason"]
     assert len(names["hashes"]["model.safetensors"]) == 64

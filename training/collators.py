@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
+from modeling_vital.cutting_vital import PreparedMedia
 from modeling_vital.levels_vital import LEVEL_WORDS, level_token_ids
 from modeling_vital.media_vital import MediaError
-from modeling_vital.processing_vital import PreparedMedia, VitalProcessor
+from modeling_vital.processing_vital import VitalProcessor
 
 
 DEFAULT_QUESTIONS = {
@@ -224,11 +225,8 @@ class VitalCollator:
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "position_ids": (attention_mask.cumsum(-1) - 1).clamp_min(0),
-            "pixel_values": torch.cat([m.pixel_values for m in media]),
+            **self.processor.visual_inputs(media),
         }
-        if lengths := [n for m in media for n in m.motion_lengths]:
-            batch["motion_values"] = torch.cat([m.motion_values for m in media if m.motion_lengths])
-            batch["motion_lengths"] = torch.tensor(lengths)
         first = int((labels != -100).any(0).nonzero()[0])
         batch["targets"] = {"labels": labels, "level_mask": level_mask, "answer_length": torch.tensor(length - first)}
         return batch

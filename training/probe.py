@@ -228,7 +228,7 @@ def compute_features(probe: VitalForQualityProbe, rows: Dataset, folder: Path, b
             stop = min((chunk + 1) * _CHUNK, len(rows))
             for start in range(chunk * _CHUNK, stop, batch_size):
                 media = [_prepare(probe.processor, rows[i]) for i in range(start, min(start + batch_size, stop))]
-                inputs = probe.processor.score_inputs(media).to(probe.device)
+                inputs = probe.processor.score_inputs(media, probe.device, probe.dtype)
                 values.append(probe(**inputs).features.float().cpu())
                 progress.update(len(media))
             unfinished = _chunk_file(folder, chunk).with_suffix(".tmp")

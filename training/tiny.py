@@ -150,10 +150,7 @@ def collate(groups: list[list[Variant]], processor: VitalProcessor) -> Batch:
         labels[row, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer)
     lengths = torch.tensor([len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)])
     inputs = {"input_ids": input_ids, "attention_mask": (torch.arange(longest) < lengths[:, None]).long()}
-    inputs["pixel_values"] = torch.cat([m.pixel_values for m in media])
-    if any(m.motion_lengths for m in media):
-        inputs["motion_values"] = torch.cat([m.motion_values for m in media])
-        inputs["motion_lengths"] = torch.tensor([n for m in media for n in m.motion_lengths])
+    inputs |= processor.visual_inputs(media)
     return Batch(
         inputs=inputs,
         rows=rows,

@@ -28,8 +28,8 @@ from dataset_scripts.distortions import DISTORTIONS, IMAGE_DISTORTIONS, distort_
 from dataset_scripts.distortions.authentic import LOCAL, Degradation, draw, spread, subject_mask
 from dataset_scripts.pmod import pmod
 from dataset_scripts.splits import is_test
+from modeling_vital.cutting_vital import PreparedMedia
 from modeling_vital.media_vital import MediaError, load_media
-from modeling_vital.preparation_vital import PreparedMedia
 from modeling_vital.processing_vital import VitalProcessor
 
 

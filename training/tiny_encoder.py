@@ -23,8 +23,8 @@ from transformers import get_cosine_schedule_with_warmup
 
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS
 from dataset_scripts.distortions.authentic import AUTHENTIC
+from modeling_vital.cutting_vital import PreparedMedia
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
-from modeling_vital.preparation_vital import PreparedMedia
 from training.checkpoints import load_state, save_state
 from training.losses import fidelity_loss, pmod_kl_loss
 from training.tiny_data import TinyGroups, Variant, seed_worker
@@ -57,21 +57,24 @@ class Lesson:
 
 def image_lesson(model: VitalForConditionalGeneration) -> Lesson:
     """The image encoder, shown the first tile of each item."""
-    tower = model.model.vision_tower
+    tower, normalize = model.model.vision_tower, model.processor.image_processor.normalize
+
+    def view(media: PreparedMedia) -> torch.Tensor:
+        return normalize(media.tiles[:1])[0]
 
     def features(tiles: torch.Tensor) -> torch.Tensor:
         pixels = tiles.contiguous(memory_format=torch.channels_last)
         return tower(pixel_values=pixels).last_hidden_state.flatten(2)
 
-    return Lesson("encoder", tower, model.config.vision_hidden_size, lambda media: media.pixel_values[0], features)
+    return Lesson("encoder", tower, model.config.vision_hidden_size, view, features)
 
 
 def motion_lesson(model: VitalForConditionalGeneration) -> Lesson:
     """The motion encoder, shown the first window of each clip."""
-    encoder = model.model.motion_encoder
+    encoder, normalize = model.model.motion_encoder, model.processor.image_processor.normalize
 
     def view(media: PreparedMedia) -> torch.Tensor:
-        return media.motion_values[: media.motion_lengths[0]]
+        return normalize(media.motion_frames[: media.motion_lengths[0]])
 
     def features(windows: torch.Tensor) -> torch.Tensor:
         return encoder(windows).transpose(1, 2)

@@ -182,7 +182,7 @@ def _bench(args: argparse.Namespace) -> int:
         for scorer in _scorers(args):
             store = args.output and args.output / "scores" / f"{report.file_name(scorer.name)}.jsonl"
             with tqdm(total=len(loaded.items), desc=scorer.name, unit="item", delay=2, disable=None) as bar:
-                scored.append((scorer, score_items(loaded, scorer, store, args.batch_size, bar.update)))
+                scored.append((scorer, score_items(loaded, scorer, store, _chunk(args), bar.update)))
         result = make_result(loaded, scored, Settings(resamples=args.resamples, seed=args.seed))
         failed = sum(len(model["failed"]) for model in result["models"])
         for model in result["models"]:
@@ -255,7 +255,7 @@ def _ask(args: argparse.Namespace) -> int:
             scorer = QuestionScorer(name, source, model, args.batch_size, args.method, args.seed)
             store = args.output and args.output / "answers" / f"{report.file_name(name)}-{args.method}.jsonl"
             with tqdm(total=len(loaded.items), desc=name, unit="question", delay=2, disable=None) as bar:
-                records = score_items(loaded, scorer, store, args.batch_size, bar.update)
+                records = score_items(loaded, scorer, store, _chunk(args), bar.update)
             models.append(accuracy_report(loaded, scorer, records))
     about = {"name": args.benchmark, "title": loaded.benchmark.title, "questions": len(loaded.items)}
     about |= {"partial": loaded.partial, "not_asked": loaded.missing, "note": loaded.benchmark.note}
@@ -279,6 +279,11 @@ def _peers(names: list[str]) -> list:
         return [PeerScorer(name) for name in names]
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _chunk(args: argparse.Namespace) -> int:
+    """Items between two writes."""
+    return 64 if args.batch_size == "auto" else args.batch_size
 
 
 def _scorers(args: argparse.Namespace) -> list:

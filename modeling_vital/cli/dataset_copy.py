@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _PROGRESS = ".progress"
 _ROWS_A_GROUP = 100
+_TABLE_ROWS = 64
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ class CopyJob:
         output (`str`): absolute path of the folder.
         where (`str`, *optional*): rows that do not meet it are left out.
         prefix (`str`): of the new columns.
-        part_rows (`int`): rows read for one file, a multiple of `batch_size`.
+        table_rows (`int`): rows read and written together, a multiple of the batch size where that is a number.
+        part_rows (`int`): rows read for one file, a multiple of `table_rows`.
         batch_size, workers, timeout_s: as for [`score_items`].
         threads (`int`): of torch; other numbers of threads may change the last bits of a score.
         calibration (`Calibration`, *optional*): what adds a MOS to each score.
@@ -62,8 +64,9 @@ class CopyJob:
     output: str
     where: str | None
     prefix: str
+    table_rows: int
     part_rows: int
-    batch_size: int
+    batch_size: int | str
     workers: int | None
     timeout_s: float
     threads: int
@@ -100,12 +103,13 @@ def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | N
     import torch
 
     output = Path(args.output)
-    part_rows = -(-args.shard_rows // args.batch_size) * args.batch_size
+    table_rows = _TABLE_ROWS if args.batch_size == "auto" else args.batch_size
+    part_rows = -(-args.shard_rows // table_rows) * table_rows
     dataset = os.path.abspath(args.dataset) if os.path.exists(args.dataset) else args.dataset
     job = CopyJob(
         dataset, args.config, args.split, args.revision, args.column, source, args.device, str(output.absolute()),
-        args.where, args.prefix, part_rows, args.batch_size, args.workers, args.timeout, torch.get_num_threads(),
-        open_calibration(args.calibration, source),
+        args.where, args.prefix, table_rows, part_rows, args.batch_size, args.workers, args.timeout,
+        torch.get_num_threads(), open_calibration(args.calibration, source),
     )  # fmt: skip
     require_calibration(args.where, job.calibration)
     with contextlib.redirect_stdout(sys.stderr):
@@ -268,21 +272,24 @@ def _copy_shard(
 def _score_tables(
     job: CopyJob, model: Any, column: str, split: str, data: Any, first: int
 ) -> Iterator[tuple["pa.Table", list[dict[str, Any]]]]:
-    """Tables of `job.batch_size` rows with their records; media are read further ahead than that."""
+    """Tables of `job.table_rows` rows with their records; media are read further ahead than that."""
     read: deque[pa.Table] = deque()
+    scored: list[dict[str, Any]] = []
 
     def items() -> Iterator[Item]:
         start = first
-        for table in tables(data, job.batch_size):
+        for table in tables(data, job.table_rows):
             read.append(table)
             yield from to_items(table, column, split, start)
             start += table.num_rows
 
     for batch in score_items(model, items(), job.batch_size, job.workers, job.timeout_s):
-        records = [record for _, record in batch]
-        if job.calibration is not None:
-            records = [with_mos(record, job.calibration) for record in records]
-        yield read.popleft(), records
+        for _, record in batch:
+            scored.append(record if job.calibration is None else with_mos(record, job.calibration))
+        while read and len(scored) >= read[0].num_rows:
+            table = read.popleft()
+            yield table, scored[: table.num_rows]
+            del scored[: table.num_rows]
 
 
 class _PartWriter:

@@ -62,7 +62,12 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_batch_size(parser: argparse.ArgumentParser) -> None:
     """`--batch-size`."""
     parser.add_argument(
-        "--batch-size", type=positive, default=8, metavar="N", help="items a forward pass (default: %(default)s)"
+        "--batch-size",
+        type=_batch_size,
+        default="auto",
+        metavar="N",
+        help="items a forward pass; auto: 8 on a CPU, and on a CUDA device what its memory has room for (default: "
+        "%(default)s)",
     )
 
 
@@ -97,6 +102,10 @@ def positive(text: str) -> int:
 def not_negative(text: str) -> int:
     """Reads a whole number of at least 0, as an argument's type."""
     return _at_least(text, 0)
+
+
+def _batch_size(text: str) -> int | str:
+    return text if text == "auto" else positive(text)
 
 
 def _at_least(text: str, least: int) -> int:

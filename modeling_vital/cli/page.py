@@ -1,7 +1,6 @@
 """`vital report`: one HTML page about the quality of a folder."""
 
 import argparse
-import itertools
 import logging
 import os
 import sys
@@ -15,7 +14,7 @@ from .errors import UsageError
 from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
-from .scoring import Item, read_items, score_items
+from .scoring import Item, grouped, read_items, score_items
 
 
 if TYPE_CHECKING:
@@ -198,8 +197,8 @@ def _tag(page: "ReportPage", model: "VitalForConditionalGeneration", args: argpa
     items = [Item(ordinal, row.get("file", row["path"])) for ordinal, row in enumerate(rows)]
     prefixes = model.processor.description_prefixes
     with _progress("guess") as step:
-        reads = read_items(model, items, args.batch_size, args.workers, args.timeout)
-        while batch := list(itertools.islice(reads, args.batch_size)):
+        limit = model.batch_limit(args.batch_size)
+        for batch in grouped(read_items(model, items, limit.items, args.workers, args.timeout), limit):
             readable = [read for read in batch if read.error is None]
             media = [read.media for read in readable]
             texts = model.describe(media, batch_size=args.batch_size, errors="return") if media else []

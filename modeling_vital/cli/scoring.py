@@ -1,9 +1,11 @@
 """From items to records: media are read ahead in workers, the model scores them batch by batch."""
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from ..messages import short
@@ -11,6 +13,8 @@ from .collect import HUB_PREFIX
 
 
 if TYPE_CHECKING:
+    from ..batching_vital import BatchLimit
+    from ..cutting_vital import MediaCutter, PreparedMedia
     from ..media_vital import MediaError
     from ..modeling_vital import VitalForConditionalGeneration
     from ..outputs_vital import QualityScore
@@ -48,7 +52,7 @@ class Read:
 def score_items(
     model: "VitalForConditionalGeneration | VitalForQualityProbe | None",
     items: Iterable[Item],
-    batch_size: int,
+    batch_size: int | str,
     workers: int | None,
     timeout_s: float,
     allow_urls: bool = False,
@@ -56,13 +60,14 @@ def score_items(
     """Scores items, taking few ahead of those being scored.
 
     A batch is the items whose `ordinal // batch_size` is the same: after an interruption, what is left is batched as
-    it would have been, and gets the same scores to the last bit.
+    it would have been, and gets the same scores to the last bit. Where the size is what a CUDA device has room for,
+    batches may be others then, and the last bits of a score with them.
 
     Args:
         model (`VitalForConditionalGeneration` or `VitalForQualityProbe`, *optional*): needed unless every item is an
             error.
         items (`Iterable[Item]`): in rising order.
-        batch_size (`int`): items a forward pass.
+        batch_size (`int` or `str`): items a forward pass, or `"auto"`, see `VitalScoringMixin.score`.
         workers (`int`, *optional*): processes that read; 0 reads in this one; by default, as suits the machine.
         timeout_s (`float`): seconds that a worker may take for one item.
         allow_urls (`bool`, *optional*, defaults to `False`): whether paths may be http(s) addresses.
@@ -71,31 +76,69 @@ def score_items(
         `list[tuple[int, dict]]`: places and records of one batch: `path`, `modality`, `score`, `std`, `level`,
         `level_probs`, `error`.
     """
-    batch: list[Read] = []
-    for read in read_items(model, items, batch_size, workers, timeout_s, allow_urls):
-        if batch and read.item.ordinal // batch_size != batch[0].item.ordinal // batch_size:
-            yield _score(model, batch, batch_size)
-            batch = []
-        batch.append(read)
-    if batch:
-        yield _score(model, batch, batch_size)
+    if model is None:
+        yield [(item.ordinal, make_record(item.path, item.error)) for item in items]
+        return
+    limit = model.batch_limit(batch_size)
+    waiting: deque[list[Read]] = deque()
+
+    def batches() -> Iterator[list[Any]]:
+        read = read_items(model, items, limit.items, workers, timeout_s, allow_urls)
+        with contextlib.closing(read):
+            for batch in grouped(read, limit):
+                waiting.append(batch)
+                if media := [each.media for each in batch if each.error is None]:
+                    yield media
+
+    with contextlib.closing(batches()) as taken:
+        for results in model.score_batches(taken, limit):
+            while all(read.error is not None for read in waiting[0]):
+                yield _records(waiting.popleft(), [])
+            yield _records(waiting.popleft(), results)
+    yield from (_records(batch, []) for batch in waiting)
 
 
+def grouped(reads: Iterable[Read], limit: "BatchLimit") -> Iterator[list[Read]]:
+    """Cuts what was read into batches: by ordinal, or by what the device has room for.
+
+    Args:
+        reads (`Iterable[Read]`): in rising order of their ordinals.
+        limit (`BatchLimit`): of the model.
+    """
+    if not limit.by_memory:
+        size = limit.items
+        yield from (list(batch) for _, batch in groupby(reads, key=lambda read: read.item.ordinal // size))
+        return
+    held: list[Read] = []
+
+    def media() -> Iterator[Any]:
+        for read in reads:
+            held.append(read)
+            if read.error is None:
+                yield read.media
+
+    for batch in limit.batches(media()):
+        last = next(i for i, read in enumerate(held) if read.media is batch[-1])
+        yield held[: last + 1]
+        del held[: last + 1]
+    if held:
+        yield held
+
+
+@dataclass(frozen=True)
 class Load:
     """What a worker does with an item; pickles, and needs no torch.
 
     Args:
-        sampling (`FrameSampling`): which frames of a clip the model looks at; only these are decoded.
+        cutter (`MediaCutter`): of the model's processor.
         allow_urls (`bool`): whether an item may be an http(s) address.
     """
 
-    def __init__(self, sampling: Any, allow_urls: bool) -> None:
-        from ..reading import DecodeMedia
+    cutter: "MediaCutter"
+    allow_urls: bool
 
-        self._decode = DecodeMedia(sampling, allow_urls)
-
-    def __call__(self, media: Any) -> Any:
-        """Reads a file, of this machine or of the Hub, or what else `load_media` takes.
+    def __call__(self, media: Any) -> "PreparedMedia":
+        """Reads and cuts a file, of this machine or of the Hub, or what else `load_media` takes.
 
         Raises:
             MediaError: if it cannot be read.
@@ -108,13 +151,13 @@ class Load:
                 media = read(media)
             except (OSError, ValueError) as error:
                 raise MediaError(f"{media} cannot be downloaded ({error}); check the name.") from error
-        return self._decode(media)
+        return self.cutter(media, self.allow_urls)
 
 
 def read_items(
     model: Any,
     items: Iterable[Item],
-    batch_size: int,
+    ahead: int,
     workers: int | None,
     timeout_s: float,
     allow_urls: bool = False,
@@ -122,7 +165,8 @@ def read_items(
     """Reads items ahead, in processes that may crash or hang: that is an error of the item, not of the run.
 
     Args:
-        model, items, batch_size, workers, timeout_s, allow_urls: as for [`score_items`].
+        model, items, workers, timeout_s, allow_urls: as for [`score_items`].
+        ahead (`int`): items of a batch: so many are read while the model works on those before.
 
     Yields:
         `Read`: one an item, in their order.
@@ -135,26 +179,22 @@ def read_items(
             if item.error is None:
                 yield item.path if item.media is None else item.media
 
-    if model is None:
-        waiting.extend(items)
-    else:
-        from ..reading import default_workers, read_ahead
+    from ..reading import default_workers, read_ahead
 
-        workers = default_workers() if workers is None else workers
-        options = {"workers": workers, "timeout_s": timeout_s, "ahead": max(2 * workers, batch_size)}
-        with read_ahead(readable(), Load(model.processor.sampling, allow_urls), **options) as ahead:
-            for _, media in ahead:
-                while waiting[0].error is not None:
-                    yield Read(waiting[0], error=waiting.popleft().error)
-                item = waiting.popleft()
-                yield Read(item, error=str(media)) if isinstance(media, ValueError) else Read(item, media)
+    workers = default_workers() if workers is None else workers
+    load = Load(model.processor.cutter, allow_urls)
+    with read_ahead(readable(), load, workers=workers, timeout_s=timeout_s, ahead=max(2 * workers, ahead)) as reader:
+        for _, media in reader:
+            while waiting[0].error is not None:
+                yield Read(waiting[0], error=waiting.popleft().error)
+            item = waiting.popleft()
+            yield Read(item, error=str(media)) if isinstance(media, ValueError) else Read(item, media)
     yield from (Read(item, error=item.error) for item in waiting)
 
 
-def _score(model: Any, batch: list[Read], batch_size: int) -> list[tuple[int, dict[str, Any]]]:
-    media = [read.media for read in batch if read.error is None]
-    results = iter(model.score(media, batch_size=batch_size, errors="return") if media else ())
-    return [(r.item.ordinal, make_record(r.item.path, r.error or next(results))) for r in batch]
+def _records(batch: list[Read], results: list) -> list[tuple[int, dict[str, Any]]]:
+    done = iter(results)
+    return [(r.item.ordinal, make_record(r.item.path, r.error or next(done))) for r in batch]
 
 
 def make_record(path: str, result: "QualityScore | MediaError | str") -> dict[str, Any]:

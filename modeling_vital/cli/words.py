@@ -5,7 +5,6 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterable
-from itertools import groupby
 from typing import Any, TextIO
 
 from .collect import collect
@@ -15,7 +14,7 @@ from .loading import load_model, resolve_model
 from .options import add_batch_size, add_format, add_model, add_reading, positive
 from .report import JsonReport, Report, printable
 from .resume_log import ResumeLog
-from .scoring import Item, Read, read_items
+from .scoring import Item, Read, grouped, read_items
 from .tables import JsonlReport
 
 
@@ -78,9 +77,10 @@ def ask_files(args: argparse.Namespace, paths: Iterable[str], ask: Ask) -> int:
             if not hasattr(model, "describe"):
                 raise UsageError(f"{args.model!r} is a linear probe: it has scores only, no words")
             items = (Item(ordinal, target.path, target.error) for ordinal, target in log.pending())
-            read = read_items(model, items, args.batch_size, args.workers, args.timeout)
-            for _, batch in groupby(read, key=lambda each: each.item.ordinal // args.batch_size):
-                failed += _emit(report, model, list(batch), ask)
+            limit = model.batch_limit(args.batch_size)
+            read = read_items(model, items, limit.items, args.workers, args.timeout)
+            for batch in grouped(read, limit):
+                failed += _emit(report, model, batch, ask)
     except KeyboardInterrupt as stop:
         raise Interrupted("what was said so far is on stdout") from stop
     return EXIT_SOME_FAILED if failed else 0

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from ..assessment_vital import EncodedMedia
+from ..cutting_vital import PreparedMedia
 from ..levels_vital import expected_score
 from ..modeling_vital import VitalForConditionalGeneration
-from ..preparation_vital import PreparedMedia
 
 
 def check_reader(model: VitalForConditionalGeneration) -> None:
@@ -61,7 +61,7 @@ def encoded(
         motion_lengths (`Sequence[int]`): frames of each motion window.
     """
     nothing = tiles.new_zeros(0, tiles.shape[-1])
-    layout = PreparedMedia(modality, nothing, num_tiles, nothing, list(motion_lengths))
+    layout = PreparedMedia(modality, np.empty(0), num_tiles, np.empty(0), list(motion_lengths))
     return EncodedMedia(modality, model.processor.media_text(layout), tiles, nothing if motion is None else motion)
 
 

@@ -23,7 +23,7 @@ class Rated(StandIn):
         super().__init__()
         values = (0.9, 0.7, 0.5, 0.3, 0.1)
         self.config = SimpleNamespace(level_words=WORDS, level_values=values, _name_or_path=str(folder))
-        self.processor = SimpleNamespace(sampling=FrameSampling(), answer_prefixes=None)
+        self.processor = SimpleNamespace(cutter=None, sampling=FrameSampling(), answer_prefixes=None)
 
 
 @pytest.fixture

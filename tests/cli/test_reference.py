@@ -70,7 +70,7 @@ def test_words_that_are_shared_mean_the_same_everywhere():
         "--device": {"auto"},
         "--format": {"table"},
         "--output": {None},
-        "--batch-size": {8},
+        "--batch-size": {"auto"},
     }
 
 

@@ -259,7 +259,7 @@ def test_batches_keep_the_order_and_the_size(stand_in, folder, capsys):
         names.append(f"{i}.jpg")
         (folder / names[-1]).write_text(f"0.{i}")
     assert main(["score", "--format", "json", "--batch-size", "2", *names]) == 0
-    assert stand_in.calls == [(names[:2], 2), (names[2:4], 2), (names[4:], 2)]
+    assert stand_in.calls == [names[:2], names[2:4], names[4:]]
     records = strict_json(capsys.readouterr().out)
     assert [record["path"] for record in records] == names
     assert [record["score"] for record in records] == [0.0, 0.1, 0.2, 0.3, 0.4]
@@ -302,14 +302,20 @@ def test_messages_do_not_double_when_main_runs_twice(stand_in, folder, capsys):
 SLOW_MODEL = """
     import sys, time
     from types import SimpleNamespace
+    import torch
+    from modeling_vital.batching_vital import BatchLimit
     from modeling_vital.cli import main, scoring, work
 
     class Slow:
         class config:
             level_words = ["high", "good", "fair", "poor", "low"]
-        processor = SimpleNamespace(sampling=None)
+        processor = SimpleNamespace(cutter=None)
         batches = 0
-        def score(self, items, batch_size, errors):
+        def batch_limit(self, batch_size):
+            return BatchLimit(batch_size, torch.device("cpu"), None)
+        def score_batches(self, batches, limit):
+            return map(self.score, batches)
+        def score(self, items):
             Slow.batches += 1
             if Slow.batches == 3:
                 print("third batch", file=sys.stderr, flush=True)

@@ -14,7 +14,8 @@ from PIL import __version__ as pillow_version
 from transformers import AutoImageProcessor
 from transformers.dynamic_module_utils import get_imports
 
-from modeling_vital.image_processing_vital import VitalImageProcessor, choose_grid
+from modeling_vital.cutting_vital import choose_grid
+from modeling_vital.image_processing_vital import VitalImageProcessor
 from modeling_vital.media_vital import MediaError
 
 

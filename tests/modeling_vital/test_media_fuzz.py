@@ -6,9 +6,9 @@ import re
 import pytest
 from PIL import Image
 
+from modeling_vital.cutting_vital import MediaCutter
 from modeling_vital.media_vital import Clip, MediaError
-from modeling_vital.reading import DecodeMedia, _Worker
-from modeling_vital.video_processing_vital import FrameSampling
+from modeling_vital.reading import _Worker
 from tests.fixtures import odd_media
 
 
@@ -61,7 +61,7 @@ def mutate(data: bytes, other: bytes, mutations: list) -> bytes:
 def test_mutated_files(tmp_path):
     files = seeds(tmp_path)
     assert len(files) > 45
-    worker = _Worker(pickle.dumps(DecodeMedia(FrameSampling())), TIMEOUT_S)
+    worker = _Worker(pickle.dumps(MediaCutter()), TIMEOUT_S)
     outcomes = {"media": 0, "error": 0}
 
     # Derandomized: the same cases everywhere.

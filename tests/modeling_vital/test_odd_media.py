@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from modeling_vital.media_vital import Clip, MediaError, load_media
-from modeling_vital.reading import DecodeMedia, read_ahead
-from modeling_vital.video_processing_vital import FrameSampling
+from modeling_vital.reading import read_ahead
+from tests.fixtures.loads import read_whole
 from tests.fixtures.odd_media import CASES, FRAMES, Case
 
 
@@ -71,12 +71,10 @@ def test_each_case(case, corpus):
 def test_all_through_workers(corpus):
     """What is read in a child process is the same, and nothing of the corpus ends a worker."""
     cases = [case for case in CASES if can_be_made(case)]
-    sampling = FrameSampling(key_frame_fps=100, max_key_frames=None)
-    load = DecodeMedia(sampling)
-    with read_ahead([corpus / case.name for case in cases], load, workers=1, ahead=8) as reader:
+    with read_ahead([corpus / case.name for case in cases], read_whole, workers=1, ahead=8) as reader:
         for case, (path, media) in zip(cases, reader, strict=True):
             assert path.name == case.name
-            check(case, media)
+            check(case, load_media(media[0], fps=media[1]) if isinstance(media, tuple) else media)
 
 
 def test_all_in_one_run_of_the_command(corpus):

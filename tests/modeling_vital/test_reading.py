@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modeling_vital.media_vital import Clip, MediaError, load_media
-from modeling_vital.reading import DecodeMedia, read_ahead
+from modeling_vital.cutting_vital import MediaCutter, Tiling
+from modeling_vital.media_vital import MediaError
+from modeling_vital.reading import read_ahead
 from modeling_vital.video_processing_vital import FrameSampling, sample_frames
 from tests.fixtures.loads import Touch, act
 
@@ -121,27 +122,26 @@ def test_no_child_outlives_its_parent(signal_name):
 
 def test_workers_need_no_torch_for_media(tmp_path):
     Image.new("RGB", (8, 6), "red").save(tmp_path / "a.png")
-    with read_ahead([tmp_path / "a.png", tmp_path / "b.png"], DecodeMedia(), workers=1) as reader:
+    with read_ahead([tmp_path / "a.png", tmp_path / "b.png"], MediaCutter(Tiling(tile_size=8)), workers=1) as reader:
         (_, picture), (_, missing) = reader
-    assert picture.tobytes() == load_media(tmp_path / "a.png").tobytes()
+    assert picture.tiles.shape == (1, 8, 8, 3) and (picture.tiles == (255, 0, 0)).all()
     assert isinstance(missing, MediaError) and "does not exist" in str(missing)
     with read_ahead(["modules"], act, workers=1) as reader:
         ((_, modules),) = reader
     assert "modeling_vital.media_vital" in modules and "torch" not in modules and "transformers" not in modules
 
 
-def test_clips_come_with_the_frames_that_will_be_looked_at():
-    frames = np.arange(50 * 2 * 2 * 3, dtype=np.uint8).reshape(50, 2, 2, 3)
-    sampling = FrameSampling(max_motion_frames=8)
-    with read_ahead([frames], DecodeMedia(sampling), workers=1) as reader:
+def test_clips_come_cut_with_the_frames_that_are_looked_at():
+    frames = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), np.uint8)
+    cutter = MediaCutter(Tiling(tile_size=8), motion_size=4, sampling=FrameSampling(max_motion_frames=8))
+    with read_ahead([frames], cutter, workers=1) as reader:
         ((_, clip),) = reader
-    choice = sample_frames(50, 30.0, sampling)
-    assert isinstance(clip, Clip) and (clip.num_frames, clip.fps) == (50, 30.0)
-    assert np.array_equal(clip.get_frames(choice.motion_frames), frames[choice.motion_frames])
-    with pytest.raises(MediaError, match="frame 1 was not kept"):
-        clip.get_frames([1])
+    choice = sample_frames(50, 30.0, cutter.sampling)
+    assert (clip.modality, clip.num_tiles, clip.motion_lengths) == ("video", [1], [8])
+    assert np.array_equal(clip.tiles, frames[choice.key_frames])
+    assert clip.motion_frames.shape == (8, 4, 4, 3)
     with pytest.raises(MediaError, match="at least 16 frames"):
-        DecodeMedia(FrameSampling.released_score_less_token())(frames[:3])
+        MediaCutter(sampling=FrameSampling.released_score_less_token())(frames[:3])
 
 
 def test_what_cannot_be_started_or_sent_says_so():

@@ -6,13 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from modeling_vital.conversion.convert import convert, prepare
 from modeling_vital.conversion.errors import ConversionError, ConversionUsageError
-from modeling_vital.preparation_vital import PreparedMedia
+from modeling_vital.cutting_vital import PreparedMedia
 from modeling_vital.probe_vital import VitalForQualityProbe
 from tests.fixtures.released import TILE, random_weights, write_checkpoint
 from tests.fixtures.tiny_probes import RELEASED_CONFIG, released_probe_reference, released_probe_shapes
@@ -21,10 +22,16 @@ from tests.modeling_vital.conversion.test_manifests import MANIFESTS, SIZES, SLO
 
 STATE = random_weights(released_probe_shapes())
 CLIPS = [
-    tuple(torch.randn(n, 3, TILE, TILE, generator=torch.Generator().manual_seed(n)) for n in sizes)
+    tuple(np.random.default_rng(n).integers(0, 256, (n, TILE, TILE, 3), np.uint8) for n in sizes)
     for sizes in ((3, 8), (1, 4))
 ]
 """Key frames and motion frames of two clips."""
+
+
+def normalized(clip):
+    """Key frames and motion frames as the released code normalises them."""
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, :, None, None]
+    return [(torch.from_numpy(frames).permute(0, 3, 1, 2) / 255 - mean) / std for frames in clip]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +81,7 @@ def test_official_numbers(tmp_path):
     outputs = load_file(official / "probeP/outputs.safetensors")
     constants = {}
     exec((official / "common/pattern_and_constants.py").read_text(), constants)
-    first, second = (constants["norm_u8"](constants["pattern"](t, 448, 448, salt)) for t, salt in ((16, 3), (8, 9)))
+    first, second = (constants["pattern"](t, 448, 448, salt) for t, salt in ((16, 3), (8, 9)))
     media = [
         PreparedMedia("video", first[[0, 6]], [1, 1], first, [16]),
         PreparedMedia("video", second[[0, 3, 5]], [1, 1, 1], second, [8]),
@@ -89,7 +96,7 @@ def test_official_numbers(tmp_path):
 
 
 def test_numbers_are_the_released_ones(probe):
-    expected = [released_probe_reference(STATE, keys, motion) for keys, motion in CLIPS]
+    expected = [released_probe_reference(STATE, *normalized(clip)) for clip in CLIPS]
     media = [PreparedMedia("video", keys, [1] * len(keys), motion, [len(motion)]) for keys, motion in CLIPS]
     output = probe(**probe.processor.score_inputs(media))
     for i, (features, logits) in enumerate(expected):
@@ -103,10 +110,11 @@ def test_numbers_are_the_released_ones(probe):
 
 
 def test_what_is_dropped_changes_nothing_in_the_released_forward():
-    before = released_probe_reference(STATE, *CLIPS[1])[1]
+    clip = normalized(CLIPS[1])
+    before = released_probe_reference(STATE, *clip)[1]
     unread = "vision_model.encoder.layers.19."
     changed = {k: t + 1 if k.startswith(unread) or SLOW.fullmatch(k) else t for k, t in STATE.items()}
-    assert torch.equal(released_probe_reference(changed, *CLIPS[1])[1], before)
+    assert torch.equal(released_probe_reference(changed, *clip)[1], before)
 
 
 def test_processor_sees_what_the_released_evaluation_sees(probe):

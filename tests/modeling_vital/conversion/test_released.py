@@ -58,8 +58,8 @@ def reference_of(model, config, state, item):
     ids = model.processor.score_inputs([media])["input_ids"][0]
     context_id = model.config.image_token_id
     ids[ids == model.config.motion_token_id] = context_id
-    frames = media.motion_values if media.modality == "video" else None
-    return released_reference(state, config, ids, context_id, media.pixel_values, frames)
+    inputs = model.processor.visual_inputs([media])
+    return released_reference(state, config, ids, context_id, inputs["pixel_values"], inputs.get("motion_values"))
 
 
 @pytest.mark.parametrize("name", ITEMS)

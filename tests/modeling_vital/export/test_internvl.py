@@ -23,9 +23,10 @@ from transformers.processing_utils import ProcessorMixin
 
 from modeling_vital import zoo
 from modeling_vital.conversion.convert import convert
+from modeling_vital.cutting_vital import choose_grid
 from modeling_vital.export.folders import ExportError
 from modeling_vital.export.internvl import export_internvl, native_image_processor, tiling_differences
-from modeling_vital.image_processing_vital import VitalImageProcessor, choose_grid
+from modeling_vital.image_processing_vital import VitalImageProcessor
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from tests.fixtures.doc_blocks import named_block
 from tests.fixtures.released import random_weights, released_config, released_shapes, write_checkpoint
@@ -117,7 +118,7 @@ def test_with_the_checkpoints_own_tiles_under_other_rules(tile_rule, model, sour
     export_internvl(str(source), tmp_path / "export")
     served = Served(tmp_path / "export")
     for image in PICTURES:
-        score = served.score(image, tiles=model.processor.prepare(image).pixel_values)
+        score = served.score(image, tiles=model.processor(images=image, text="<image>")["pixel_values"])
         assert score == pytest.approx(model.score(image).score, abs=1e-5)
 
 
@@ -139,7 +140,7 @@ def test_a_converted_released_checkpoint(tmp_path, caplog):
     model, served = VitalForConditionalGeneration.from_pretrained(tmp_path / "source"), Served(tmp_path / "export")
     assert "InternVL" in served.tokenizer.chat_template  # the released system turn
     for image in PICTURES:
-        score = served.score(image, tiles=model.processor.prepare(image).pixel_values)
+        score = served.score(image, tiles=model.processor(images=image, text="<image>")["pixel_values"])
         assert score == pytest.approx(model.score(image).score, abs=1e-5)
 
 

@@ -86,9 +86,7 @@ def test_a_tile_is_read_with_its_neighbours_and_the_whole(model):
     boxes = [(c * TILE, r * TILE, (c + 1) * TILE, (r + 1) * TILE) for r in range(3) for c in range(3)]
     tiles = [*(picture.crop(box) for box in boxes), picture]
     prepared = model.processor.prepare(picture.crop(boxes[0]))
-    prepared.pixel_values = torch.cat(
-        [model.processor.image_processor.preprocess([tile], max_tiles=1)["pixel_values"] for tile in tiles]
-    )
+    prepared.tiles = np.concatenate([model.processor.image_processor.tiling.cut(tile, max_tiles=1) for tile in tiles])
     prepared.num_tiles = [10]
     assert result.scores[1, 1] == pytest.approx(model.score(prepared).score, abs=1e-6)
     corner = quality_map(model, picture, overlap=0, context="alone").scores[0, 2]
