@@ -128,5 +128,5 @@ $(VENV)/.docs: $(VENV)/.torch $(SOURCES_OF_METADATA)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch $(SOURCES_OF_METADATA)
-	$(INSTALL) -e ".[video,cli,data,train,eval,onnx,demo,docs,dev]"
+	$(INSTALL) -e ".[video,cli,data,train,eval,metrics,onnx,demo,docs,dev]"
 	@touch $@
