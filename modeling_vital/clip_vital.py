@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from .media_error_vital import MediaError, describe_item
-from .picture_vital import to_rgb
+from .picture_vital import orientation_of, to_rgb, upright_size
 
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,8 @@ class Clip:
         done = 0
         try:
             for frame in self._source.frames(wanted):
+                if frame.shape != (self.height, self.width, 3):
+                    raise ValueError(f"it is {frame.shape[1]}x{frame.shape[0]}, not {self.width}x{self.height}")
                 yield frame
                 done += 1
             return
@@ -94,7 +96,8 @@ class Clip:
             spare = self._source.spare()
             if spare is None or spare.num_frames != self.num_frames:
                 raise MediaError(
-                    f"{self.name} is damaged at frame {wanted[done]} or after ({error}); re-encode it or cut it there."
+                    f"{self.name} is damaged at frame {wanted[done]} or after ({type(error).__name__}: {error}); "
+                    "re-encode it or cut it there."
                 ) from error
         self._source = spare
         yield from self.iter_frames(wanted[done:])
@@ -135,7 +138,8 @@ class PillowSource(ArraySource):
     def __init__(self, file: str | bytes) -> None:
         self._file = file
         with Image.open(as_stream(file)) as image:
-            self.width, self.height = image.size
+            self._orientation = orientation_of(image)  # Of the file: frames after the first may not say it.
+            self.width, self.height = upright_size(image, self._orientation)
             durations_s = list(play(image))
         self.num_frames, self.fps = len(durations_s), len(durations_s) / sum(durations_s)
 
@@ -143,7 +147,7 @@ class PillowSource(ArraySource):
         with Image.open(as_stream(self._file)) as image:
             for index in indices:
                 image.seek(index)
-                yield np.asarray(to_rgb(image))
+                yield np.asarray(to_rgb(image, self._orientation))
 
 
 def count_frames(image: Image.Image) -> int:

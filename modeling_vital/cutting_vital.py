@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .media_vital import Clip, MediaError, describe_item, load_media
+from .media_error_vital import MediaError, describe_item, item_errors
+from .media_vital import Clip, load_media
 from .video_processing_vital import FrameSampling, sample_frames
 
 
@@ -208,8 +209,9 @@ class MediaCutter:
         """
         if hasattr(item, "motion_lengths"):  # A PreparedMedia, perhaps of another copy of this module.
             return item
-        media = load_media(item, allow_url=allow_url)
-        return self._picture(media, item) if isinstance(media, Image.Image) else self._clip(media)
+        with item_errors(item):
+            media = load_media(item, allow_url=allow_url)
+            return self._picture(media, item) if isinstance(media, Image.Image) else self._clip(media)
 
     def _picture(self, picture: Image.Image, item: Any) -> PreparedMedia:
         tiles = self.tiling.cut(picture)

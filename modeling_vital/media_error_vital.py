@@ -1,11 +1,17 @@
 """What is wrong with an item, and what to call it. No torch here: decoding processes start fast."""
 
+import contextlib
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+
+logger = logging.getLogger(__name__)
 
 
 class MediaError(ValueError):
@@ -37,3 +43,35 @@ def describe_item(item: Any) -> str:
     if isinstance(item, list | tuple):
         return f"<list of {len(item)}>"
     return getattr(item, "name", None) or f"<{type(item).__name__}>"
+
+
+@contextlib.contextmanager
+def item_errors(item: Any) -> Iterator[None]:
+    """Turns whatever is raised inside the block into a [`MediaError`] of the item, with the exception's name.
+
+    One item never ends a run, so everything that reads, decodes, converts or prepares an item happens in such a block:
+    [`load_media`], the frames of a `Clip`, `MediaCutter` and the workers of `read_ahead`. A `MediaError` passes
+    as it is.
+
+    Args:
+        item: a media item, see [`describe_item`].
+
+    Raises:
+        MediaError: for any other `Exception` in the block.
+    """
+    try:
+        yield
+    except MediaError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"{describe_item(item)} is too large: {error}; shrink it.") from error
+    except MemoryError as error:
+        raise MediaError(f"{describe_item(item)} needs more memory than there is (MemoryError); shrink it.") from error
+    # A damaged file makes decoders raise almost any type: OSError, SyntaxError, struct.error, IndexError...
+    except Exception as error:
+        logger.debug("%s cannot be read.", describe_item(item), exc_info=True)
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise MediaError(
+            f"{describe_item(item)} cannot be decoded ({reason}); it is damaged or cut short, or of a form that is "
+            "not supported: get a whole copy, or convert it."
+        ) from error

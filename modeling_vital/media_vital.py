@@ -12,8 +12,8 @@ from PIL import Image, UnidentifiedImageError
 
 from .clip_vital import DEFAULT_FPS, ArraySource, Clip, PillowSource, as_stream, count_frames, play
 from .download_vital import download
-from .media_error_vital import MediaError, describe_item, is_array
-from .picture_vital import decoding, float_to_uint8, to_rgb
+from .media_error_vital import MediaError, describe_item, is_array, item_errors
+from .picture_vital import floats_to_uint8, orientation_of, to_rgb
 from .video_decoding_vital import open_video, video_format
 
 
@@ -32,6 +32,7 @@ _ARCHIVES = (
     b"\xfd7zXZ",
     b"\x28\xb5\x2f\xfd",
 )
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _URL = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+)://|^(data):")
 
 
@@ -57,9 +58,13 @@ def load_media(
     Raises:
         MediaError: if the item is missing, empty, unreadable, damaged, too large, or not a picture or video.
     """
+    with item_errors(item):
+        return _load(item, allow_url, max_pixels, fps)
+
+
+def _load(item: Any, allow_url: bool, max_pixels: int, fps: float) -> Image.Image | Clip:
     if isinstance(item, Image.Image):
-        with decoding(describe_item(item)):
-            return _from_pillow(item, item, describe_item(item), max_pixels)
+        return _from_pillow(item, item, describe_item(item), max_pixels)
     if hasattr(item, "get_frames") and hasattr(item, "num_frames"):  # A Clip, perhaps of another copy of this module.
         return item
     name = describe_item(item)
@@ -110,12 +115,11 @@ def _from_file(file: str | bytes, name: str, max_pixels: int) -> Image.Image | C
         clip = open_video(file, name, container)
         _check_size(clip.width, clip.height, name, max_pixels)
         return clip
-    with decoding(name):
-        try:
-            with Image.open(as_stream(file), formats=_readable_formats()) as image:
-                return _from_pillow(image, file, name, max_pixels)
-        except UnidentifiedImageError as error:
-            raise MediaError(f"{name} is {_what_it_is(head)}") from error
+    try:
+        with Image.open(as_stream(file), formats=_readable_formats()) as image:
+            return _from_pillow(image, file, name, max_pixels)
+    except UnidentifiedImageError as error:
+        raise MediaError(f"{name} is {_what_it_is(head)}") from error
 
 
 def _readable_formats() -> list[str]:
@@ -139,6 +143,11 @@ def _what_it_is(head: bytes) -> str:
             "not a picture or video this library knows; for HEIC, `pip install pillow-heif` and call its "
             "register_heif_opener()."
         )
+    if head.startswith(_TIFF):
+        return (
+            "not a picture or video this library knows: a TIFF with samples that Pillow does not read, such as "
+            "floats of 16 or 64 bits or in colour; convert it to a PNG."
+        )
     return "not a picture or video this library knows; give a PNG, JPEG, WebP, MP4, WebM or the like."
 
 
@@ -149,8 +158,9 @@ def _from_pillow(image: Image.Image, file: Any, name: str, max_pixels: int) -> I
     if isinstance(file, str | bytes):
         return Clip(PillowSource(file), name)
     position, frames, durations_s = image.tell(), [], []
+    orientation = orientation_of(image)
     for duration_s in play(image):  # The file behind it may go away: read it all now.
-        frames.append(np.asarray(to_rgb(image)))
+        frames.append(np.asarray(to_rgb(image, orientation)))
         durations_s.append(duration_s)
     image.seek(position)
     return Clip(ArraySource(np.stack(frames), len(frames) / sum(durations_s)), name)
@@ -180,11 +190,7 @@ def _array_to_frames(item: Any, name: str) -> np.ndarray:
     if frames.dtype == np.uint16:
         frames = ((frames.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     elif np.issubdtype(frames.dtype, np.floating):
-        if not (frames.min() >= -1e-3 and frames.max() <= 1 + 1e-3):  # False on NaN, too.
-            raise MediaError(
-                f"{name} has values from {frames.min():.6g} to {frames.max():.6g}; give floats in [0, 1]."
-            )
-        frames = float_to_uint8(np.clip(frames, 0, 1))
+        frames = floats_to_uint8(frames, name)
     elif frames.dtype == bool:
         frames = frames.astype(np.uint8) * 255
     elif frames.dtype != np.uint8:

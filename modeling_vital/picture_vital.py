@@ -1,107 +1,227 @@
 """Pictures of any mode to 8-bit RGB, upright, in sRGB."""
 
-import contextlib
+import functools
 import io
 import logging
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
-from .media_error_vital import MediaError, describe_item
+from .media_error_vital import MediaError, describe_item, item_errors
 
 
 logger = logging.getLogger(__name__)
 
+# What turns a picture with this EXIF orientation upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 _MODE_OF_SPACE = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # ICC names of colour spaces
+_GRAY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_SCALED_FORMATS = ("PNG", "PPM")  # Whose whole numbers of mode `I` Pillow scales to 65535.
+_SAME_COLOR = 1  # Level of 255: by more, no two ways to write sRGB differ, of 14 by cameras, phones and programs.
+_BAND_PIXELS = (
+    2**22
+)  # Converted at once: a copy of a large picture in each form on the way would be several gigabytes.
+_ROUNDING = 1e-3  # What floats in [0, 1] may lie outside by.
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation of a picture, 1 to 8; 1, upright, where it says none or its EXIF data cannot be read."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception as error:  # Pillow's EXIF reader raises almost any type; the pixels are sound.
+        logger.warning("%s has unreadable EXIF data (%s); its orientation is ignored.", describe_item(image), error)
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
+    """Width and height of a picture once it is turned upright."""
+    return image.size[::-1] if orientation >= 5 else image.size
+
+
+def to_rgb(image: Image.Image, orientation: int | None = None) -> Image.Image:
     """Converts a picture of any mode to 8-bit RGB, upright.
 
     Args:
-        image (`PIL.Image.Image`): left as it is. Alpha goes over white. 16-bit modes (`I;16`, and `I`, which Pillow
-            uses for them) are scaled from [0, 65535] to [0, 255]. `F` is taken as [0, 1] if no value is above 1, else
-            as [0, 255]. Colours of an ICC profile other than sRGB become those of sRGB, as a browser shows them.
+        image (`PIL.Image.Image`): left as it is. Colours of an ICC profile that differ from those of sRGB become those
+            of sRGB, as a browser shows them; then alpha goes over white. Grey of 16 bits is scaled from [0, 65535] to
+            [0, 255] (12 bits in a TIFF from [0, 4095]), floats from [0, 1].
+        orientation (`int`, *optional*): EXIF orientation, 1 to 8; by default what the picture says. The frames of an
+            animation share one.
 
     Returns:
-        `PIL.Image.Image`: a new picture in mode `RGB`, EXIF orientation applied.
+        `PIL.Image.Image`: a new picture in mode `RGB`, turned upright, without metadata: all of it is applied.
 
     Raises:
-        MediaError: if the picture cannot be decoded fully, or has no RGB form.
+        MediaError: if the picture cannot be decoded fully, has no RGB form, or has values whose scale is not known:
+            floats outside [0, 1] by more than 0.001, or whole numbers of 32 bits.
     """
-    with decoding(describe_item(image)):
+    with item_errors(image):
         image.load()
-        upright = _upright(image)
-        if upright.mode.startswith("I"):
-            # Not `>> 8`: white (65535) must become 255, and every value the nearest 8-bit one.
-            values = np.clip(np.asarray(upright, dtype=np.int64), 0, 65535)
-            return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
-        if upright.mode == "F":
-            return Image.fromarray(float_to_uint8(np.asarray(upright))).convert("RGB")
-        profile = _profile(upright)
-        if profile is not None and upright.mode == _MODE_OF_SPACE.get(profile.profile.xcolor_space) != "RGB":
-            return _to_srgb(upright, profile)
-        if upright.has_transparency_data:
-            layer = upright.convert("RGBA")
-            rgb = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-        elif upright.mode == "LAB":
-            return _to_srgb(upright, ImageCms.createProfile("LAB"))
+        turn = _TURNS.get(orientation_of(image) if orientation is None else orientation)
+        colors = _colors(image)
+        if image.mode == "RGB" and colors is None and "transparency" not in image.info:
+            rgb = image.copy()
         else:
-            rgb = upright.convert("RGB")
-        if profile is None or profile.profile.xcolor_space != "RGB ":
-            return rgb
-        return _to_srgb(rgb, profile)
+            rgb = Image.new("RGB", image.size)
+            full_scale = _full_scale(image)
+            rows = max(1, _BAND_PIXELS // image.width)
+            for top in range(0, image.height, rows):
+                band = image.crop((0, top, image.width, min(top + rows, image.height)))
+                rgb.paste(_convert(band, colors, full_scale), (0, top))
+        rgb = rgb if turn is None else rgb.transpose(turn)
+        rgb.info = {}  # Nothing that was applied may be applied again.
+        return rgb
 
 
-def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
-    """The colour profile of a picture, if it has a sound one that is not sRGB."""
+@dataclass(frozen=True)
+class _Colors:
+    """A way from the colours of a profile to sRGB.
+
+    Args:
+        mode (`str`): of the pictures it takes.
+        transform (`ImageCms.ImageCmsTransform`): to mode RGB.
+    """
+
+    mode: str
+    transform: ImageCms.ImageCmsTransform
+
+    def curve(self) -> np.ndarray:
+        """What the 256 levels of mode L become, `[256, 3]`."""
+        ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+        return np.asarray(self.transform.apply(ramp))[0].astype(float)
+
+    def is_srgb(self) -> bool:
+        """Whether no colour of a grid, and no grey, becomes another."""
+        steps = np.linspace(0, 255, 9).round().astype(np.uint8)
+        grays = np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)
+        probe = np.concatenate([np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3), grays])[None]
+        shown = np.asarray(self.transform.apply(Image.fromarray(probe)))
+        return bool(np.abs(shown.astype(int) - probe).max() <= _SAME_COLOR)
+
+
+def _colors(image: Image.Image) -> _Colors | None:
+    """How to convert the colours of a picture; `None` if they are those of sRGB, or its profile is not usable."""
+    if image.mode == "LAB":
+        return _Colors("LAB", ImageCms.buildTransform(ImageCms.createProfile("LAB"), _srgb(), "LAB", "RGB"))
     data = image.info.get("icc_profile")
     if not data:
         return None
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
-        return None if "sRGB" in ImageCms.getProfileDescription(profile) else profile
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        logger.warning("%s has an unreadable colour profile (%s); sRGB is assumed.", describe_item(image), error)
+        colors = _colors_of(bytes(data))
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError) as error:
+        logger.warning("%s has an unusable colour profile (%s); sRGB is assumed.", describe_item(image), error)
         return None
+    if colors is None:
+        return None
+    if colors.mode == "CMYK" and image.mode != "CMYK" or colors.mode == "L" and image.mode not in _GRAY_MODES:
+        logger.warning("%s has the colour profile of another kind of picture; sRGB is assumed.", describe_item(image))
+        return None
+    return colors
 
 
-def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
-    try:
-        return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except ImageCms.PyCMSError as error:
-        logger.warning("%s has a useless colour profile (%s); sRGB is assumed.", describe_item(image), error)
-        return image.convert("RGB")
+@functools.lru_cache(maxsize=8)  # Pictures of one camera share theirs.
+def _colors_of(data: bytes) -> _Colors | None:
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+    space = profile.profile.xcolor_space
+    if space not in _MODE_OF_SPACE:
+        raise ValueError(f"it is for the colour space {space!r}")
+    mode = _MODE_OF_SPACE[space]
+    colors = _Colors(mode, ImageCms.buildTransform(profile, _srgb(), mode, "RGB"))
+    # By what it does, not by its name: names lie, and there are many ways to write the same curve.
+    return None if mode == "RGB" and colors.is_srgb() else colors
 
 
-@contextlib.contextmanager
-def decoding(name: str) -> Iterator[None]:
-    """Makes any error inside the block a `MediaError` that names the item."""
-    try:
-        yield
-    except MediaError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise MediaError(f"{name} is too large: {error}; shrink it.") from error
-    # A damaged file makes Pillow raise almost any type: OSError, SyntaxError, struct.error, IndexError, zlib.error...
-    except Exception as error:
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _convert(image: Image.Image, colors: _Colors | None, full_scale: int) -> Image.Image:
+    """A picture, or a band of one, in RGB, not turned."""
+    mode = None if colors is None else colors.mode
+    if image.mode.startswith("I") or image.mode == "F":
+        shares = _shares(image, full_scale)
+        if mode == "L":
+            return Image.fromarray(_curved(shares, colors.curve()))
+        rgb = Image.fromarray(_to_uint8(shares)).convert("RGB")
+    elif image.mode in ("LAB", "CMYK") and mode == image.mode:
+        return colors.transform.apply(image)
+    elif image.has_transparency_data:
+        layer = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)).convert("RGBA")
+        rgb = layer.getchannel("R") if mode == "L" else layer.convert("RGB")
+        rgb = rgb if mode is None else colors.transform.apply(rgb)
+        rgb.putalpha(layer.getchannel("A"))
+        return Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), rgb).convert("RGB")
+    else:
+        rgb = image.convert("L" if mode == "L" else "RGB")
+    return rgb if mode is None else colors.transform.apply(rgb)
+
+
+def _full_scale(image: Image.Image) -> int:
+    """What stands for white in a picture of whole numbers above 8 bits; negative where that is black."""
+    if not image.mode.startswith("I"):
+        white = 1
+    elif image.mode != "I" or image.format in _SCALED_FORMATS:
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,)) if image.format == "TIFF" else (16,)
+        white = 2 ** bits[0] - 1
+    else:
         raise MediaError(
-            f"{name} cannot be decoded ({error}); it is damaged or cut short, get a whole copy of it."
-        ) from error
+            f"{describe_item(image)} holds whole numbers whose scale is not known (32 bits, or with a sign); convert "
+            "it to uint16 in [0, 65535], uint8 in [0, 255] or floats in [0, 1]."
+        )
+    negative = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    return -white if negative and (image.mode.startswith("I") or image.mode == "F") else white
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception as error:  # Pillow's EXIF reader raises almost any type; the pixels are sound.
-        logger.warning("%s has unreadable EXIF data (%s); its orientation is ignored.", describe_item(image), error)
-        return image
+def _shares(image: Image.Image, full_scale: int) -> np.ndarray:
+    """Shares of white, float64 in [0, 1]."""
+    shares = np.asarray(image).astype(np.float64)
+    if image.mode == "F":
+        check_shares(shares, describe_item(image))
+    else:
+        shares /= abs(full_scale)
+    return np.clip(1 - shares if full_scale < 0 else shares, 0, 1)
 
 
-def float_to_uint8(values: np.ndarray) -> np.ndarray:
-    if not np.isfinite(values).all():
-        raise MediaError("A picture of floats holds NaN or infinity; give finite values.")
-    scale = 255.0 if values.max() <= 1 else 1.0
-    return np.round(np.clip(values * scale, 0, 255)).astype(np.uint8)
+def _curved(shares: np.ndarray, curve: np.ndarray) -> np.ndarray:
+    """Shares of white by the curve of a grey profile, uint8 `[H, W, 3]`."""
+    channels = [np.interp(shares * 255, np.arange(256), channel) for channel in curve.T]
+    return np.stack(channels, -1).round().astype(np.uint8)
+
+
+def check_shares(values: np.ndarray, name: str) -> None:
+    """Refuses floats that are not shares of white.
+
+    Raises:
+        MediaError: for values outside [0, 1] by more than rounding, NaN included.
+    """
+    if not (values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING):  # False on NaN, too.
+        raise MediaError(
+            f"{name} has values from {values.min():.6g} to {values.max():.6g}, which floats must not; convert them to "
+            "floats in [0, 1], dividing by what stands for white."
+        )
+
+
+def floats_to_uint8(values: np.ndarray, name: str) -> np.ndarray:
+    """Floats in [0, 1] to uint8 in [0, 255].
+
+    Raises:
+        MediaError: for values outside [0, 1] by more than rounding, NaN included.
+    """
+    check_shares(values, name)
+    return _to_uint8(np.clip(values, 0, 1))
+
+
+def _to_uint8(shares: np.ndarray) -> np.ndarray:
+    return np.round(shares * 255).astype(np.uint8)

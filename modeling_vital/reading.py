@@ -9,7 +9,6 @@ import queue
 import signal
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -18,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from .media_vital import MediaError, describe_item
+from .media_error_vital import MediaError, describe_item, item_errors
 
 
 logger = logging.getLogger(__name__)
@@ -68,13 +67,13 @@ def read_ahead(
         max_held_bytes (`int`, defaults to 1 GiB): nothing new is begun while loaded items that wait take more.
 
     Returns:
-        `ReadAhead`: an iterator of `(item, result)`, the result what `load` returned, or the `MediaError` it raised.
-        An item whose decoder hangs, crashes or is killed is a `MediaError` as well, and a fresh worker goes on.
+        `ReadAhead`: an iterator of `(item, result)`, the result what `load` returned, or a `MediaError` for whatever
+        it raised. An item whose decoder hangs, crashes or is killed is a `MediaError` as well, and a fresh
+        worker goes on.
 
     Raises:
         ValueError: for numbers out of range.
         RuntimeError: while iterating, if a worker cannot be started.
-        Exception: while iterating, any other error that `load` raised, at the place of its item; the reading ends.
     """
     workers = default_workers() if workers is None else workers
     ahead = max(2 * workers, 1) if ahead is None else ahead
@@ -110,7 +109,8 @@ class ReadAhead(Generic[Item]):
         if not self._workers:
             item = next(self._items)
             try:
-                return item, self._load(item)
+                with item_errors(item):
+                    return item, self._load(item)
             except MediaError as error:
                 return item, error
         try:
@@ -195,11 +195,7 @@ class _Worker:
         self._closed = False
 
     def load(self, item: Any) -> _Loaded:
-        """Has an item loaded.
-
-        Raises:
-            Exception: what `load` raised, unless it was a `MediaError`.
-        """
+        """Has an item loaded; a `MediaError` stands for whatever `load` raised."""
         message = pickle.dumps(item)
         if self._process is None:
             self._start()
@@ -221,8 +217,6 @@ class _Worker:
             if self._closed:
                 raise _Closed from None
             return _Loaded(MediaError(_last_words(item, process.exitcode, time.monotonic() - began_s)))
-        if error is not None and not isinstance(error, MediaError):
-            raise error
         return loaded if error is None else _Loaded(error)
 
     def close(self) -> None:
@@ -274,7 +268,7 @@ def _last_words(item: Any, exit_code: int | None, seconds: float) -> str:
     )
 
 
-def _receive(connection: Connection) -> tuple[_Loaded | None, Exception | None]:
+def _receive(connection: Connection) -> tuple[_Loaded | None, MediaError | None]:
     header, sizes = connection.recv()
     buffers = []
     for size in sizes:
@@ -304,11 +298,11 @@ def _work(connection: Connection, load: bytes, timeout_s: float) -> None:
         if hasattr(signal, "setitimer"):  # Ends us, hanging or not, should the parent be killed in the meantime.
             signal.setitimer(signal.ITIMER_REAL, timeout_s + 2)
         try:
-            result = function(pickle.loads(message)), None
-        except MemoryError:
-            result = None, MediaError("An item needs more memory than there is; shrink it.")
-        except Exception as error:
-            result = None, _with_traceback(error)
+            item = pickle.loads(message)
+            with item_errors(item):
+                result = function(item), None
+        except MediaError as error:
+            result = None, MediaError(str(error))  # Without its cause, which may not pickle.
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
         _send(connection, result)
@@ -323,37 +317,15 @@ def _be_the_first_to_die() -> None:
         logger.debug("No say in what is ended when memory runs out: %s", error)
 
 
-def _with_traceback(error: Exception) -> Exception:
-    """The error, so that it pickles; one that is not a `MediaError` with the place it came from as its cause."""
-    if isinstance(error, MediaError):
-        return MediaError(str(error))
-    text = "".join(traceback.format_exception(error))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # An error class may take other arguments than it hands on, and raises anything then.
-        return RuntimeError(f"In a worker:\n{text}")
-    return _Remote(error, text)
-
-
-class _Remote(Exception):
-    """Pickles to the error itself with the worker's traceback as its cause: tracebacks do not pickle."""
-
-    def __reduce__(self) -> tuple:
-        return _from_remote, self.args
-
-
-def _from_remote(error: Exception, text: str) -> Exception:
-    error.__cause__ = RuntimeError(f"In a worker:\n{text}")
-    return error
-
-
 def _send(connection: Connection, result: tuple[Any, Exception | None]) -> None:
     buffers: list[pickle.PickleBuffer] = []
     try:
         header = pickle.dumps(result, protocol=5, buffer_callback=buffers.append)
     except Exception as error:  # What cannot be pickled raises anything.
         buffers.clear()
-        header = pickle.dumps((None, TypeError(f"What `load` returned does not pickle: {error}")))
+        header = pickle.dumps(
+            (None, MediaError(f"What was loaded does not pickle ({type(error).__name__}: {error})."))
+        )
     raw = [buffer.raw() for buffer in buffers]
     connection.send((header, [part.nbytes for part in raw]))
     for part in raw:

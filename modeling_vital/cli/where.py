@@ -65,6 +65,8 @@ class Locator:
         Raises:
             UsageError: if a file cannot be written.
         """
+        from ..media_vital import MediaError
+
         for record in records:
             folder = self._folders.get(record["modality"])
             if record["error"] is not None or folder is None:
@@ -75,6 +77,8 @@ class Locator:
                     self._write_map(record["path"], stem)
                 else:
                     self._write_curve(record["path"], stem)
+            except MediaError as error:  # its stretches are too short for the checkpoint, or it has changed since
+                logger.warning("no map or curve: %s", error)
             except OSError as error:
                 raise UsageError(f"{str(stem)!r} cannot be written: {error.strerror or error}") from error
 
@@ -89,14 +93,10 @@ class Locator:
         from PIL import Image
 
         from ..local_quality import curve_svg, quality_curve
-        from ..media_vital import MediaError, load_media
+        from ..media_vital import load_media
 
         clip = load_media(path)
-        try:
-            curve = quality_curve(self._model, clip)
-        except MediaError as error:  # scored as a whole, but its stretches are too short for the checkpoint
-            logger.warning("no curve: %s", error)
-            return
+        curve = quality_curve(self._model, clip)
         with open(f"{stem}.curve.csv", "w", newline="", encoding="utf-8") as file:
             writer = CsvWriter(file)
             writer.writerow(["start_s", "end_s", "score", "clip_score", "frame_score"])

@@ -113,10 +113,8 @@ def palette_with_transparency():
         (rgba("I;16", 65535), (255, 255, 255)),
         (rgba("I;16", 32768), (128, 128, 128)),
         (rgba("I;16B", 257), (1, 1, 1)),
-        (rgba("I", 65535), (255, 255, 255)),
-        (rgba("I", 257 * 9), (9, 9, 9)),
         (rgba("F", 0.2), (51, 51, 51)),
-        (rgba("F", 51.0), (51, 51, 51)),
+        (rgba("F", 1.0009), (255, 255, 255)),
     ],
     ids=lambda value: value.mode if isinstance(value, Image.Image) else str(value),
 )
@@ -152,14 +150,161 @@ def test_unreadable_exif_is_reported_and_ignored(monkeypatch, caplog):
     def fail(image):
         raise SyntaxError("not a TIFF file")
 
-    monkeypatch.setattr(picture_vital.ImageOps, "exif_transpose", fail)
+    monkeypatch.setattr(Image.Image, "getexif", fail)
     assert to_rgb(picture()).tobytes() == picture().tobytes()
     assert "unreadable EXIF" in caplog.text
 
 
 def test_float_picture_with_nan_is_an_error():
-    with pytest.raises(MediaError, match="NaN"):
+    with pytest.raises(MediaError, match="nan"):
         to_rgb(Image.fromarray(np.full((2, 2), np.nan, dtype=np.float32)))
+
+
+def with_one(value, top, dtype):
+    pixels = np.full((8, 8), value, dtype)
+    pixels[0, 0] = top
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize(
+    "image, kind",
+    [
+        (with_one(0.9, 1.02, np.float32), "TIFF"),
+        (with_one(0.9 * 255, 255, np.float32), "TIFF"),
+        (with_one(0.9 * 65535, 65535, np.float32), "TIFF"),
+        (with_one(0.9, -0.5, np.float32), "TIFF"),
+        (with_one(230, 230, np.int32), "TIFF"),
+        (with_one(60000, 65535, np.int32), "TIFF"),
+    ],
+)
+def test_a_scale_that_is_not_known_is_an_error(tmp_path, image, kind):
+    image.save(tmp_path / "a.file", format=kind)
+    for item in (image, tmp_path / "a.file", [image, image]):
+        with pytest.raises(MediaError, match=r"convert (it|them) to .*floats in \[0, 1\]"):
+            load_media(item)
+
+
+def test_scales_that_are_known(tmp_path):
+    with_one(0.9, 1.0009, np.float32).save(tmp_path / "float.tif")
+    (tmp_path / "12.tif").write_bytes(plain_tiff(np.full((8, 8), 0), bits=12, data=bytes([0xE6, 0x6E, 0x66] * 32)))
+    with_one(round(0.9 * 65535), 65535, np.uint16).save(tmp_path / "16.png")
+    (tmp_path / "10.pgm").write_bytes(b"P5 8 8 1023\n" + np.full((8, 8), round(0.9 * 1023), ">u2").tobytes())
+    (tmp_path / "black-is-large.tif").write_bytes(
+        plain_tiff(np.full((8, 8), round(0.1 * 65535), np.uint16), bits=16, photometric=0)
+    )
+    for path in tmp_path.iterdir():
+        assert np.abs(np.asarray(load_media(path)).astype(int)[1:] - 230).max() <= 1, path.name
+
+
+def plain_tiff(pixels, bits, sample_format=1, photometric=1, data=None):
+    """A grey TIFF of a kind that Pillow reads and does not write."""
+    data = pixels.tobytes() if data is None else data
+    tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: photometric, 273: 8 + 2 + 9 * 12 + 4, 277: 1, 279: len(data)}
+    tags[339] = sample_format
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+def curve_profile(space, curve=None, primaries=None, description="sRGB IEC61966-2.1"):
+    """An ICC profile of a gamma (1: linear; `None`: the curve of sRGB) that calls itself sRGB."""
+
+    def xyz(values):
+        return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    srgb = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    kind, numbers = (3, srgb) if curve is None else (0, (curve,))
+    para = (
+        b"para\0\0\0\0" + struct.pack(">HH", kind, 0) + b"".join(struct.pack(">i", round(v * 65536)) for v in numbers)
+    )
+    text = b"desc\0\0\0\0" + struct.pack(">I", len(description) + 1) + description.encode() + bytes(79)
+    tags = {b"desc": text, b"cprt": b"text\0\0\0\0CC0\0", b"wtpt": xyz((0.9642, 1.0, 0.8249))}
+    if space == b"GRAY":
+        tags[b"kTRC"] = para
+    else:
+        columns = primaries or ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
+        for name, column in zip(b"rgb", columns, strict=True):
+            tags |= {bytes([name]) + b"XYZ": xyz(column), bytes([name]) + b"TRC": para}
+    table, data, start = b"", b"", 132 + 12 * len(tags)
+    for name, value in tags.items():
+        table += name + struct.pack(">II", start + len(data), len(value))
+        data += value + bytes(-len(value) % 4)
+    head = struct.pack(
+        ">I4sI4s4s4s12s4s", start + len(data), b"lcms", 0x02400000, b"mntr", space, b"XYZ ", bytes(12), b"acsp"
+    )
+    head = head.ljust(68, b"\0") + struct.pack(">iii", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
+
+
+def srgb_level(share):
+    return 255 * (12.92 * share if share <= 0.0031308 else 1.055 * share ** (1 / 2.4) - 0.055)
+
+
+P3 = ((0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841))
+
+
+def test_a_profile_is_judged_by_its_curves_and_primaries_not_by_its_name():
+    picture = Image.new("RGB", (8, 8), (200, 60, 60))
+    plain = np.asarray(picture)[0, 0]
+    shown = {}
+    for name, profile in {
+        "really sRGB": curve_profile(b"RGB ", None, description="Made by nobody"),
+        "linear": curve_profile(b"RGB ", 1.0, description="Linear sRGB built-in"),
+        "gamma 1.8": curve_profile(b"RGB ", 1.8),
+        "wide": curve_profile(b"RGB ", None, P3),
+    }.items():
+        picture.info["icc_profile"] = profile
+        shown[name] = np.asarray(load_media(picture))[0, 0].astype(float)
+    assert np.array_equal(shown["really sRGB"], plain)
+    assert np.abs(shown["linear"] - [srgb_level(v / 255) for v in plain]).max() <= 1
+    assert np.abs(shown["gamma 1.8"] - [srgb_level((v / 255) ** 1.8) for v in plain]).max() <= 1
+    assert shown["wide"][0] > 210 and shown["wide"][1] < 50
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16", "F", "P", "RGB", "RGBA", "CMYK"])
+def test_no_mode_ignores_its_profile(mode, tmp_path):
+    gray = mode in ("1", "L", "LA", "I;16", "F")
+    picture = {
+        "I;16": Image.fromarray(np.full((8, 8), 60 * 257, np.uint16)),
+        "F": Image.fromarray(np.full((8, 8), 60 / 255, np.float32)),
+        "P": Image.new("RGB", (8, 8), (60, 60, 60)).quantize(4),
+    }.get(mode) or Image.new("RGB", (8, 8), (60, 60, 60)).convert(mode)
+    picture.info["icc_profile"] = curve_profile(b"GRAY" if gray else b"RGB ", 1.0)
+    level = np.asarray(load_media(picture)).astype(int)
+    dark_share = 60 / 255
+    if mode == "1":
+        assert set(level.ravel()) <= {0, 255}
+    else:
+        assert np.abs(level - srgb_level(dark_share)).max() <= 1.5
+    if mode in ("L", "LA", "I;16", "RGB", "RGBA"):
+        picture.save(tmp_path / "a.png", icc_profile=picture.info["icc_profile"])
+        assert np.array_equal(np.asarray(load_media(tmp_path / "a.png")), level)
+    assert np.array_equal(np.asarray(load_media(load_media(picture))), level)  # applied once
+
+
+def test_colors_are_converted_before_alpha_goes_over_white():
+    for mode, space in (("LA", b"GRAY"), ("RGBA", b"RGB "), ("La", b"GRAY"), ("P", b"RGB ")):
+        picture = Image.new("LA" if space == b"GRAY" else "RGBA", (8, 8))
+        picture.paste((60, 0) if space == b"GRAY" else (60, 60, 60, 0), (0, 0, 8, 8))
+        picture = picture.convert(mode) if mode != "P" else picture.quantize(4)
+        picture.info["icc_profile"] = curve_profile(space, 1.0)
+        assert np.asarray(load_media(picture)).min() == 255, mode
+
+
+def test_a_profile_of_another_kind_of_picture_is_reported_and_ignored(caplog):
+    gray = Image.new("RGB", (8, 8), (60, 60, 60))
+    for picture, space in ((gray, b"GRAY"), (gray.quantize(4), b"GRAY"), (gray.convert("RGBA"), b"GRAY")):
+        picture.info["icc_profile"] = curve_profile(space, 1.0)
+        assert np.abs(np.asarray(load_media(picture)).astype(int) - 60).max() <= 1
+    assert caplog.text.count("another kind of picture") == 3
+
+
+def test_large_pictures_are_converted_in_bands_without_a_seam(monkeypatch):
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (50, 30, 4), dtype=np.uint8), "RGBA")
+    picture.info["icc_profile"] = curve_profile(b"RGB ", 1.0)
+    whole = to_rgb(picture, 6)
+    monkeypatch.setattr(picture_vital, "_BAND_PIXELS", 30 * 7)
+    assert to_rgb(picture, 6).tobytes() == whole.tobytes() and whole.size == (50, 30)
 
 
 # ------------------------------------------------------------------------------------------- pictures and files
