@@ -95,6 +95,8 @@ class Clip:
         except Exception as error:  # Each decoder has its own error types; all mean that a frame cannot be had.
             spare = self._source.spare()
             if spare is None or spare.num_frames != self.num_frames:
+                if isinstance(error, MediaError):
+                    raise
                 raise MediaError(
                     f"{self.name} is damaged at frame {wanted[done]} or after ({type(error).__name__}: {error}); "
                     "re-encode it or cut it there."

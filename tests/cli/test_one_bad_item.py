@@ -31,14 +31,14 @@ def folder(tmp_path, monkeypatch, tiny):
         turned_animation(name[-4:].strip(".").upper(), tag)(tmp_path / name)
     for name in ("ok.png", *BAD):
         BASE.save(tmp_path / name)
-    convert = picture_vital._convert
+    colors = picture_vital._colors
 
     def stumble(image):
         if "bad" in str(getattr(image, "filename", "")):
             raise LookupError("nobody thought of this")
-        return convert(image)
+        return colors(image)
 
-    monkeypatch.setattr(picture_vital, "_convert", stumble)
+    monkeypatch.setattr(picture_vital, "_colors", stumble)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
