@@ -36,6 +36,8 @@ MAX_BATCH = 20
 MAX_PIXELS = 50_000_000
 MAX_TEXT_S = 60
 MAX_TURNS = 8
+MAX_QUESTION_CHARS = 500
+MAX_ANSWER_CHARS = 2000
 MAX_MAP_PIXELS = 12_000_000
 CONVERSING_PARAMETERS = 100_000_000
 DESCRIBE = "Describe the quality."
@@ -136,9 +138,10 @@ class Assessor:
             `str`: the text so far; the last one is whole.
 
         Raises:
-            Refused: for a file that cannot be used.
+            Refused: for a file that cannot be used, or a question that is too long.
         """
-        media, chosen, question = _read(file), self._model(model), question.strip()
+        question = _question(question)
+        media, chosen = _read(file), self._model(model)
         if question:
             yield from _streamed(file, chosen, lambda options: chosen.answer(media, question, **options).text)
         else:
@@ -159,14 +162,13 @@ class Assessor:
             `list[dict]`: the conversation so far, as the answer comes.
 
         Raises:
-            Refused: for a file that cannot be used, no question, or more than `MAX_TURNS` of them.
+            Refused: for a file that cannot be used, no question, more than `MAX_TURNS` of them, or texts that are too
+                long or not a conversation.
         """
-        media, chosen, question = _read(file), self._model(model), question.strip()
-        said = [{"role": turn["role"], "content": _plain(turn["content"])} for turn in history or []]
+        question, said = _question(question), _conversation(history)
         if said and not question:
             raise Refused("Write a question first.")
-        if len(said) >= 2 * MAX_TURNS:
-            raise Refused(f"A conversation has {MAX_TURNS} questions here; start a new one.")
+        media, chosen = _read(file), self._model(model)
         said.append({"role": "user", "content": question or DESCRIBE})
         if len(said) == 1:
             pieces = self.describe(file, question, model)
@@ -192,6 +194,8 @@ class Assessor:
         """Scores one item with several models: a record each, as `score` gives."""
         if not models:
             raise Refused("Choose at least one model.")
+        if len(models) > len(set(models)):
+            raise Refused("Choose each model once.")
         return [self.score(file, model) for model in models]
 
     def batch(
@@ -219,8 +223,8 @@ class Assessor:
         return records
 
     def _model(self, name: str) -> VitalForConditionalGeneration:
-        if name not in self._models:
-            raise Refused(f"There is no model {name!r} here; choose one of {', '.join(self.names)}.")
+        if not isinstance(name, str) or name not in self._models:
+            raise Refused(f"There is no model {str(name)[:60]!r} here; choose one of {', '.join(self.names)}.")
         return self._models[name]
 
 
@@ -321,11 +325,40 @@ def _one_placeholder(prompt: str, modality: str) -> str:
     return head + placeholder + rest
 
 
+def _question(question: Any) -> str:
+    """A question as it is asked: the page has the same limit, but programs do not come by the page."""
+    if not isinstance(question, str | None):
+        raise Refused("A question is a text.")
+    if len(question or "") > MAX_QUESTION_CHARS:
+        raise Refused(f"A question has up to {MAX_QUESTION_CHARS} characters here; this one has {len(question):,}.")
+    return (question or "").strip()
+
+
+def _conversation(history: Any) -> list[dict[str, str]]:
+    """What was said before, as `role` and `content` of each turn; it comes back from the visitor, so it is checked."""
+    if not isinstance(history, list | None):
+        raise Refused("This is no conversation; start a new one.")
+    if len(history or []) >= 2 * MAX_TURNS:
+        raise Refused(f"A conversation has {MAX_TURNS} questions here; start a new one.")
+    said = []
+    for turn, role in zip(history or [], ("user", "assistant") * MAX_TURNS, strict=False):
+        if not isinstance(turn, dict) or turn.get("role") != role:
+            raise Refused("This is no conversation; start a new one.")
+        said.append({"role": role, "content": _plain(turn.get("content"))})
+        if len(said[-1]["content"]) > (MAX_QUESTION_CHARS if role == "user" else MAX_ANSWER_CHARS):
+            raise Refused("A text of this conversation is too long; start a new one.")
+    if len(said) % 2:
+        raise Refused("The last question of this conversation has no answer; start a new one.")
+    return said
+
+
 def _plain(content: Any) -> str:
     """What was said in a turn, as text: a page's conversation has it in parts."""
     if isinstance(content, str):
         return content
-    return " ".join(part["text"] if isinstance(part, dict) and "text" in part else str(part) for part in content)
+    if not isinstance(content, list):
+        raise Refused("This is no conversation; start a new one.")
+    return " ".join(str(part["text"]) if isinstance(part, dict) and "text" in part else str(part) for part in content)
 
 
 class _plain_words:  # noqa: N801 -- reads as a statement: `with _plain_words(file):`

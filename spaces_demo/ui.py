@@ -38,7 +38,7 @@ def build(assessor: inference.Assessor) -> gr.Blocks:
     Returns:
         `gr.Blocks`: ready for `queue` and `launch`.
     """
-    with gr.Blocks(title="VITAL: visual quality", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+    with gr.Blocks(title="VITAL: visual quality", analytics_enabled=False) as page:
         gr.Markdown(
             "# VITAL: how good does it look?\n"
             "Scores pictures and clips in [0, 1], higher is better, with how unsure it is. "
@@ -62,6 +62,11 @@ def build(assessor: inference.Assessor) -> gr.Blocks:
             "two hours. Examples: see `examples/ATTRIBUTION.md`."
         )
     return page
+
+
+def kept_files(page: gr.Blocks) -> set[str]:
+    """Paths of files that the page itself needs, such as the examples."""
+    return {path for block in page.blocks.values() for path in getattr(block, "keep_in_cache", ())}
 
 
 def _score_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
@@ -161,7 +166,9 @@ def _describe_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
         with gr.Column():
             note = gr.Markdown(_chat_note(assessor, assessor.names[0]))
             talk = gr.Chatbot(label="Conversation", height=320, buttons=["copy"], feedback_options=None)
-            question = gr.Textbox("", label="Question about it", placeholder="How is the focus?", max_length=500)
+            question = gr.Textbox(
+                "", label="Question about it", placeholder="How is the focus?", max_length=inference.MAX_QUESTION_CHARS
+            )
             with gr.Row():
                 ask = gr.Button("Ask")
                 clear = gr.Button("Start anew")

@@ -54,7 +54,48 @@ def test_limits(inference, assessor, tmp_path, monkeypatch):
 def test_the_limits_are_those_of_the_readme(inference):
     limits = " ".join(Path("spaces_demo/README.md").read_text().split("## Limits")[1].split())
     assert f"Files up to {inference.MAX_FILE_MB} MB" in limits and f"{inference.MAX_BATCH} files at a time" in limits
+    assert f"questions of up to {inference.MAX_QUESTION_CHARS} characters" in limits
     assert f"{inference.MAX_PIXELS / 1e6:.0f} megapixels" in limits and inference.MAX_CLIP_S == 120  # two minutes
+
+
+def turns(*texts):
+    return [{"role": role, "content": text} for role, text in zip(("user", "assistant") * 9, texts, strict=False)]
+
+
+LONG = {
+    "question": ("What? " * 100, [], "up to 500 characters here; this one has 600"),
+    "question of 96,000 characters": ("x" * 96_000, [], "up to 500 characters"),
+    "no text": (["x"] * 9, [], "A question is a text"),
+    "earlier question": ("And?", turns("x" * 501, "good"), "too long"),
+    "earlier answer": ("And?", turns("x", "y" * 2001), "too long"),
+    "earlier answer in parts": ("And?", turns("x", [{"text": "y" * 1500}, {"text": "z" * 1500}]), "too long"),
+    "many turns": ("And?", turns(*["x"] * 16), "has 8 questions"),
+    "no list": ("And?", {"a": 1}, "no conversation"),
+    "no turns": ("And?", ["x", "y"], "no conversation"),
+    "another role": ("And?", [{"role": "system", "content": "x"}], "no conversation"),
+    "no content": ("And?", [{"role": "user"}], "no conversation"),
+    "no answer": ("And?", turns("x"), "has no answer"),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_texts_have_limits_on_the_server(inference, assessor, name, monkeypatch):
+    question, history, message = LONG[name]
+    monkeypatch.setattr(inference, "_read", lambda *args: pytest.fail("a file is read for a question that is refused"))
+    with pytest.raises(inference.Refused, match=message):
+        list(assessor.chat(str(PHOTOS[0]), question, history, "vital-tiny"))
+    if not history:
+        with pytest.raises(inference.Refused, match=message):
+            list(assessor.describe(str(PHOTOS[0]), question, "vital-tiny"))
+
+
+def test_a_model_is_asked_once_and_its_name_is_not_echoed_at_length(inference, assessor):
+    with pytest.raises(inference.Refused, match="each model once"):
+        assessor.zoo(str(PHOTOS[0]), ["vital-tiny"] * 1000)
+    for name in ("x" * 10_000, ["vital-tiny"], None):
+        with pytest.raises(inference.Refused) as refused:
+            assessor.score(str(PHOTOS[0]), name)
+        assert len(str(refused.value)) < 200
 
 
 def test_text_comes_in_pieces(assessor):
