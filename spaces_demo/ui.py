@@ -25,6 +25,7 @@ CSS = """
 .gradio-container [role=tab].selected { color: #9a3412; }
 .dark .gradio-container [role=tab].selected { color: #fdba74; }
 """
+_ONE_AT_A_TIME = {"concurrency_id": "models", "concurrency_limit": 1}  # of all together; gradio's limit is a button's
 _BATCH = {"file": "str", "score": "number", "std": "number", "level": "str", "modality": "str", "error": "str"}
 _ZOO = {"model": "str", "score": "number", "std": "number", "level": "str", "seconds": "number"}
 
@@ -100,6 +101,7 @@ def _score_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
         score,
         [file, model],
         record,
+        **_ONE_AT_A_TIME,
         api_name="score",
         api_description="Quality of a picture or clip: score in [0, 1], higher is better, std, level, level_probs.",
     ).success(_show_score, record, [headline, levels], api_visibility="private")
@@ -135,6 +137,7 @@ def _where(assessor: inference.Assessor, file: gr.File, model: gr.Dropdown, butt
         where,
         [file, model],
         [record, picture, told],
+        **_ONE_AT_A_TIME,
         api_name="where",
         api_description="Where in a picture, or when in a clip, quality is worst: a record (tile scores, or points in "
         "time), the heat map or the worst frame, and the same in words, with a plot for a clip.",
@@ -189,12 +192,13 @@ def _describe_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
     def describe(file: str, question: str, model: str) -> Iterator[str]:
         yield from assessor.describe(file, question, model)
 
-    button.click(first, [file, model], talk, api_visibility="private")
+    button.click(first, [file, model], talk, **_ONE_AT_A_TIME, api_visibility="private")
     gr.on(
         [ask.click, question.submit],
         chat,
         [file, question, talk, model],
         talk,
+        **_ONE_AT_A_TIME,
         api_name="chat",
         api_description="Goes on with a conversation about a picture or clip; gives back the whole of it.",
     ).success(lambda: "", None, question, api_visibility="private")
@@ -205,6 +209,7 @@ def _describe_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
         describe,
         [file, question, model],
         gr.Textbox(label="Answer", visible=False),
+        **_ONE_AT_A_TIME,
         api_name="describe",
         api_description="The quality of a picture or clip in words, or the answer to a question about it.",
     )
@@ -240,6 +245,7 @@ def _compare_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
         compare,
         [a, b, model],
         record,
+        **_ONE_AT_A_TIME,
         api_name="compare",
         api_description="Which of two is better: winner, probability that A is better, both scores.",
     ).success(_show_comparison, record, headline, api_visibility="private")
@@ -270,7 +276,12 @@ def _zoo_tab(assessor: inference.Assessor) -> None:
         return assessor.zoo(file, models)
 
     button.click(
-        zoo, [file, models], records, api_name="zoo", api_description="The same item through several models."
+        zoo,
+        [file, models],
+        records,
+        **_ONE_AT_A_TIME,
+        api_name="zoo",
+        api_description="The same item through several models.",
     ).success(lambda rows: _cells(rows, _ZOO), records, table, api_visibility="private")
 
 
@@ -295,6 +306,7 @@ def _batch_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
         batch,
         [files, model],
         records,
+        **_ONE_AT_A_TIME,
         api_name="batch",
         api_description="Several files: a record each, with `error` where a file cannot be scored.",
     ).success(show, records, [table, download], api_visibility="private")

@@ -66,6 +66,13 @@ def test_endpoints_are_named_and_nothing_else_is_public(client):
     }
 
 
+def test_all_that_needs_a_model_waits_in_one_line(client):
+    lines = {each["api_name"]: each for each in client.config["dependencies"] if each["api_visibility"] == "public"}
+    assert len(lines) == 7
+    text = (SPACE / "ui.py").read_text()
+    assert text.count("**_ONE_AT_A_TIME") == len(lines) + 1  # and the button that describes
+
+
 @pytest.mark.parametrize("item", [PHOTOS[0], CLIPS[0]], ids=["photo", "clip"])
 def test_score_is_the_models_own(ask, model, item):
     record, expected = ask("score", item, "vital-tiny"), model.score(item)

@@ -81,6 +81,7 @@ def test_thirty_visitors_for_a_minute(tmp_path):
         for visitor in visitors:
             visitor.join(SECONDS + 300)
         files = [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()]
+        sizes = [path.stat().st_size for path in files]
         peak_mb, after_mb = memory_mb(pid, "VmHWM"), memory_mb(pid, "VmRSS")
     waited = [each for visitor in visitors for each in visitor.waited_s]
     errors = [each for visitor in visitors for each in visitor.errors]
@@ -92,13 +93,13 @@ def test_thirty_visitors_for_a_minute(tmp_path):
         "errors": errors,
         "waited_s": {f"p{p}": round(float(np.percentile(waited, p)), 2) for p in (50, 90, 95, 99)},
         "memory_mb": {"before": before_mb, "peak": peak_mb, "after": after_mb},
-        "files": {"while it runs": len(files), "parts of uploads": sum(p.name.startswith("tmp") for p in files)},
+        "files": {"while it runs": len(files), "with content": sum(s > 0 for s in sizes)},
         "files left at the end": len(left),
     }
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report))
     assert errors == [] and len(waited) >= CLIENTS
-    assert peak_mb < 4096 and left == [] and report["files"]["parts of uploads"] == 0
-    # The same pictures again and again are kept once: files do not grow with requests.
-    assert len(files) < 20 * (len(PHOTOS) + len(CLIPS))
+    assert peak_mb < 4096 and left == []
+    # The same pictures again and again are kept once. gradio also leaves an empty file a request, for the sweep.
+    assert report["files"]["with content"] <= len(PHOTOS) + len(CLIPS)
