@@ -12,6 +12,7 @@ from .cutting_vital import PreparedMedia
 from .image_processing_vital import VitalImageProcessor, VitalImageProcessorKwargs
 from .media_vital import MediaError
 from .preparation_vital import MediaPreparationMixin
+from .rendering_vital import render
 from .scoring_vital import DEFAULT_ANSWER_PREFIXES, VIDEO_PROMPTS, scoring_convention
 from .video_processing_vital import FrameSampling
 from .zoo_names_vital import ZooNamesMixin
@@ -304,10 +305,13 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
             modality (`str`): `"image"` or `"video"`; its placeholder comes first in the human turn.
             question (`str`, *optional*): what follows it there.
             prefix (`str`, *optional*): how the answer begins.
+
+        Raises:
+            TemplateError: the chat template cannot be rendered, or not within `RENDER_TIMEOUT_S` seconds.
         """
         content = [{"type": modality}, *([{"type": "text", "text": question}] if question else [])]
         messages = [{"role": "user", "content": content}]
-        return self.apply_chat_template(messages, add_generation_prompt=True) + prefix
+        return render(lambda: self.apply_chat_template(messages, add_generation_prompt=True)) + prefix
 
     def score_prompt(self, modality: str) -> str:
         """Prompt that ends where the level word follows: an empty human turn but for the media (prompt decoupling)."""

@@ -1,10 +1,11 @@
 """From a model's name to a model that can score."""
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..messages import first_line
+from ..messages import first_line, short
 from .errors import UsageError
 
 
@@ -66,10 +67,40 @@ def load_model(source: str, device: str) -> "VitalForConditionalGeneration | Vit
     try:
         is_probe = PreTrainedConfig.get_config_dict(source)[0].get("model_type") == VitalProbeConfig.model_type
         model = (VitalForQualityProbe if is_probe else VitalForConditionalGeneration).from_pretrained(source)
-        model.processor  # noqa: B018  loads it, so that a checkpoint without one is found here
-    except (OSError, ValueError) as error:
-        raise UsageError(f"no VITAL model can be loaded from {source!r}: {first_line(error)}") from error
+        if not is_probe:
+            model.processor.score_prompt("image")  # a checkpoint without a processor or a sound template is found here
+        model.processor  # noqa: B018
+    except Exception as error:  # a damaged or hostile checkpoint makes libraries raise almost anything
+        raise UsageError(_not_loaded(source, error)) from error
     return pack_linears(model.to(device).eval())
+
+
+def _not_loaded(source: str, error: Exception) -> str:
+    """Why a checkpoint cannot be loaded, with the name of the file that is to blame where that can be told."""
+    said = short(first_line(error))
+    if not isinstance(error, OSError | ValueError):
+        said = f"{type(error).__name__}: {said}"
+    damaged = [name for name in _damaged_files(Path(source)) if name not in said] if os.path.isdir(source) else []
+    return f"no VITAL model can be loaded from {source!r}: {said}" + (
+        f" (damaged: {', '.join(damaged)}; get a whole copy)" if damaged else ""
+    )
+
+
+def _damaged_files(folder: Path) -> list[str]:
+    """Files of a checkpoint that are not what their suffix says."""
+    from safetensors import SafetensorError, safe_open
+
+    damaged = []
+    for path in sorted(folder.iterdir()):
+        try:
+            if path.suffix == ".safetensors":
+                with safe_open(path, framework="pt"):
+                    pass
+            elif path.suffix == ".json":
+                json.loads(path.read_text(encoding="utf-8"))
+        except (SafetensorError, OSError, ValueError, RecursionError, MemoryError):
+            damaged.append(path.name)
+    return damaged
 
 
 def fingerprint(source: str) -> dict[str, str]:
@@ -96,6 +127,6 @@ def fingerprint(source: str) -> dict[str, str]:
 
         try:
             content = f"{source}@{PreTrainedConfig.get_config_dict(source)[0].get('_commit_hash')}"
-        except (OSError, ValueError) as error:
-            raise UsageError(f"no VITAL model can be loaded from {source!r}: {first_line(error)}") from error
+        except Exception as error:  # as above
+            raise UsageError(_not_loaded(source, error)) from error
     return {"model": content, "version of modeling-vital": __version__}
