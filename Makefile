@@ -83,7 +83,7 @@ tag:  ## whether TAG=vX.Y.Z is the version in modeling_vital/_version.py
 	{ echo "The tag is '$(TAG)', but modeling_vital/_version.py says:" >&2; cat modeling_vital/_version.py >&2; exit 1; }
 
 tiny: $(VENV)/.data  ## fetch the data, train and measure vital-tiny (CPU, under build/)
-	$(PY) -m training.tiny --recipe training/recipes/vital_tiny.yaml $(ARGS)
+	$(PY) -m training.tiny $(ARGS)
 
 experiment: $(VENV)/.test  ## the paper's experiment at laptop scale: what is missing of it, and docs/experiment.md
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY) -m training.experiment $(ARGS)

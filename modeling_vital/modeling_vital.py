@@ -250,6 +250,8 @@ class VitalModel(VitalPreTrainedModel):
         inputs_embeds: torch.FloatTensor | None = None,
         image_hidden_states: torch.FloatTensor | None = None,
         motion_hidden_states: torch.FloatTensor | None = None,
+        tile_index: torch.LongTensor | None = None,
+        frame_index: torch.LongTensor | None = None,
         **kwargs,
     ) -> VitalOutputWithPast:
         """
@@ -266,6 +268,9 @@ class VitalModel(VitalPreTrainedModel):
                 *optional*): tokens from an earlier `encode_tiles`, instead of `pixel_values`: one encoding,
                 several prompts.
             motion_hidden_states (`torch.FloatTensor` of shape `(num_frames, hidden_size)`, *optional*): likewise.
+            tile_index (`torch.LongTensor` of shape `(num_shown_tiles,)`, *optional*): which tile each place in the
+                text shows, where several rows show the same: it is encoded once. By default each tile once, in order.
+            frame_index (`torch.LongTensor` of shape `(num_shown_frames,)`, *optional*): likewise of motion frames.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
@@ -275,6 +280,10 @@ class VitalModel(VitalPreTrainedModel):
             image_hidden_states = self.encode_tiles(pixel_values)
         if motion_values is not None:
             motion_hidden_states = self.get_motion_features(motion_values, motion_lengths)
+        if tile_index is not None:
+            image_hidden_states = image_hidden_states[tile_index]
+        if frame_index is not None:
+            motion_hidden_states = motion_hidden_states[frame_index]
         image_mask, motion_mask = self.get_placeholder_mask(
             input_ids, inputs_embeds, image_hidden_states, motion_hidden_states
         )

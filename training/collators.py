@@ -1,14 +1,18 @@
 """Rows of the data -> one batch of model inputs and targets.
 
 A row is read, its media decoded and cut into tiles, and its words turned into tokens here, in the worker processes of
-the data loader. Nothing is random, so a batch is the same whenever it is made.
+the data loader. Nothing is random, so a batch is the same whenever it is made. What several rows of a batch show is
+prepared and encoded once.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from modeling_vital.cutting_vital import PreparedMedia
 from modeling_vital.levels_vital import LEVEL_WORDS, level_token_ids
@@ -22,7 +26,16 @@ DEFAULT_QUESTIONS = {
 }
 """What a human turn without words asks when prompt decoupling is off."""
 
-MODEL_INPUTS = ("input_ids", "attention_mask", "position_ids", "pixel_values", "motion_values", "motion_lengths")
+MODEL_INPUTS = (
+    "input_ids",
+    "attention_mask",
+    "position_ids",
+    "pixel_values",
+    "motion_values",
+    "motion_lengths",
+    "tile_index",
+    "frame_index",
+)
 
 
 class RowError(ValueError):
@@ -44,6 +57,77 @@ class EncodedRow:
     labels: list[int]
     level_place: int | None
     media: PreparedMedia
+
+
+class MediaReader:
+    """Prepares media, each of a batch once.
+
+    Args:
+        processor (`MediaPreparationMixin`): of the model to be trained.
+    """
+
+    def __init__(self, processor):
+        self.processor = processor
+        self.known: dict[Any, tuple[Any, PreparedMedia]] = {}  # pixels are kept: the id of what is gone is given anew
+
+    def __call__(self, row: dict) -> list[PreparedMedia]:
+        """The media of a row, the same objects where the same were read before.
+
+        Args:
+            row (`dict`): its pictures and clips are `{"bytes", "path"}`, or `{"pixels"}`: uint8 RGB, `[H, W, 3]` or
+                `[T, H, W, 3]`.
+
+        Raises:
+            RowError: one cannot be read, or is not of the row's modality.
+        """
+        found = []
+        for source in [*(row.get("images") or []), *(row.get("videos") or [])]:
+            pixels = source.get("pixels")
+            key = source["bytes"] or source["path"] if pixels is None else id(pixels)
+            if key not in self.known:
+                self.known[key] = (pixels, self._prepare(row, source))
+            _, prepared = self.known[key]
+            if prepared.modality != row["modality"]:
+                kinds = f"its modality is {row['modality']!r}, but its file is of kind {prepared.modality!r}"
+                raise RowError(f"row {row['id']!r}: {kinds}")
+            found.append(prepared)
+        return found
+
+    def _prepare(self, row: dict, source: dict) -> PreparedMedia:
+        pixels = source.get("pixels")
+        item = source["bytes"] or source["path"] if pixels is None else pixels
+        if isinstance(pixels, np.ndarray) and pixels.ndim == 3:
+            item = Image.fromarray(pixels)
+        try:
+            return self.processor.prepare(item)
+        except MediaError as error:
+            raise RowError(f"row {row['id']!r}: {error}") from error
+
+
+def row_targets(row: dict, first: int) -> dict[str, Any]:
+    """Opinions and preferences of a row: of one item, a pair, or a group of any size.
+
+    Args:
+        row (`dict`): with `level_probs` and `mos`, one or a list of them, and of several `preference`: one for a pair,
+            a list for all pairs of a group in the order of `itertools.combinations`.
+        first (`int`): place in the batch of its first sequence.
+
+    Returns:
+        `dict`: `level_probs` and `mos` of each scored sequence, `pairs` (places of A and B) and `preference`.
+
+    Raises:
+        RowError: there are not as many preferences as pairs.
+    """
+    if row.get("level_probs") is None:
+        return {"level_probs": [], "mos": [], "pairs": [], "preference": []}
+    if row.get("preference") is None:
+        return {"level_probs": [row["level_probs"]], "mos": [row["mos"]], "pairs": [], "preference": []}
+    count = len(row["level_probs"])
+    pairs = [[first + a, first + b] for a, b in itertools.combinations(range(count), 2)]
+    preference = row["preference"] if isinstance(row["preference"], list) else [row["preference"]]
+    if len(preference) != len(pairs):
+        raise RowError(f"row {row['id']!r} has {len(preference)} preferences for {len(pairs)} pairs")
+    return {"level_probs": row["level_probs"], "mos": row["mos"], "pairs": pairs, "preference": preference}
 
 
 class VitalCollator:
@@ -89,53 +173,58 @@ class VitalCollator:
         Raises:
             RowError: for a row that cannot be read or does not hold what it should.
         """
-        rows, item, level_probs, mos, pairs, preference = [], [], [], [], [], []
+        rows, item = [], []
+        found = {"level_probs": [], "mos": [], "pairs": [], "preference": []}
+        read = MediaReader(self.processor)
         for number, example in enumerate(examples):
             row = self.tables[example["table"]][int(example["row"])]
-            encoded = self.encode(row)
-            if row.get("preference") is not None:
-                pairs.append([len(rows), len(rows) + 1])
-                preference.append(row["preference"])
+            encoded = self.encode(row, read)
+            targets = row_targets(row, len(rows))
+            texts = len(encoded) - len(targets["mos"])
+            targets["level_probs"] = [*targets["level_probs"], *[[0.0] * len(self.level_words)] * texts]
+            targets["mos"] = [*targets["mos"], *[float("nan")] * texts]
+            for name, values in targets.items():
+                found[name] += values
             rows += encoded
             item += [number] * len(encoded)
-            for probs, mean in _opinions(row, len(encoded)):
-                level_probs.append(probs)
-                mos.append(mean)
         batch = self._pad(rows)
         batch["targets"] |= {
-            "level_probs": torch.tensor(level_probs, dtype=torch.float32),
-            "mos": torch.tensor(mos, dtype=torch.float32),
+            "level_probs": torch.tensor(found["level_probs"], dtype=torch.float32),
+            "mos": torch.tensor(found["mos"], dtype=torch.float32),
             "is_video": torch.tensor([row.media.modality == "video" for row in rows]),
             "item": torch.tensor(item),
-            "pairs": torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
-            "preference": torch.tensor(preference, dtype=torch.float32),
+            "pairs": torch.tensor(found["pairs"], dtype=torch.long).reshape(-1, 2),
+            "preference": torch.tensor(found["preference"], dtype=torch.float32),
             "num_items": torch.tensor(len(examples)),
         }
         return batch
 
-    def encode(self, row: dict) -> list[EncodedRow]:
-        """The sequences of one row: one an item of media, so two for a pair.
+    def encode(self, row: dict, read: MediaReader | None = None) -> list[EncodedRow]:
+        """The sequences of one row: one an item of media, so two for a pair; and, behind those, the texts of a group.
+
+        Args:
+            row (`dict`): of any configuration, or a group.
+            read (`MediaReader`, *optional*): of the batch.
 
         Raises:
             RowError: see `__call__`.
         """
-        media = [*(row.get("images") or []), *(row.get("videos") or [])]
+        media = (read or MediaReader(self.processor))(row)
         scored = row.get("level_probs") is not None
-        pair = row.get("preference") is not None
-        if len(media) != 1 + pair:
-            raise RowError(f"row {row['id']!r} has {len(media)} pictures or clips; it needs {1 + pair}")
+        several = row.get("preference") is not None
+        count = len(row["level_probs"]) if several else 1
+        if len(media) != count:
+            raise RowError(f"row {row['id']!r} has {len(media)} pictures or clips; it needs {count}")
         messages = row["messages"]
-        turns = [messages[:2], messages[2:]] if pair else [messages]
-        encoded = []
-        for source, conversation in zip(media, turns, strict=True):
-            try:
-                prepared = self.processor.prepare(source["bytes"] or source["path"])
-            except MediaError as error:
-                raise RowError(f"row {row['id']!r}: {error}") from error
-            if prepared.modality != row["modality"]:
-                kinds = f"its modality is {row['modality']!r}, but its file is of kind {prepared.modality!r}"
-                raise RowError(f"row {row['id']!r}: {kinds}")
-            encoded.append(self._encode_conversation(row["id"], conversation, prepared, scored))
+        turns = [messages[2 * i : 2 * i + 2] for i in range(count)] if several else [messages]
+        encoded = [
+            self._encode_conversation(row["id"], turn, prepared, scored)
+            for turn, prepared in zip(turns, media, strict=True)
+        ]
+        for turn, prepared, text in zip(turns, media, row.get("texts") or [None] * len(media), strict=True):
+            if text is not None:
+                said = [turn[0], {"role": "assistant", "content": [{"type": "text", "text": text}]}]
+                encoded.append(self._encode_conversation(row["id"], said, prepared, False))
         return encoded
 
     def _encode_conversation(self, name: str, messages: list[dict], media: PreparedMedia, scored: bool) -> EncodedRow:
@@ -220,22 +309,26 @@ class VitalCollator:
             attention_mask[i, start:] = 1
             if row.level_place is not None:
                 level_mask[i, start + row.level_place] = True
-        media = [row.media for row in rows]
+        media = list({id(row.media): row.media for row in rows}.values())
         batch = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "position_ids": (attention_mask.cumsum(-1) - 1).clamp_min(0),
             **self.processor.visual_inputs(media),
         }
+        if len(media) < len(rows):
+            batch["tile_index"] = _places(rows, media, lambda m: len(m.tiles))
+            if "motion_values" in batch:
+                batch["frame_index"] = _places(rows, media, lambda m: len(m.motion_frames))
         first = int((labels != -100).any(0).nonzero()[0])
         batch["targets"] = {"labels": labels, "level_mask": level_mask, "answer_length": torch.tensor(length - first)}
         return batch
 
 
-def _opinions(row: dict, count: int) -> list[tuple[list[float], float]]:
-    """Target and mean opinion of each sequence of a row."""
-    if row.get("level_probs") is None:
-        return [([0.0] * len(LEVEL_WORDS), float("nan"))] * count
-    if row.get("preference") is None:
-        return [(row["level_probs"], row["mos"])]
-    return list(zip(row["level_probs"], row["mos"], strict=True))
+def _places(
+    rows: Sequence[EncodedRow], media: Sequence[PreparedMedia], length: Callable[[PreparedMedia], int]
+) -> torch.Tensor:
+    """Where, among the tiles or frames of distinct media, those of each row are, rows in order."""
+    lengths = [length(m) for m in media]
+    starts = dict(zip(map(id, media), itertools.accumulate(lengths, initial=0), strict=False))
+    return torch.cat([starts[id(row.media)] + torch.arange(length(row.media)) for row in rows])

@@ -1,13 +1,14 @@
 """The data of a run: tables of rows, and the index from which batches are drawn."""
 
 import hashlib
+import importlib
 import io
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from datasets import Dataset, Image, List, get_dataset_config_names, load_dataset
@@ -42,6 +43,14 @@ class DataArguments:
             "your own with the columns path, mos and perhaps std; see docs/fine-tuning.md."
         },
     )
+    fresh: str | None = field(
+        default=None,
+        metadata={
+            "help": "Rows made on the fly, beside or instead of a data set: 'module:function', called with the "
+            "processor, the seed and `fresh_options`; it returns tables by name. See `training.tiny.groups`."
+        },
+    )
+    fresh_options: dict | str | None = field(default=None, metadata={"help": "Options of `fresh`, a mapping."})
     mos_range: list[float] | None = field(
         default=None,
         metadata={"help": "Worst and best rating in a file of your own, e.g. 1 5; by default recognised, and logged."},
@@ -73,10 +82,11 @@ class DataArguments:
     )
 
     def __post_init__(self):
-        if isinstance(self.mixture, str):
-            self.mixture = json.loads(self.mixture)
-        if not isinstance(self.mixture, dict | None):
-            raise ValueError(f"`mixture` maps configurations to ratios, got {self.mixture!r}.")
+        for name, what in (("mixture", "maps configurations to ratios"), ("fresh_options", "is a mapping")):
+            if isinstance(value := getattr(self, name), str):
+                setattr(self, name, value := json.loads(value))
+            if not isinstance(value, dict | None):
+                raise ValueError(f"`{name}` {what}, got {value!r}.")
         if self.mos_range is not None and (len(self.mos_range) != 2 or self.mos_range[0] == self.mos_range[1]):
             raise ValueError(f"`mos_range` is the worst and the best rating, got {self.mos_range}.")
         if not 0 <= self.held_out_share < 1:
@@ -86,19 +96,35 @@ class DataArguments:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
 
 
+class FreshTable(Protocol):
+    """Rows that are made when they are asked for, each a function of its place alone.
+
+    Attributes:
+        column_names (`Sequence[str]`): of its rows.
+        visual_tokens (`np.ndarray` of shape `(len(table),)`): about how many a row has; sorts rows into batches.
+    """
+
+    column_names: Sequence[str]
+    visual_tokens: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
 @dataclass
 class TrainingData:
     """Tables by name, and the indices into them.
 
     Attributes:
-        tables (`dict[str, Dataset]`): rows; media are encoded bytes until a batch is made.
+        tables (`dict[str, Dataset | FreshTable]`): rows; media are encoded bytes until a batch is made.
         ratios (`dict[str, float]`): of the training tables.
         train_index (`Dataset`): one entry a training row, columns `table` and `row`.
         visual_tokens (`np.ndarray` of shape `(len(train_index),)`): of each training row.
         eval_index (`Dataset` or `None`): likewise the held-out scoring rows, if there are any.
     """
 
-    tables: dict[str, Dataset]
+    tables: "dict[str, Dataset | FreshTable]"
     ratios: dict[str, float]
     train_index: Dataset
     visual_tokens: np.ndarray
@@ -117,15 +143,36 @@ def load_data(args: DataArguments, processor: VitalProcessor, seed: int) -> Trai
         ValueError: a configuration or a split is not there.
         RowError: a picture or clip cannot be opened.
     """
-    if args.dataset is None:
-        raise ValueError("No data: give `dataset`, a folder or hub id with the columns of `vital-pairs`.")
-    there = get_dataset_config_names(args.dataset)
-    ratios = args.mixture or dict.fromkeys(there, 1.0)
-    if unknown := set(ratios) - set(there):
-        raise ValueError(f"{args.dataset} has no configurations {sorted(unknown)}; it has {', '.join(there)}.")
-    tables = {name: _open(args.dataset, name, args.train_split) for name, ratio in ratios.items() if ratio}
+    if args.dataset is None and args.fresh is None:
+        raise ValueError("No data: give `dataset`, a folder or hub id with the columns of `vital-pairs`, or `fresh`.")
+    there = [] if args.dataset is None else get_dataset_config_names(args.dataset)
+    fresh = {} if args.fresh is None else fresh_tables(args, processor, seed)
+    ratios = args.mixture or dict.fromkeys([*there, *fresh], 1.0)
+    if unknown := set(ratios) - {*there, *fresh}:
+        raise ValueError(
+            f"There are no configurations {sorted(unknown)} to mix; there are {', '.join([*there, *fresh])}."
+        )
+    tables = {
+        name: fresh[name] if name in fresh else _open(args.dataset, name, args.train_split)
+        for name, ratio in ratios.items()
+        if ratio
+    }
     held_out = _held_out(args, there)
     return make_data(tables, {name: ratios[name] for name in tables}, held_out, processor, args, seed)
+
+
+def fresh_tables(args: DataArguments, processor: VitalProcessor, seed: int) -> dict[str, FreshTable]:
+    """The tables that `args.fresh` names.
+
+    Raises:
+        ValueError: there is no such function, or its options are wrong.
+    """
+    module, _, function = args.fresh.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"`fresh` is 'module:function', got {args.fresh!r}: {error}") from error
+    return make(processor, seed, **(args.fresh_options or {}))
 
 
 def make_data(
@@ -147,6 +194,8 @@ def make_data(
         seed (`int`): chooses the rows where `max_samples` is less than there are.
     """
     tables = {name: _undecoded(table) for name, table in tables.items()}
+    if args.max_samples is not None and (fresh := [n for n, table in tables.items() if not _is_stored(table)]):
+        raise ValueError(f"`max_samples` chooses from stored rows; {', '.join(fresh)} are made on the fly.")
     if args.max_samples is not None:
         total = sum(ratios.values())
         wanted = {name: max(1, round(args.max_samples * ratios[name] / total)) for name in tables}
@@ -156,7 +205,10 @@ def make_data(
         }
     if empty := [name for name, table in tables.items() if len(table) == 0]:
         raise ValueError(f"The configurations {', '.join(empty)} have no row to learn from.")
-    counts = [count_tokens(table, processor, args.count_processes) for table in tables.values()]
+    counts = [
+        count_tokens(table, processor, args.count_processes) if _is_stored(table) else table.visual_tokens
+        for table in tables.values()
+    ]
     train_index = _index((name, len(table)) for name, table in tables.items())
     eval_index = None
     if held_out is not None and len(held_out):
@@ -288,8 +340,14 @@ def _held_out(args: DataArguments, there: list[str]) -> Dataset | None:
         return None
 
 
-def _undecoded(table: Dataset) -> Dataset:
+def _is_stored(table: Dataset | FreshTable) -> bool:
+    return isinstance(table, Dataset)
+
+
+def _undecoded(table: Dataset | FreshTable) -> Dataset | FreshTable:
     """Pictures as the bytes they are stored in, so that worker processes decode them, and once."""
+    if not _is_stored(table):
+        return table
     return table.cast_column("images", List(Image(decode=False)))
 
 

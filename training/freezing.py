@@ -5,7 +5,19 @@ from collections.abc import Iterator
 from torch import nn
 
 
+ENCODER_STAGE = "encoders"
+"""The stage that trains the encoders alone, without a decoder: see [`training.encoder_stage`]."""
+
 STAGES = {
+    ENCODER_STAGE: ("vision_tower", "motion_encoder", "image_head", "motion_head"),
+    "base": (
+        "model.vision_tower",
+        "model.motion_encoder",
+        "model.multi_modal_projector",
+        "model.motion_projector",
+        "model.language_model",
+        "lm_head",
+    ),
     "pretrain": ("model.vision_tower", "model.motion_encoder"),
     "warm_up": (
         "model.multi_modal_projector",
@@ -23,7 +35,8 @@ STAGES = {
     ),
     "linear_probe": ("head",),
 }
-"""Parts of the model that learn in each stage (arXiv 2511.17962); everything else is frozen."""
+"""Parts of the model that learn in each stage; everything else is frozen. The first two make a base family where none
+is at hand, the others are those of arXiv 2511.17962."""
 
 
 def freeze(model: nn.Module, stage: str) -> list[str]:
@@ -88,4 +101,4 @@ def set_training_mode(model: nn.Module, update_batch_norm: bool = False) -> None
         module.training = quantised or bool(getattr(module, "gradient_checkpointing", False))
 
 
-__all__ = ["STAGES", "freeze", "set_training_mode", "still_modules"]
+__all__ = ["ENCODER_STAGE", "STAGES", "freeze", "set_training_mode", "still_modules"]

@@ -61,7 +61,8 @@ class TaskMixture:
     def _order(self, number: int, size: int) -> Iterator[int]:
         epoch = 0
         while True:
-            yield from np.random.default_rng((self.seed, number, epoch, 1)).permutation(size).tolist()
+            # Not as a list: of a table of fresh rows it would take a hundred megabytes.
+            yield from map(int, np.random.default_rng((self.seed, number, epoch, 1)).permutation(size))
             epoch += 1
 
 

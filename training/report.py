@@ -8,8 +8,6 @@ import transformers
 import trl
 import yaml
 
-from training.losses import PARTS
-
 
 CURVES = "curves.png"
 _METRICS = ("srcc", "plcc")
@@ -24,7 +22,8 @@ def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
     """
     from matplotlib.figure import Figure  # not pyplot: no window system is asked for
 
-    panels = [{"loss": "loss", "eval_loss": "held out"}, {f"loss_{name}": name for name in PARTS}]
+    parts = dict.fromkeys(key for entry in history for key in entry if key.startswith("loss_"))
+    panels = [{"loss": "loss", "eval_loss": "held out"}, {key: key.removeprefix("loss_") for key in parts}]
     if any("eval_srcc" in entry for entry in history):
         panels.append({f"eval_{name}": name.upper() for name in _METRICS})
     sheet = Figure(figsize=(4.6 * len(panels), 3.4), dpi=110, layout="constrained")
@@ -63,7 +62,7 @@ def draft_card(trainer, recipe: dict[str, Any]) -> str:
         "tags": ["vital", "image-quality-assessment", "video-quality-assessment"],
         "base_model": recipe["model"],
     }
-    if "dataset" in recipe:
+    if recipe.get("dataset"):
         head["datasets"] = [recipe["dataset"]]
     learning = [(name, p.numel()) for name, p in trainer.model.named_parameters() if p.requires_grad]
     batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps

@@ -20,6 +20,7 @@ from training.checkpoints import TrainingStopped
 from training.collators import RowError
 from training.data import DataArguments, TrainingData, held_out_texts, load_data
 from training.estimate import NF4_BYTES, Estimate, estimate
+from training.freezing import ENCODER_STAGE
 from training.launching import check_launch
 from training.lora import ADAPTER, lora_config, merge, quantization_config
 from training.manifest import ManifestError, ManifestSettings, import_manifest, is_manifest
@@ -82,6 +83,8 @@ def run(recipe: Recipe) -> VitalTrainer | None:
         RecipeError: model or data cannot be used.
         TrainingStopped: see [`VitalTrainer.train`].
     """
+    if recipe.run.estimate and recipe.training.stage == ENCODER_STAGE:
+        raise RecipeError("An estimate is of a whole model; in the stage 'encoders' there is no decoder.")
     if recipe.run.estimate:
         assumed = f"`max_steps` {recipe.training.max_steps}"
         if recipe.training.max_steps <= 0:
@@ -104,7 +107,8 @@ def run(recipe: Recipe) -> VitalTrainer | None:
         raise RecipeError(str(error)) from error
     trainer.resume_point()  # before anything is written into a folder that may be another run's
     if trainer.is_world_process_zero():
-        logger.info("%s", estimate_recipe(recipe, model.config, data))
+        if recipe.training.stage != ENCODER_STAGE:
+            logger.info("%s", estimate_recipe(recipe, model.config, data))
         Path(recipe.training.output_dir).mkdir(parents=True, exist_ok=True)
         recipe.save(Path(recipe.training.output_dir) / "recipe.yaml", portable=True)
     if (rows := _monitored(recipe.training, data_args)) is not None:
@@ -238,7 +242,7 @@ def data_at_hand(data_args: DataArguments, output_dir: Path, seed: int) -> DataA
     Raises:
         RecipeError: rows of such a file cannot be used.
     """
-    if data_args.dataset != SMOKE and not is_manifest(data_args.dataset):
+    if data_args.dataset is None or (data_args.dataset != SMOKE and not is_manifest(data_args.dataset)):
         return data_args
     with PartialState().local_main_process_first():
         if data_args.dataset == SMOKE:

@@ -1,120 +1,99 @@
-"""Training groups for `vital-tiny`, made on the fly: one original, a few distorted copies, machine opinions, PMOD.
-
-A group is a region of one photo (or a stretch of one clip) and `variants_per_group` versions of it. Every version is
-seen by the machine annotators, whose opinions become its PMOD target. Group `i` depends on `(seed, i)` alone, so a run
-can be resumed at any step and two workers never see the same group.
-
-Two kinds of picture groups: the even distortions of the registry, in steps, and what happens to real photos
-(`dataset_scripts.distortions.authentic`), often in one part of the picture only. There the label is that of the whole:
-mostly of its subject, because a sharp subject before a soft background makes a good photo.
-"""
+"""The originals of `vital-tiny`: photos and clips in memory, the parts they are split in, and cuts of them."""
 
 import csv
+import dataclasses
 import logging
-import random
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import torch
+import yaml
 from PIL import Image
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
+from dataset_scripts.annotators.calibration import annotate_image
 from dataset_scripts.annotators.kadid import PRISTINE_MOS, human_mos
-from dataset_scripts.distortions import DISTORTIONS, IMAGE_DISTORTIONS, distort_clip, distort_image, tag
-from dataset_scripts.distortions.authentic import LOCAL, Degradation, draw, spread, subject_mask
-from dataset_scripts.pmod import pmod
+from dataset_scripts.distortions import DISTORTIONS, IMAGE_DISTORTIONS
+from dataset_scripts.distortions.authentic import Degradation, spread, subject_mask
+from dataset_scripts.rows import TIE_PROBABILITY
 from dataset_scripts.splits import is_test
-from modeling_vital.cutting_vital import PreparedMedia
+from dataset_scripts.versions import GroupPlan, LabelRule
 from modeling_vital.media_vital import MediaError, load_media
-from modeling_vital.processing_vital import VitalProcessor
 
 
 logger = logging.getLogger(__name__)
 
-_GROUPS_A_RUN = 8  # as many as a step takes
-
 
 @dataclass
 class DataConfig:
-    """How training groups are made. Unknown keys in a recipe are errors.
+    """The originals of `vital-tiny`, and how fresh rows are made of them. Unknown keys in a file are errors.
 
     Attributes:
-        image_annotators (`list[str]`): annotators of pictures, at least three that differ in kind.
-        clip_annotators (`list[str]`): annotators of clips.
-        human_voice (`bool`):
-            Whether the mean human score of a distortion and severity in KADID-10k joins the machine opinions of
-            pictures with just that: it sets the scale between types, which machines get wrong.
+        rule (`LabelRule` or `dict`): whose opinions label pictures.
+        plan (`GroupPlan` or `dict`): which versions of pictures are made; without `held_out_distortions`.
+        clip_annotators (`list[str]`): annotators of clips, at least three that differ in kind.
         held_out_distortions (`list[str]`): image distortions never trained on.
         held_out_sources (`list[str]`): packages none of whose photos are trained on.
         clip_distortions (`list[str]`): distortions only clips can have.
-        distortion_weights (`dict[str, float]`): how often a distortion is drawn, against 1 for those not named.
         test_share (`float`): share of originals kept for testing, chosen by a hash of `content_id`.
-        variants_per_group (`int`): versions of one original.
-        clip_share (`float`): share of groups that are clips.
-        chain_share (`float`): share of distorted versions that get two distortions, one after the other.
-        authentic_share (`float`): share of picture groups with the damage of real photos.
-        uneven_share (`float`): share of these, where larger than a tile, with damage in one part only.
         photo_long_side (`int`): photos are kept at most this long, in pixels.
         clip_long_side (`int`): likewise clips.
-        clip_frames (`list[int]`): least and most frames of a clip group.
-        grids (`list[list[int]]`): columns, rows and weight of region shapes, in tiles.
-        single_tile_share (`float`):
-            Share of the runs of eight groups in which all pictures are of one tile: many of those can be learned from
-            in the time of one of many tiles. Runs, so that a batch of them is not padded.
+        clip_frames (`list[int]`): least and most frames of a clip.
+        grids (`list[list[int]]`): columns, rows and weight of the regions in the table `wholes`, in tiles.
+        tie_probability (`float`): see `dataset_scripts.rows.preference_of`.
+        rows (`int`): length of each table of fresh rows; then the same come again.
     """
 
-    image_annotators: list[str] = field(default_factory=list)
+    rule: LabelRule | dict = field(default_factory=LabelRule)
+    plan: GroupPlan | dict = field(default_factory=GroupPlan)
     clip_annotators: list[str] = field(default_factory=list)
-    human_voice: bool = False
     held_out_distortions: list[str] = field(default_factory=list)
     held_out_sources: list[str] = field(default_factory=list)
     clip_distortions: list[str] = field(default_factory=list)
-    distortion_weights: dict[str, float] = field(default_factory=dict)
     test_share: float = 0.2
-    variants_per_group: int = 4
-    clip_share: float = 0.15
-    chain_share: float = 0.1
-    authentic_share: float = 0.0
-    uneven_share: float = 0.5
     photo_long_side: int = 1280
     clip_long_side: int = 480
     clip_frames: list[int] = field(default_factory=lambda: [20, 32])
-    grids: list[list[int]] = field(
-        default_factory=lambda: [[1, 1, 60], [2, 1, 6], [1, 2, 6], [2, 2, 22], [3, 2, 4], [4, 3, 2]]
-    )
-    single_tile_share: float = 0.0
+    grids: list[list[int]] = field(default_factory=lambda: [[2, 2, 35], [3, 2, 20], [4, 3, 30], [6, 4, 10], [8, 5, 5]])
+    tie_probability: float = TIE_PROBABILITY
+    rows: int = 1_000_000
 
     def __post_init__(self):
-        named = {*self.held_out_distortions, *self.clip_distortions, *self.distortion_weights}
-        if unknown := named - set(DISTORTIONS):
+        for name, kind in (("rule", LabelRule), ("plan", GroupPlan)):
+            if isinstance(value := getattr(self, name), dict):
+                setattr(self, name, kind(**value))
+        if unknown := {*self.held_out_distortions, *self.clip_distortions} - set(DISTORTIONS):
             raise ValueError(f"Unknown distortions {sorted(unknown)}; known are {', '.join(sorted(DISTORTIONS))}.")
+        kept = [name for name in self.plan.distortions if name not in self.held_out_distortions]
+        self.plan = dataclasses.replace(self.plan, distortions=kept)
+
+    @classmethod
+    def load(cls, path: Path, **changes: Any) -> "DataConfig":
+        """Reads a YAML file of these fields, of which `changes` override some.
+
+        Raises:
+            ValueError: it is not there, or a field is not known or wrong.
+        """
+        try:
+            return cls(**{**yaml.safe_load(Path(path).read_text(encoding="utf-8")), **changes})
+        except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} cannot be used: {error}") from error
 
     def image_distortions(self) -> list[str]:
         """Names of the image distortions that are trained on."""
-        return [n for n, d in DISTORTIONS.items() if d.modality == "image" and n not in self.held_out_distortions]
+        return self.plan.distortions
 
+    @property
+    def image_annotators(self) -> list[str]:
+        """Names of the annotators of pictures."""
+        return self.rule.annotators
 
-@dataclass
-class Variant:
-    """One version of an original.
-
-    Attributes:
-        media (`PreparedMedia`): model input.
-        target (`torch.FloatTensor` of shape `(5,)`): PMOD, best level first.
-        mean (`float`): PMOD mean in [0, 1].
-        tag (`str` or `None`): distortion in words, `"none"` for the original, `None` where one phrase cannot say it.
-        kind (`tuple[str, int]` or `None`): name and severity 1..5 of its one step, of either kind of distortion.
-    """
-
-    media: PreparedMedia
-    target: torch.Tensor
-    mean: float
-    tag: str | None
-    kind: tuple[str, int] | None = None
+    @property
+    def human_voice(self) -> bool:
+        """Whether human scores of distortions count."""
+        return self.rule.human_cells
 
 
 @dataclass
@@ -176,135 +155,6 @@ def _read_original(path: Path, config: DataConfig, max_frames: int) -> np.ndarra
     scale = min(1.0, config.clip_long_side / max(frames.shape[1:3]))
     size = (round(frames.shape[2] * scale), round(frames.shape[1] * scale))
     return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
-
-
-class TinyGroups(Dataset):
-    """Groups of variants, made when asked for.
-
-    Args:
-        originals (`Originals`): of the training split.
-        processor (`VitalProcessor`): of the model to be trained.
-        config (`DataConfig`): what is made.
-        seed (`int`): with the index it decides everything.
-        length (`int`): number of groups.
-    """
-
-    def __init__(self, originals: Originals, processor: VitalProcessor, config: DataConfig, seed: int, length: int):
-        self.originals = originals
-        self.processor = processor
-        self.config = config
-        self.seed = seed
-        self.length = length
-        self.photo_ids = sorted(originals.photos)
-        self.clip_ids = sorted(originals.clips)
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> list[Variant]:
-        """The group `index`."""
-        rng = np.random.default_rng((self.seed, index))
-        if rng.random() < self.config.clip_share:
-            return self._clip_group(rng)
-        single = np.random.default_rng((self.seed, 0, index // _GROUPS_A_RUN)).random() < self.config.single_tile_share
-        grid = (1, 1) if single else self._grid(rng)
-        if rng.random() < self.config.authentic_share:
-            return self._authentic_group(rng, grid)
-        return self._image_group(rng, grid)
-
-    def _image_group(self, rng: np.random.Generator, grid: tuple[int, int]) -> list[Variant]:
-        cols, rows = grid
-        original = cut_region(self.originals.photos[rng.choice(self.photo_ids)], cols, rows, self.tile_size, rng)
-        names = self.config.image_distortions()
-        variants = []
-        for steps in self._plan(names, rng):
-            picture = original
-            for name, severity in steps:
-                picture = distort_image(picture, name, severity, rng)
-            opinions = image_opinions(picture, original, steps, self.config)
-            variants.append(self._variant(Image.fromarray(picture), opinions, steps))
-        return variants
-
-    def _authentic_group(self, rng: np.random.Generator, grid: tuple[int, int]) -> list[Variant]:
-        original = cut_region(self.originals.photos[rng.choice(self.photo_ids)], *grid, self.tile_size, rng)
-        uneven = grid != (1, 1) and rng.random() < self.config.uneven_share
-        ladder = draw(rng) if not uneven and rng.random() < 0.35 else None
-        variants = []
-        for i in range(self.config.variants_per_group):
-            if i == 0 and rng.random() < 0.6:
-                opinions = image_opinions(original, original, [], self.config)
-                variants.append(self._variant(Image.fromarray(original), opinions, []))
-                continue
-            if ladder:
-                share = (i + rng.random()) / self.config.variants_per_group
-                history = Degradation(tuple((name, max(0.05, strength * share)) for name, strength in ladder.steps))
-            else:
-                history = draw(rng, LOCAL) if uneven else draw(rng)
-            picture, opinions = authentic_version(original, history, uneven, self.config, rng)
-            media = self.processor.prepare(Image.fromarray(picture))
-            kind = None
-            if len(history.steps) == 1 and not uneven:
-                ((name, strength),) = history.steps
-                kind = (name, min(5, 1 + int(5 * strength)))
-            variants.append(self._labelled(media, opinions, None, kind))
-        return variants
-
-    def _clip_group(self, rng: np.random.Generator) -> list[Variant]:
-        num_frames = int(rng.integers(*self.config.clip_frames, endpoint=True))
-        if self.clip_ids and rng.random() < 0.5:
-            original = cut_clip(self.originals.clips[rng.choice(self.clip_ids)], num_frames, rng)
-        else:
-            original = pan_and_zoom(self.originals.photos[rng.choice(self.photo_ids)], num_frames, rng)
-        names = self.config.clip_distortions
-        if rng.random() < 0.3:
-            names = self.config.image_distortions()
-        variants = []
-        for steps in self._plan(names, rng, chains=False):
-            frames = original
-            for name, severity in steps:
-                frames = distort_clip(frames, name, severity, rng)
-            opinions = annotate_clip(frames, original, self.config.clip_annotators)
-            variants.append(self._variant(frames, opinions, steps))
-        return variants
-
-    @property
-    def tile_size(self) -> int:
-        """Side of a tile in pixels."""
-        return self.processor.image_processor.tile_size
-
-    def _grid(self, rng: np.random.Generator) -> tuple[int, int]:
-        weights = np.array([weight for *_, weight in self.config.grids], dtype=float)
-        cols, rows, _ = self.config.grids[rng.choice(len(weights), p=weights / weights.sum())]
-        return cols, rows
-
-    def _plan(self, names: list[str], rng: np.random.Generator, chains: bool = True) -> list[list[tuple[str, int]]]:
-        """What happens to each version: a list of (distortion, severity) steps, empty for the original."""
-        count = self.config.variants_per_group
-        kind = rng.random()
-        weights = np.array([self.config.distortion_weights.get(name, 1.0) for name in names])
-        weights /= weights.sum()
-        if kind < 0.35:  # a ladder: one distortion, rising severity
-            name = str(rng.choice(names, p=weights))
-            severities = sorted(rng.choice(np.arange(1, 6), size=count - 1, replace=False))
-            return [[], *([(name, int(s))] for s in severities)]
-        plan = [] if kind > 0.8 else [[]]
-        while len(plan) < count:
-            steps = [(str(rng.choice(names, p=weights)), int(rng.integers(1, 6)))]
-            if chains and rng.random() < self.config.chain_share:
-                steps.append((str(rng.choice(names, p=weights)), int(rng.integers(1, 6))))
-            plan.append(steps)
-        return plan
-
-    def _variant(self, item, opinions: dict[str, float], steps: list[tuple[str, int]]) -> Variant:
-        words = "none" if not steps else tag(*steps[0]) if len(steps) == 1 else None
-        kind = steps[0] if len(steps) == 1 else None
-        return self._labelled(self.processor.prepare(item), opinions, words, kind)
-
-    @staticmethod
-    def _labelled(media: PreparedMedia, opinions: dict[str, float], words: str | None, kind) -> Variant:
-        target = pmod(np.array([list(opinions.values())]))
-        probs = torch.from_numpy(np.asarray(target.level_probs[0], dtype=np.float32))
-        return Variant(media, probs, float(target.mean[0]), words, kind)
 
 
 def image_opinions(
@@ -444,9 +294,3 @@ def pan_and_zoom(photo: np.ndarray, num_frames: int, rng: np.random.Generator) -
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         frames.append(cv2.warpAffine(photo, matrix, (out_w, out_h), flags=flags, borderMode=cv2.BORDER_REFLECT_101))
     return np.stack(frames)
-
-
-def seed_worker(worker_id: int) -> None:
-    """Keeps a data worker to one thread: its processes are the parallelism."""
-    torch.set_num_threads(1)
-    random.seed(worker_id)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import pearsonr, spearmanr
+from torch import nn
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction
 from transformers.trainer_utils import rotate_checkpoints
@@ -21,7 +22,8 @@ from training.callbacks import GradientGuard
 from training.checkpoints import COMPLETE, TrainingStopped, checkpoint_to_resume, stopped_for, undone_on_failure
 from training.collators import MODEL_INPUTS, VitalCollator
 from training.data import DataArguments, TrainingData
-from training.freezing import STAGES, freeze, set_training_mode
+from training.encoder_stage import LESSON_PARTS, EncoderCollator, EncoderLoss, VitalEncoderLessons
+from training.freezing import ENCODER_STAGE, STAGES, freeze, set_training_mode
 from training.losses import PARTS, LossConfig, MultiTaskLoss
 from training.mixing import BucketBatchSampler, TaskMixture
 
@@ -42,7 +44,18 @@ class VitalTrainingConfig(SFTConfig):
     )
     channels_last: bool = field(
         default=False,
-        metadata={"help": "Keep the image encoder's weights with channels last: convolutions are faster on a CPU."},
+        metadata={"help": "Keep the encoders' weights with channels last: convolutions are faster on a CPU."},
+    )
+    encoder_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Peak of the learning rate of both encoders; by default that of everything else."},
+    )
+    mirrored: bool = field(
+        default=False,
+        metadata={
+            "help": "Learn from each batch as it is and mirrored, in one step: rows made on the fly cost more to make "
+            "than to learn from."
+        },
     )
     monitor_samples: int = field(
         default=16, metadata={"help": "Held-out items described at each evaluation to see a collapse; 0: none."}
@@ -74,6 +87,8 @@ class VitalTrainingConfig(SFTConfig):
         if self.bf16 is None:
             able = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
             self.bf16 = able and not self.use_cpu and not self.fp16
+        elif self.bf16 and not torch.cuda.is_available():
+            self.use_cpu = True  # transformers asks for it before it computes in bfloat16 without a GPU
         if hasattr(self, "activation_checkpointing") and self.activation_checkpointing is None:
             self.activation_checkpointing = self.gradient_checkpointing  # the older name alone draws a warning
         # The index that the batches are drawn from has no columns that the model or TRL's preparation knows.
@@ -109,11 +124,15 @@ class VitalTrainer(SFTTrainer):
         loss_config: LossConfig | None = None,
         **kwargs,
     ):
+        processor = model.processor
+        if args.stage == ENCODER_STAGE:
+            model = VitalEncoderLessons(model)
         if kwargs.get("peft_config") is None:
             freeze(model, args.stage)
         if args.channels_last:
-            model.model.vision_tower.to(memory_format=torch.channels_last)
-        processor = model.processor
+            tower, motion_encoder = encoders(model)
+            tower.to(memory_format=torch.channels_last)
+            motion_encoder.to(memory_format=torch.channels_last_3d)
         self.data = data
         items = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
         if args.max_steps <= 0:
@@ -131,14 +150,19 @@ class VitalTrainer(SFTTrainer):
             num_steps=args.max_steps,
             bucket_batches=data_args.bucket_batches,
         )
-        collator = VitalCollator(
-            processor,
-            data.tables,
-            prompt_decoupling=data_args.prompt_decoupling,
-            level_words=model.config.level_words,
-            max_length=args.max_length or getattr(model.config.get_text_config(), "max_position_embeddings", None),
-        )
-        self.multi_task_loss = MultiTaskLoss(collator.level_ids, loss_config or LossConfig())
+        loss_config = loss_config or LossConfig()
+        if args.stage == ENCODER_STAGE:
+            collator = EncoderCollator(processor, data.tables)
+            self.item_loss = EncoderLoss(loss_config, len(model.config.level_words))
+        else:
+            collator = VitalCollator(
+                processor,
+                data.tables,
+                prompt_decoupling=data_args.prompt_decoupling,
+                level_words=model.config.level_words,
+                max_length=args.max_length or getattr(model.config.get_text_config(), "max_position_embeddings", None),
+            )
+            self.item_loss = MultiTaskLoss(collator.level_ids, loss_config)
         self._parts: torch.Tensor | None = None
         super().__init__(
             model=model,
@@ -173,6 +197,9 @@ class VitalTrainer(SFTTrainer):
             set_training_mode(model, self.args.update_batch_norm)
         losses, parts, level_logits = self._losses(model, inputs)
         loss = losses.mean()
+        if model.training and self.args.mirrored:
+            losses, more, _ = self._losses(model, mirror(inputs))
+            loss, parts = (loss + losses.mean()) / 2, parts + more
         if model.training:
             if not torch.isfinite(loss):
                 raise stopped_for(f"the loss is {loss.item()}", self.state.global_step, self.args.output_dir)
@@ -182,6 +209,8 @@ class VitalTrainer(SFTTrainer):
     def _losses(self, model, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Loss of each item, its parts, and the level logits `(num_rows, 5)` (0 for rows of text)."""
         targets = inputs["targets"]
+        if self.args.stage == ENCODER_STAGE:
+            return self.item_loss(model(**{name: inputs[name] for name in inputs if name != "targets"}), targets)
         answer = int(targets["answer_length"])
         # Answers are at the end of every row: only there does the head work. One position before the first of them.
         logits = model(
@@ -191,9 +220,9 @@ class VitalTrainer(SFTTrainer):
         ).logits[:, :-1]
         level_mask = targets["level_mask"][:, -answer:]
         aligned = {**targets, "labels": targets["labels"][:, -answer:], "level_mask": level_mask}
-        losses, parts = self.multi_task_loss(logits, aligned)
-        level_logits = logits.new_zeros(len(logits), len(self.multi_task_loss.level_ids), dtype=torch.float32)
-        level_logits[level_mask.any(-1)] = logits[level_mask][:, self.multi_task_loss.level_ids].detach().float()
+        losses, parts = self.item_loss(logits, aligned)
+        level_logits = logits.new_zeros(len(logits), len(self.item_loss.level_ids), dtype=torch.float32)
+        level_logits[level_mask.any(-1)] = logits[level_mask][:, self.item_loss.level_ids].detach().float()
         return losses, parts, level_logits
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -211,12 +240,37 @@ class VitalTrainer(SFTTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, each a mean over the items that have it."""
         if self._parts is not None and "loss" in logs:
+            names = LESSON_PARTS if self.args.stage == ENCODER_STAGE else PARTS
             sums = self.accelerator.reduce(self._parts.clone(), reduction="sum").tolist()
-            logs.update({f"loss_{name}": total / n for name, (total, n) in zip(PARTS, sums, strict=True) if n})
+            logs.update({f"loss_{name}": total / n for name, (total, n) in zip(names, sums, strict=True) if n})
             self._parts = None
         super().log(logs, start_time)
 
+    # -------------------------------------------------------------------------------------------------- optimiser
+    def create_optimizer(self, model=None):
+        """That of transformers, with a learning rate of their own for the encoders if one is set."""
+        made = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if made and self.args.encoder_learning_rate is not None:
+            module = self.accelerator.unwrap_model(self.model if model is None else model)
+            own = {id(p) for encoder in encoders(module) for p in encoder.parameters()}
+            groups = []
+            for group in optimizer.param_groups:
+                sides = ([p for p in group["params"] if (id(p) in own) is inside] for inside in (False, True))
+                for params, rate in zip(sides, (group["lr"], self.args.encoder_learning_rate), strict=True):
+                    groups += [{**group, "params": params, "lr": rate}] if params else []
+            optimizer.param_groups[:] = groups
+        return optimizer
+
     # ------------------------------------------------------------------------------------------------ checkpoints
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False):
+        """Writes the model; of the encoder stage the whole one, without the heads that taught its encoders."""
+        if self.args.stage == ENCODER_STAGE and not _internal_call:
+            if self.args.should_save:
+                self.accelerator.unwrap_model(self.model).whole.save_pretrained(output_dir or self.args.output_dir)
+            return
+        super().save_model(output_dir, _internal_call)
+
     def resume_point(self) -> Path | None:
         """The newest complete checkpoint of `output_dir`, where [`train`] goes on; `None` if there is none.
 
@@ -266,6 +320,18 @@ class VitalTrainer(SFTTrainer):
 
     def create_model_card(self, *args, **kwargs):
         """Ours is drafted from the run at its end, see [`training.report`]."""
+
+
+def encoders(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The image encoder and the motion encoder of a model that is trained."""
+    inner = getattr(model, "model", model)
+    return inner.vision_tower, inner.motion_encoder
+
+
+def mirror(inputs: dict[str, Any]) -> dict[str, Any]:
+    """A batch with every tile and motion frame mirrored left to right, each in its place; labels stay."""
+    seen = {name: inputs[name].flip(-1) for name in ("pixel_values", "motion_values") if name in inputs}
+    return {**inputs, **seen}
 
 
 def correlations(prediction: EvalPrediction) -> dict[str, float]:

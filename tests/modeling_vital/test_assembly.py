@@ -19,7 +19,7 @@ from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from tests.fixtures.tiny_models import MOTION, text_config, tiny_model, vision_config
 from tests.fixtures.tiny_probes import tiny_probe
 from tests.modeling_vital.test_modeling import clip, picture
-from training.tiny_model import build_tokenizer
+from training.tiny.model import build_tokenizer
 
 
 @pytest.fixture(scope="module")

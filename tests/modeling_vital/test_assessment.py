@@ -15,7 +15,6 @@ from modeling_vital.processing_vital import DEFAULT_DESCRIPTION_PREFIXES
 from tests.fixtures.tiny_models import tiny_model
 from tests.modeling_vital.test_modeling import SHAPES, clip, picture
 from tests.test_embedded_checkpoint import CLIPS, PHOTOS
-from training.tiny_model import TAG_PREFIXES
 
 
 CHOICES = ["yes", "no", "not at all sure about the picture", "not at all sure about the clip"]
@@ -193,14 +192,13 @@ def test_sampling_arguments_reach_generate(model):
 
 
 def test_the_embedded_checkpoint_names_distortions_unasked():
-    assert DEFAULT_DESCRIPTION_PREFIXES == TAG_PREFIXES
     model = VitalForConditionalGeneration.from_pretrained(zoo.DEFAULT_MODEL)
     pixels = np.asarray(Image.open(PHOTOS[0]).convert("RGB"))
     noisy = distort_image(pixels, "white_noise", 5, np.random.default_rng(0))
     texts = model.describe([PHOTOS[0], noisy, CLIPS[0]])
     tags = {"none", *(tag(name, s) for name in DISTORTIONS for s in range(1, len(SEVERITY_WORDS) + 1))}
     for text, modality in zip(texts, ("image", "image", "video"), strict=True):
-        prefix = f"{TAG_PREFIXES[modality]} "
+        prefix = f"{DEFAULT_DESCRIPTION_PREFIXES[modality]} "
         assert text.startswith(prefix)
         assert text.removeprefix(prefix).removesuffix(".") in tags  # it stops by itself, after a tag
 

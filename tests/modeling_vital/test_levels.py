@@ -14,7 +14,7 @@ from modeling_vital.levels_vital import (
     preference_probability,
     score_std,
 )
-from training.tiny_model import build_tokenizer
+from training.tiny.model import build_tokenizer
 
 
 def test_expectation_and_std_by_hand():

@@ -18,14 +18,13 @@ from training.launching import check_launch
 from training.probe import ProbeArguments
 from training.recipe import Recipe, RecipeError, parse_recipe
 from training.run import estimate_recipe, main
-from training.tiny import Recipe as TinyRecipe
 
 
 TRAINING = Path(__file__).resolve().parents[2] / "training"
-RECIPES = sorted((TRAINING / "recipes").glob("*.yaml"))
+RECIPES = sorted([*(TRAINING / "recipes").glob("*.yaml"), *(TRAINING / "tiny" / "recipes").glob("*.yaml")])
 CONFIGS = sorted((TRAINING / "accelerate_configs").glob("*.yaml"))
 OTHER = {"linear_probe": ProbeArguments, "zero_shot": ZeroShotArguments}
-WHOLE = {"vital_tiny": TinyRecipe.load, "tiny_experiment": ExperimentRecipe.load}
+WHOLE = {"tiny_experiment": ExperimentRecipe.load}
 SIZES = {  # gigabytes of a device that must hold it, and how many share weights, gradients and optimiser state
     "assistant_8xh200": ("vital-8b", 141, 8),
     "assistant_24gb": ("vital-8b", 24, 1),

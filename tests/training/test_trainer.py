@@ -21,7 +21,7 @@ from training.data import EVALUATION, make_data
 from training.freezing import STAGES
 from training.losses import LossConfig
 from training.smoke_data import EXAMPLES
-from training.tiny_model import build_tokenizer
+from training.tiny.model import build_tokenizer
 from training.trainer import VitalTrainer, VitalTrainingConfig, correlations
 
 
@@ -125,7 +125,7 @@ def test_golden_loss_curve(data_args, tmp_path, monkeypatch, form):
     with monkeypatch.context() as patch:
         # Without the texts of the standard library and the list of distortions: they change.
         patch.setattr("pkgutil.iter_modules", lambda: [])
-        patch.setattr("training.tiny_model.DISTORTIONS", ["jpeg", "lens_blur"])
+        patch.setattr("training.tiny.model.DISTORTIONS", ["jpeg", "lens_blur"])
         tokenizer = build_tokenizer(480)
     monkeypatch.setattr(tiny_models, "_tokenizer", lambda: tokenizer)
     model = tiny_model()
@@ -331,13 +331,13 @@ def test_the_best_checkpoint_is_kept_and_loaded(data, data_args, tmp_path, monke
 # ------------------------------------------------------------------------------------------------------ stopping well
 def test_nan_loss_stops_before_the_step_and_keeps_the_last_checkpoint(data, data_args, tmp_path):
     trainer = make_trainer(data, data_args, tmp_path, save_strategy="steps", save_steps=2)
-    forward = trainer.multi_task_loss.forward
+    forward = trainer.item_loss.forward
 
     def poisoned(logits, targets):
         loss, parts = forward(logits, targets)
         return (loss * float("nan") if trainer.state.global_step == 3 else loss), parts
 
-    trainer.multi_task_loss.forward = poisoned
+    trainer.item_loss.forward = poisoned
     with pytest.raises(TrainingStopped, match=r"Stopped in step 4: the loss is nan.*checkpoint-2") as error:
         trainer.train()
     assert "learning_rate" in str(error.value)

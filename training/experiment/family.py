@@ -18,7 +18,7 @@ from transformers import (
 from dataset_scripts.sources.registry import download_package, open_archive, write_atomically
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from training.experiment import ExperimentError
-from training.tiny_model import ModelConfig, build_model, build_tokenizer
+from training.tiny.model import ModelConfig, build_model, build_tokenizer
 
 
 @dataclass
@@ -72,7 +72,7 @@ class FamilyConfig:
     """Shape of the family.
 
     Attributes:
-        model (`dict`): fields of `training.tiny_model.ModelConfig` but `decoder` and `vocab_size`: encoders and tiles.
+        model (`dict`): fields of `training.tiny.model.ModelConfig` but `decoder` and `vocab_size`: encoders and tiles.
         decoders (`dict[str, dict]`): name -> `model_type` of a causal language model of transformers, `vocab_size` of
             a tokenizer of its own, and fields of its configuration; or fields of `PackagedDecoder`. The first is a
             Qwen2 and learns together with the encoders.

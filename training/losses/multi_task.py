@@ -1,8 +1,8 @@
 """The loss of a mixed batch: single scores, pairs and texts together, each item counting once.
 
-An item is one row of the data: a picture or clip with a score, two of them with a preference, or one with a text. Its
-loss depends on nothing but itself, and the loss of a batch is the mean over its items: so two processes with half the
-batch each, or twice as many accumulated steps, learn the same.
+An item is one row of the data: a picture or clip with a score, two of them with a preference, one with a text, or a
+group of versions of one original with all of these. Its loss depends on nothing but itself, and the loss of a batch is
+the mean over its items: so two processes with half the batch each, or twice as many accumulated steps, learn the same.
 """
 
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ LOSS_FORMS = {
         "prefix_weight": 0.01,
         "fidelity_weight": 1.0,
         "pair_kl_weight": 0.5,
+        "text_weight": 1.0,
         "focal_alpha": 1.0,
         "focal_beta": 2.0,
     },
@@ -31,6 +32,7 @@ LOSS_FORMS = {
         "prefix_weight": 0.05,
         "fidelity_weight": 1.0,
         "pair_kl_weight": 0.5,
+        "text_weight": 1.0,
         "focal_alpha": 1.0,
         "focal_beta": 0.0,
     },
@@ -67,6 +69,7 @@ class LossConfig:
     )
     fidelity_weight: float | None = field(default=None, metadata={"help": "Weight of the fidelity loss of a pair."})
     pair_kl_weight: float | None = field(default=None, metadata={"help": "Weight of each KL of the two of a pair."})
+    text_weight: float | None = field(default=None, metadata={"help": "Weight of the loss of texts."})
     hard_levels: bool = field(
         default=False,
         metadata={"help": "Learn the level of the mean opinion alone (cross-entropy), not the distribution."},
@@ -91,10 +94,12 @@ def multi_task_loss(
 
         single:  KL + gamma CE
         pair:    fidelity(A, B) + w (KL_A + KL_B) + gamma CE
-        text:    focal loss
+        group:   mean of fidelity over its pairs + 2 w mean of KL + gamma CE + v focal loss
+        text:    v focal loss
 
-    with CE the mean over the item's labelled tokens but the level word. With `per_token` KL is divided by the number
-    of tokens of its answer, and CE is a sum divided by the same: (KL - gamma sum log p) / T, as in arXiv 2511.17962.
+    A pair is a group of two without texts. CE is the mean over the labelled tokens of the item's answers but the level
+    word, the focal loss that over the tokens of its texts. With `per_token` KL is divided by the number of tokens of
+    its answer, and CE is a sum divided by the same: (KL - gamma sum log p) / T, as in arXiv 2511.17962.
 
     Args:
         logits (`torch.FloatTensor` of shape `(num_rows, length, vocab_size)`): `logits[r, i]` predicts `labels[r, i]`.
@@ -111,7 +116,7 @@ def multi_task_loss(
 
     Returns:
         `tuple`: the losses, `torch.FloatTensor` of shape `(num_items,)`, and `torch.FloatTensor` of shape `(4, 2)`,
-        detached: of each of `PARTS` the sum, unweighted, and over how many items.
+        detached: of each of `PARTS` the sum, unweighted, and over how many items; of the KL over how many rows.
     """
     labels, level_mask, item = targets["labels"], targets["level_mask"], targets["item"]
     kept = labels != -100
@@ -125,11 +130,13 @@ def multi_task_loss(
     def by_item(index: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         return token_logits.new_zeros(count).index_add(0, index, values)
 
-    tokens = by_item(item[row], (torch.ones_like(row) if config.per_token else ~is_level).float()).clamp_min(1)
+    counted = ~is_text if config.per_token else is_prefix
+    tokens = by_item(item[row], counted.float()).clamp_min(1)
+    text_tokens = by_item(item[row], is_text.float()).clamp_min(1)
     prefix = F.cross_entropy(token_logits[is_prefix], token_ids[is_prefix], reduction="none")
     prefix = by_item(item[row[is_prefix]], prefix) / tokens
     text = focal_token_loss(token_logits[is_text], token_ids[is_text], config.focal_alpha, config.focal_beta)
-    text = by_item(item[row[is_text]], text) / tokens
+    text = by_item(item[row[is_text]], text) / text_tokens
 
     level_logits = token_logits[is_level]  # one a scored row, in the order of the rows
     target = targets["level_probs"][scored]
@@ -138,18 +145,21 @@ def multi_task_loss(
     kl = pmod_kl_loss(level_logits, level_ids, target, config.full_vocabulary)
     if config.per_token:
         kl = kl / kept.sum(-1)[scored]
+    num_scored = by_item(item, scored.float())
     kl = by_item(item[scored], kl)
 
     pairs = targets["pairs"]
     fidelity = pair_fidelity(level_logits, scored, pairs, targets["preference"], level_ids, config)
     pair_items = item[pairs[:, 0]]
-    is_pair = by_item(pair_items, torch.ones_like(fidelity)) > 0
-    fidelity = by_item(pair_items, fidelity)
+    num_pairs = by_item(pair_items, torch.ones_like(fidelity))
+    is_pair = num_pairs > 0
+    fidelity = by_item(pair_items, fidelity) / num_pairs.clamp_min(1)
 
-    kl_weight = torch.where(is_pair, config.pair_kl_weight, 1.0)
-    loss = kl_weight * kl + config.prefix_weight * prefix + config.fidelity_weight * fidelity + text
-    is_scored = by_item(item, scored.float()) > 0
-    members = torch.stack([is_scored, is_scored, is_pair, ~is_scored]).sum(-1)
+    kl_weight = torch.where(is_pair, 2 * config.pair_kl_weight / num_scored.clamp_min(1), 1.0)
+    loss = kl_weight * kl + config.prefix_weight * prefix + config.fidelity_weight * fidelity
+    loss = loss + config.text_weight * text
+    is_scored, has_text = num_scored > 0, by_item(item[row], is_text.float()) > 0
+    members = torch.stack([num_scored, is_scored, is_pair, has_text]).sum(-1)
     sums = torch.stack([kl, prefix, fidelity, text]).detach().sum(-1)
     return loss, torch.stack([sums, members.to(sums.dtype)], dim=-1)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CONFIG_MAPPING, PreTrainedTokenizerFast, Qwen2Config
 
@@ -15,11 +16,12 @@ from modeling_vital.configuration_vital import VitalConfig, VitalMotionConfig
 from modeling_vital.image_processing_vital import VitalImageProcessor
 from modeling_vital.levels_vital import LEVEL_WORDS, level_token_ids
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
-from modeling_vital.processing_vital import DEFAULT_ANSWER_PREFIXES, VitalProcessor
+from modeling_vital.processing_vital import DEFAULT_ANSWER_PREFIXES, DEFAULT_DESCRIPTION_PREFIXES, VitalProcessor
 
 
-TAG_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}
-"""What stands before a distortion tag, for each modality."""
+FOLDER = Path(__file__).parent
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<quad>"]
+"""Special tokens of the tokenizers, the last four the placeholders of media."""
 
 
 @dataclass
@@ -34,7 +36,7 @@ class ModelConfig:
         max_tiles (`int`): tiles of a picture at most.
         max_tiles_per_frame (`int`): tiles of a key frame at most.
         downsample_ratio (`float`): pixel-unshuffle factor.
-        vocab_size (`int`): size of the tokenizer's vocabulary.
+        tokenizer (`str`): name of a file in `training/tiny/tokenizers`, without `.json`.
         frame_sampling (`dict`): fields of `FrameSampling`.
     """
 
@@ -45,8 +47,20 @@ class ModelConfig:
     max_tiles: int = 12
     max_tiles_per_frame: int = 4
     downsample_ratio: float = 0.5
-    vocab_size: int = 2048
+    tokenizer: str = "vital-tiny"
     frame_sampling: dict = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> "ModelConfig":
+        """Reads a YAML file of these fields.
+
+        Raises:
+            ValueError: it is not there, or a field is not known or missing.
+        """
+        try:
+            return cls(**yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError, TypeError) as error:
+            raise ValueError(f"{path} cannot be used: {error}") from error
 
 
 def build_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
@@ -56,9 +70,11 @@ def build_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
     """
     phrases = [f"{prefix} {word}." for prefix in DEFAULT_ANSWER_PREFIXES.values() for word in LEVEL_WORDS]
     for name in DISTORTIONS:
-        phrases += [f"{TAG_PREFIXES['image']} {tag(name, s)}." for s in range(1, len(SEVERITY_WORDS) + 1)]
+        phrases += [
+            f"{DEFAULT_DESCRIPTION_PREFIXES['image']} {tag(name, s)}." for s in range(1, len(SEVERITY_WORDS) + 1)
+        ]
     phrases += [
-        f"{TAG_PREFIXES['video']} none.",
+        f"{DEFAULT_DESCRIPTION_PREFIXES['video']} none.",
         "Frame-1: Frame-2: Frame-3: Motion Feature: ",
         "user\n",
         "assistant\n",
@@ -72,15 +88,27 @@ def build_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<quad>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=vocab_size, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     tokenizer.train_from_iterator([*phrases * 50, *docs], trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="right"
     )
-    fast.add_special_tokens({"additional_special_tokens": special[3:]})
+    fast.add_special_tokens({"additional_special_tokens": SPECIAL[3:]})
+    level_token_ids(fast)
+    return fast
+
+
+def read_tokenizer(path: Path) -> PreTrainedTokenizerFast:
+    """A tokenizer of `training/tiny/tokenizers`: byte-level BPE that knows level words, distortions and severities.
+
+    Its file is kept, not made anew: what it was trained on is not the same on every machine.
+    """
+    fast = PreTrainedTokenizerFast(
+        tokenizer_file=str(path), eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="right"
+    )
+    fast.add_special_tokens({"additional_special_tokens": SPECIAL[3:]})
     level_token_ids(fast)
     return fast
 
@@ -108,7 +136,7 @@ def watch_changes(stem: torch.nn.Conv3d) -> None:
 def build_model(config: ModelConfig, seed: int) -> VitalForConditionalGeneration:
     """A model with random weights, its processor attached."""
     torch.manual_seed(seed)
-    tokenizer = build_tokenizer(config.vocab_size)
+    tokenizer = read_tokenizer(FOLDER / "tokenizers" / f"{config.tokenizer}.json")
     image_seq_length = round(config.tile_size / 32 * config.downsample_ratio) ** 2  # the encoder's stride is 32
     motion = VitalMotionConfig(**config.motion)
     processor = VitalProcessor(
