@@ -43,7 +43,8 @@ def test_results_of_the_measured_one_are_those_of_the_file(cards):
     assert {row["subset"]: round(row["srcc"], 4) for row in MEASURED["rows"]}.items() <= values.items()
     assert values["pairs_compression"] == round(MEASURED["pairs"]["compression"]["share"], 4)
     assert len(values) == len(results)
-    orders = {name: one["share"] for name, one in MEASURED.get("orders", {}).items() if "/" not in name}
+    assert values["across"] == round(MEASURED["across"]["srcc"], 4)
+    orders = {name: one["share"] for name, one in MEASURED["orders"].items() if "/" not in name}
     assert {f"orders_{name}": round(share, 4) for name, share in orders.items()}.items() <= values.items()
     in_domain = next(result for result in results if result.dataset_config == "in_domain")
     assert in_domain.metric_type == "spearmanr"
@@ -52,7 +53,7 @@ def test_results_of_the_measured_one_are_those_of_the_file(cards):
 
 def test_every_measure_of_the_suite_has_words(cards):
     for section in ("rows", "pairs", "orders", "alike"):
-        found = MEASURED.get(section, {})
+        found = MEASURED[section]
         names = {row["subset"] for row in found} if section == "rows" else {name for name in found if "/" not in name}
         assert names - {"clips_visible"} <= set(MEASURES[section]["measures"]), section
     table = cards["vital-tiny"].split("## Measured")[1].split("## ")[0]
