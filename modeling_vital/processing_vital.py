@@ -1,9 +1,11 @@
 """The processor: media and text in, model inputs out. It owns every placeholder."""
 
 import copy
+import functools
 from typing import TypedDict
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, AutoProcessor, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs
 
@@ -333,7 +335,24 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
     def score_tokens(self, media: list[PreparedMedia]) -> BatchFeature:
         """The part of [`score_inputs`] that is text: `input_ids` and `attention_mask`."""
         texts = [self.score_prompt(m.modality).replace(f"<{m.modality}>", self.media_text(m), 1) for m in media]
-        return self._tokenize(texts)
+        tokenizer = self.tokenizer
+        rows = [torch.tensor(_prompt_ids(tokenizer, len(tokenizer), text)) for text in texts]
+        side = tokenizer.padding_side
+        return BatchFeature(
+            {
+                "input_ids": pad_sequence(rows, True, tokenizer.pad_token_id or 0, side),
+                "attention_mask": pad_sequence([torch.ones_like(row) for row in rows], True, 0, side),
+            }
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _prompt_ids(tokenizer, vocab_size: int, text: str) -> tuple[int, ...]:
+    """Tokens of a scoring prompt. Items of one shape have the same, and most of it is thousands of placeholders.
+
+    `vocab_size` tells a tokenizer that was given more tokens from what it was before.
+    """
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _flatten(items) -> list:

@@ -78,7 +78,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         type=not_negative,
         metavar="N",
         help="processes that read files ahead of the model; 0 reads in this one, which a file that crashes its "
-        "decoder then ends (default: one a core but one, 1 to 4)",
+        "decoder then ends (default: one a core but one, 1 to 16)",
     )
     parser.add_argument(
         "--timeout",
