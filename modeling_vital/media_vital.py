@@ -201,22 +201,27 @@ def _array_to_frames(item: Any, name: str) -> np.ndarray:
     return np.stack([np.asarray(to_rgb(Image.fromarray(frame[..., 0] if single else frame))) for frame in frames])
 
 
-def _list_to_frames(items: Sequence[Any], name: str, max_pixels: int) -> np.ndarray:
-    frames = []
+def _list_to_frames(items: Sequence[Any], name: str, max_pixels: int) -> list[np.ndarray]:
+    """Frames as they are where they are pixels already: they become pictures only one by one, when they are cut."""
+    frames: list[np.ndarray] = []
     for index, item in enumerate(items):
-        frame = load_media(item, max_pixels=max_pixels) if isinstance(item, Image.Image) or is_array(item) else None
-        if not isinstance(frame, Image.Image):
+        frame = None
+        if is_array(item) and item.ndim < 4:
+            frame = _array_to_frames(item, describe_item(item))[0]
+        elif isinstance(item, Image.Image):
+            frame = load_media(item, max_pixels=max_pixels)
+        if frame is None or isinstance(frame, Clip):
             raise MediaError(
                 f"Item {index} of {name} is {describe_item(item)}; frames must be single Pillow images or arrays."
             )
-        if frames and frame.size != frames[0].size:
-            raise MediaError(
-                f"Frame {index} of {name} is {frame.size}, frame 0 is {frames[0].size}; resize them alike."
-            )
+        frame = np.asarray(frame)
+        if frames and frame.shape != frames[0].shape:
+            sizes = ["x".join(map(str, each.shape[1::-1])) for each in (frame, frames[0])]
+            raise MediaError(f"Frame {index} of {name} is {sizes[0]}, frame 0 is {sizes[1]}; resize them alike.")
         frames.append(frame)
     if not frames:
         raise MediaError(f"{name} holds no frames; give at least one.")
-    return np.stack([np.asarray(frame) for frame in frames])
+    return frames
 
 
 __all__ = ["Clip", "MediaError", "describe_item", "load_media"]

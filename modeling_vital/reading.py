@@ -1,4 +1,10 @@
-"""Reading ahead: items are decoded in child processes, in order, while the model works on those before."""
+"""Reading ahead: items are decoded in child processes, in order, while the model works on those before.
+
+Why not a pool that there is: with loky, as with `concurrent.futures`, a worker that dies breaks the pool and takes the
+items of the others with it, and a task has no time limit. pebble has both, and would still leave to us most of what
+this file is about: results that are not copied by pickling and pipes (48 MB a clip), the bound on the bytes that wait, the
+order, and the words for what ended a worker. It would be one more dependency for what is left.
+"""
 
 import dataclasses
 import logging

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from modeling_vital.cutting_vital import MediaCutter, Tiling
 from modeling_vital.media_vital import MediaError
-from modeling_vital.reading import read_ahead
+from modeling_vital.reading import _Loaded, read_ahead
 from modeling_vital.video_processing_vital import FrameSampling, sample_frames
 from tests.fixtures.loads import Touch, act
 
@@ -85,6 +86,23 @@ def test_bytes_that_wait_are_bounded():
         assert len(list(reader)) == 48
 
 
+def test_items_being_loaded_count_as_much_as_the_others():
+    reader, done = read_ahead([], act, workers=0, max_held_bytes=99), Future()
+    done.set_result(_Loaded(None, 40))
+    reader._pending.append((1, Future()))
+    assert reader._has_room()  # nothing is known of their size yet
+    reader._pending.append((2, done))
+    assert reader._has_room()  # 40 bytes, and 40 to come
+    reader._pending.append((3, Future()))
+    assert not reader._has_room()
+
+
+def test_large_results_arrive_whole():
+    with read_ahead(["large"], act, workers=1) as reader:
+        ((_, values),) = reader
+    assert values.shape == (3_000_001,) and values[-1] == 64 and (values[:-1] == np.arange(3_000_000) % 256).all()
+
+
 @pytest.mark.parametrize("state", ["busy", "idle"])
 def test_closing_leaves_no_child(state):
     reader = read_ahead(["pid", "hang" if state == "busy" else 1], act, workers=1)
@@ -106,7 +124,7 @@ def test_an_abandoned_reader_leaves_no_child():
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGKILL"])
 def test_no_child_outlives_its_parent(signal_name):
     code = (
-        "import sys\nfrom modeling_vital.reading import read_ahead\nfrom tests.fixtures.loads import act\n"
+        "import sys\nfrom modeling_vital.reading import _Loaded, read_ahead\nfrom tests.fixtures.loads import act\n"
         "if __name__ == '__main__':\n"
         "    for _, pid in read_ahead(['pid', 'hang'], act, workers=1, timeout_s=1):\n"
         "        print(pid, flush=True)\n"

@@ -1,6 +1,7 @@
 """What saves time changes no score: repeated tiles, chunks of tiles, rows grouped by length."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,6 +55,14 @@ def test_the_encoder_takes_bounded_chunks_unless_it_learns(model, seen, monkeypa
     torch.testing.assert_close(chunked, whole, atol=1e-5, rtol=0)
     model.model.encode_tiles(tiles)
     assert seen == [5, 2, 2, 1, 5]
+
+
+@pytest.mark.parametrize("gib, tiles", [(4, 8), (24, 24), (80, 64)])
+def test_a_cuda_device_takes_more_tiles_at_once(gib, tiles, monkeypatch):
+    about = SimpleNamespace(total_memory=gib * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: about)
+    assert modeling_vital.pixels_at_once(torch.device("cuda")) == tiles * 448**2
+    assert modeling_vital.pixels_at_once(torch.device("cpu")) == 8 * 448**2
 
 
 def test_lengths_of_a_group_are_alike_and_nothing_is_lost():
