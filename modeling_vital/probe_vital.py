@@ -203,7 +203,7 @@ class VitalForQualityProbe(VitalScoringMixin, VitalPreTrainedModel):
         )
         self.post_init()
 
-    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def pool_tiles(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Tiles to pooled features.
 
         Args:
@@ -247,7 +247,7 @@ class VitalForQualityProbe(VitalScoringMixin, VitalPreTrainedModel):
         Raises:
             ValueError: if the counts and the media do not match.
         """
-        image_features = segment_mean(self.get_image_features(pixel_values), num_tiles, "tiles")
+        image_features = segment_mean(self.pool_tiles(pixel_values), num_tiles, "tiles")
         motion_size = self.config.motion_config.hidden_size
         motion_features = image_features.new_zeros(len(num_tiles), motion_size)
         if motion_values is not None:

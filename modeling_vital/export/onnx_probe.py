@@ -57,7 +57,7 @@ class ProbeGraph(nn.Module):
         Returns:
             Level probabilities `(items, 5)` best first, scores `(items,)` and their stds `(items,)`.
         """
-        tile_features = self.probe.get_image_features(pixel_values)
+        tile_features = self.probe.pool_tiles(pixel_values)
         items = motion_features.shape[0]
         sums = tile_features.new_zeros(items, tile_features.shape[1]).index_add(0, tile_item, tile_features)
         counts = tile_features.new_zeros(items).index_add(0, tile_item, torch.ones_like(tile_features[:, 0]))

@@ -26,7 +26,7 @@ def test_transformer_features_are_the_concatenated_layers_unshuffled():
     hidden_states = probe.vision_tower(pixel_values=pixels, output_hidden_states=True).hidden_states
     concatenated = torch.cat(hidden_states[1:3], dim=-1)[:, 1:].unflatten(1, (4, 4))
     unshuffled = InternVLModel.pixel_shuffle(None, concatenated, 0.5)  # transformers' own
-    torch.testing.assert_close(probe.get_image_features(pixels), unshuffled.flatten(1, 2).mean(1))
+    torch.testing.assert_close(probe.pool_tiles(pixels), unshuffled.flatten(1, 2).mean(1))
 
 
 def test_convolutional_features_are_the_stages_means_by_place_in_the_block():
@@ -34,7 +34,7 @@ def test_convolutional_features_are_the_stages_means_by_place_in_the_block():
     pixels = torch.randn(2, 3, TILE, TILE)
     maps = probe.vision_tower(pixel_values=pixels, output_hidden_states=True).hidden_states[1:]
     blocks = [torch.cat([m[:, :, i::2, j::2].mean((2, 3)) for m in maps], 1) for i in (0, 1) for j in (0, 1)]
-    features = probe.get_image_features(pixels)
+    features = probe.pool_tiles(pixels)
     assert features.shape == (2, probe.config.image_feature_size) == (2, 4 * (8 + 12))
     torch.testing.assert_close(features, torch.cat(blocks, 1))
 

@@ -121,7 +121,7 @@ def test_features_are_computed_once(args, smoke_data, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("encoded again")
 
-    monkeypatch.setattr(VitalForQualityProbe, "get_image_features", refuse)
+    monkeypatch.setattr(VitalForQualityProbe, "pool_tiles", refuse)
     args.loss, args.head_hidden_size = "cross_entropy", 8
     assert stage.run(args, data_args).head.linear_1.out_features == 8
     args.feature_layers = [1]

@@ -1,0 +1,36 @@
+"""transformers' common tests of processors and image processors."""
+
+import unittest
+
+from modeling_vital import VitalImageProcessor, VitalProcessor, zoo
+
+from .sources import load
+
+
+processing, pictures = load("test_processing_common"), load("test_image_processing_common")
+
+
+class ProcessorTest(processing.ProcessorTesterMixin, unittest.TestCase):
+    processor_class = VitalProcessor
+    model_id = zoo.resolve("vital-tiny")
+    images_input_name = "pixel_values"
+    videos_input_name = "motion_values"
+
+    @classmethod
+    def _setup_test_attributes(cls, processor):
+        cls.image_token, cls.video_token = "<image>", "<video>"
+
+
+class VitalImageProcessingTester(pictures.ImageProcessingTester):
+    def __init__(self, parent, **kwargs):
+        super().__init__(parent, **{"tile_size": 18, "max_tiles": 1, **kwargs})
+
+    def _get_image_processing_classes(self):
+        return {"pil": VitalImageProcessor}
+
+    def expected_output_image_shape(self, images):
+        return 3, self.tile_size, self.tile_size
+
+
+class ImageProcessorTest(pictures.ImageProcessingTestMixin, unittest.TestCase):
+    image_processor_tester_class = VitalImageProcessingTester
