@@ -25,7 +25,7 @@ LOWEST_TESTS := tests/modeling_vital tests/cli tests/dataset_scripts tests/test_
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow browser lowest latest bounds lint format docs wheel tag tiny experiment reference pairs bench clean
+.PHONY: help demo space test slow peers browser lowest latest bounds lint format docs wheel tag tiny experiment reference pairs bench clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -42,6 +42,9 @@ test: $(VENV)/.test  ## the tests: CPU, no network
 
 slow: $(VENV)/.test  ## the tests that take longer, or several processes
 	$(RUN_TESTS) -m "(slow or distributed) and not gpu and not network" $(ARGS) || test $$? -eq 5  # 5: there are none
+
+peers: $(VENV)/.test  ## the tests of transformers itself on our classes, with peft, TRL, accelerate, gradio_client
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY) -m tests.peers -q $(ARGS)
 
 browser: $(VENV)/.test  ## the demo in headless Chromium, which must be there; screenshots in build/screenshots
 	VITAL_BROWSER=required $(RUN_TESTS) -m browser $(ARGS)

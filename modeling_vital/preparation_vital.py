@@ -27,8 +27,6 @@ class MediaPreparationMixin:
         single_tile_copies (`int`): how often the tile of a picture that is one tile is given out.
     """
 
-    single_tile_copies = 1
-
     @property
     def cutter(self) -> MediaCutter:
         """`MediaCutter`: what reads and cuts an item as [`prepare`] does, and can be sent to another process."""

@@ -94,6 +94,8 @@ class VitalProbeProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
         frame_sampling (`dict`, *optional*): fields of `FrameSampling`: which frames of a clip are seen.
     """
 
+    single_tile_copies = 1
+
     def __init__(self, image_processor=None, motion_size=448, max_tiles_per_frame=1, frame_sampling=None):
         self.motion_size = motion_size
         self.max_tiles_per_frame = max_tiles_per_frame

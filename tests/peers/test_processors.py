@@ -1,6 +1,8 @@
 """transformers' common tests of processors and image processors."""
 
+import json
 import unittest
+from pathlib import Path
 
 from modeling_vital import VitalImageProcessor, VitalProcessor, zoo
 
@@ -15,6 +17,12 @@ class ProcessorTest(processing.ProcessorTesterMixin, unittest.TestCase):
     model_id = zoo.resolve("vital-tiny")
     images_input_name = "pixel_values"
     videos_input_name = "motion_values"
+
+    @staticmethod
+    def prepare_processor_dict():
+        own = {"image_processor", "processor_class", "auto_map"}
+        settings = json.loads(Path(zoo.resolve("vital-tiny"), "processor_config.json").read_text())
+        return {name: value for name, value in settings.items() if name not in own}
 
     @classmethod
     def _setup_test_attributes(cls, processor):
