@@ -1,5 +1,7 @@
 """Media in: whatever a user hands over becomes one RGB picture or one [`Clip`]; else a [`MediaError`] says why."""
 
+import io
+import logging
 import os
 import re
 import stat
@@ -14,8 +16,11 @@ from .clip_vital import DEFAULT_FPS, ArraySource, Clip, PillowSource, as_stream,
 from .download_vital import download
 from .media_error_vital import MediaError, describe_item, is_array, item_errors
 from .picture_vital import floats_to_uint8, orientation_of, to_rgb
+from .tiff_vital import RAW_SUFFIXES, is_raw_head, is_tiff, sub_images, with_first
 from .video_decoding_vital import open_video, video_format
 
+
+logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 178_956_970  # Where Pillow itself stops believing that a picture is honest.
 
@@ -32,7 +37,7 @@ _ARCHIVES = (
     b"\xfd7zXZ",
     b"\x28\xb5\x2f\xfd",
 )
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_RAW = "{} is a camera raw, not a picture yet: develop it, and give the TIFF, PNG or JPEG that comes out."
 _URL = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+)://|^(data):")
 
 
@@ -110,6 +115,9 @@ def _from_file(file: str | bytes, name: str, max_pixels: int) -> Image.Image | C
         raise MediaError(f"{name} cannot be opened ({error}); check the path and its permissions.") from error
     if not head:
         raise MediaError(f"{name} is empty (0 bytes); get a whole copy of it.")
+    suffix = os.path.splitext(name.strip("'\""))[1].lower()
+    if is_raw_head(head) or (suffix in RAW_SUFFIXES and is_tiff(head)):
+        raise MediaError(_RAW.format(name))
     container = video_format(head)
     if container is not None:
         clip = open_video(file, name, container)
@@ -119,6 +127,8 @@ def _from_file(file: str | bytes, name: str, max_pixels: int) -> Image.Image | C
         with Image.open(as_stream(file), formats=_readable_formats()) as image:
             return _from_pillow(image, file, name, max_pixels)
     except UnidentifiedImageError as error:
+        if suffix in RAW_SUFFIXES:
+            raise MediaError(_RAW.format(name)) from error
         raise MediaError(f"{name} is {_what_it_is(head)}") from error
 
 
@@ -143,7 +153,7 @@ def _what_it_is(head: bytes) -> str:
             "not a picture or video this library knows; for HEIC, `pip install pillow-heif` and call its "
             "register_heif_opener()."
         )
-    if head.startswith(_TIFF):
+    if is_tiff(head):
         return (
             "not a picture or video this library knows: a TIFF with samples that Pillow does not read, such as "
             "floats of 16 or 64 bits or in colour; convert it to a PNG."
@@ -152,6 +162,8 @@ def _what_it_is(head: bytes) -> str:
 
 
 def _from_pillow(image: Image.Image, file: Any, name: str, max_pixels: int) -> Image.Image | Clip:
+    if image.format == "TIFF" and image.fp is not None and image.tell() == 0:
+        return _from_tiff(image, name, max_pixels)
     _check_size(image.width, image.height, name, max_pixels)
     if image.format not in _ANIMATED_FORMATS or count_frames(image) == 1:
         return to_rgb(image)
@@ -164,6 +176,34 @@ def _from_pillow(image: Image.Image, file: Any, name: str, max_pixels: int) -> I
         durations_s.append(duration_s)
     image.seek(position)
     return Clip(ArraySource(np.stack(frames), len(frames) / sum(durations_s)), name)
+
+
+def _from_tiff(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    """The largest of the images in a TIFF file: its first may be a preview."""
+    found = sub_images(image.fp)
+    if any(each.is_raw for each in found):
+        raise MediaError(_RAW.format(name))
+    whole = [each for each in found if not each.is_part] or found
+    best = max(whole, key=lambda each: each.width * each.height, default=None)  # the first of equally large ones
+    if len(found) > 1:
+        which = "one" if len({each.width * each.height for each in whole}) > 1 or len(whole) == 1 else "of its pages"
+        logger.warning(
+            "%s holds %d images, %d of them previews or masks; the largest %s is read, %dx%d, and no other.",
+            *(name, len(found), len(found) - len(whole), which, best.width, best.height),
+        )
+    if best is None or best.page == 0:
+        _check_size(image.width, image.height, name, max_pixels)
+        return to_rgb(image)
+    _check_size(best.width, best.height, name, max_pixels)
+    if best.page is not None:
+        try:
+            image.seek(best.page)
+            return to_rgb(image)
+        finally:
+            image.seek(0)
+    image.fp.seek(0)
+    with Image.open(io.BytesIO(with_first(image.fp.read(), best.offset)), formats=["TIFF"]) as inner:
+        return to_rgb(inner)
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:

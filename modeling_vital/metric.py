@@ -1,5 +1,7 @@
 """VITAL as an image metric: a tensor in, a score a picture out, with gradients to the pixels where they are wanted."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -78,10 +80,11 @@ class VitalMetric(nn.Module):
         self.model.eval()
         return self
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, pictures: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
         """
         Args:
-            pictures (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`): RGB, values in [0, 1].
+            pictures (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`, or a `list` of `batch_size` tensors
+                of shape `(3, height, width)`, each of a size of its own): RGB, values in [0, 1].
 
         Returns:
             `torch.FloatTensor` of shape `(batch_size,)`: scores within `score_range`, higher is better, in float32.
@@ -89,6 +92,8 @@ class VitalMetric(nn.Module):
         Raises:
             ValueError: for another shape, another dtype, or values outside [0, 1] by more than rounding.
         """
+        if isinstance(pictures, (list, tuple)):
+            return self._score_sizes(pictures)
         _check(pictures)
         with torch.set_grad_enabled(self.as_loss and torch.is_grad_enabled()):
             tiles = make_tiles(pictures.to(self.model.device, torch.float32), self.model.processor.image_processor)
@@ -99,6 +104,20 @@ class VitalMetric(nn.Module):
             inputs = {name: inputs[name].expand(len(tiles), -1) for name in ("input_ids", "attention_mask")}
             logits = self.model.level_logits(**inputs, pixel_values=tiles.flatten(0, 1))
             return expected_score(logits.softmax(-1), self.model.config.level_values)
+
+    def _score_sizes(self, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Pictures of one size go through the model together."""
+        places: dict[torch.Size, list[int]] = {}
+        for place, picture in enumerate(pictures):
+            if not isinstance(picture, torch.Tensor) or picture.ndim != 3:
+                kind = list(picture.shape) if isinstance(picture, torch.Tensor) else type(picture).__name__
+                raise ValueError(f"VitalMetric takes a list of pictures [3, H, W]; item {place} is {kind}.")
+            places.setdefault(picture.shape, []).append(place)
+        if not places:
+            raise ValueError("VitalMetric takes at least one picture, got an empty list.")
+        scores = torch.cat([self(torch.stack([pictures[i] for i in group])) for group in places.values()])
+        order = [place for group in places.values() for place in group]
+        return scores[torch.tensor(order, device=scores.device).argsort()]
 
 
 def make_tiles(pictures: torch.Tensor, processor: VitalImageProcessor) -> torch.Tensor:

@@ -1,11 +1,14 @@
 """From what stands on a command line to the items to work on."""
 
 import glob
+import logging
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+from ..tiff_vital import RAW_SUFFIXES
 
 
 IMAGE_SUFFIXES = frozenset(
@@ -20,6 +23,8 @@ MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 MANIFEST_SUFFIXES = frozenset(".csv .tsv .json .jsonl .ndjson .parquet".split())
 """Suffixes of files that are lists of media."""
 HUB_PREFIX = "hf://"
+logger = logging.getLogger(__name__)
+
 _SHOWN_CHARS = 60  # of a path that is none
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
@@ -44,7 +49,8 @@ def collect(paths: Iterable[str], column: str = "path", allow_outside: bool = Fa
 
     A file is taken whatever its name, and so is a path that does not exist: the reader says what is wrong with it. A
     folder stands for the files with a suffix of `MEDIA_SUFFIXES` in it and, recursively, in its sub-folders, sorted by
-    name, a folder's files before its sub-folders; hidden entries are left out and links to folders are not followed.
+    name, a folder's files before its sub-folders; hidden entries are left out and links to folders are not followed,
+    and camera raw files are counted in a warning.
     A pattern (`*`, `?`, `[]`, `**` for folders at any depth) stands for what matches it, sorted. A file with a suffix
     of `MANIFEST_SUFFIXES` is a list, see [`read_manifest`], `-` a list on stdin, see [`read_list`], and what begins
     with `hf://` lies on the Hub. Any other address stands for itself.
@@ -99,12 +105,14 @@ def _expand(path: str) -> Iterator[Target]:
 
 
 def _in_folder(folder: str) -> Iterator[Target]:
-    empty = True
+    empty, num_raw = True, 0
     unlisted: list[OSError] = []
     for parent, subfolders, names in os.walk(folder, onerror=unlisted.append):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
-            if name.startswith(".") or os.path.splitext(name)[1].lower() not in MEDIA_SUFFIXES:
+            suffix = os.path.splitext(name)[1].lower()
+            num_raw += suffix in RAW_SUFFIXES and not name.startswith(".")
+            if name.startswith(".") or suffix not in MEDIA_SUFFIXES:
                 continue
             empty = False
             path = os.path.join(parent, name)
@@ -114,5 +122,8 @@ def _in_folder(folder: str) -> Iterator[Target]:
     for error in unlisted:
         empty = False
         yield Target(os.fsdecode(error.filename), f"the folder cannot be listed: {error.strerror}")
+    left_out = f"{num_raw} camera raw {'file' if num_raw == 1 else 'files'} left out: develop them first"
     if empty:
-        yield Target(folder, "no image or video files in this folder")
+        yield Target(folder, "no image or video files in this folder" + (f" ({left_out})" if num_raw else ""))
+    elif num_raw:
+        logger.warning("%r: %s", folder, left_out)

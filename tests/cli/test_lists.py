@@ -223,3 +223,13 @@ def test_long_list_is_read_in_pieces():
 def test_names_on_stdin_are_files_and_folders_not_patterns(tree, monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"sub\n*.jpg\nb.png\n")))
     assert found("-") == ["sub/c.jpg", "sub/deep/[e].jpg", "sub/deep/d.jpg", "*.jpg", "b.png"]
+
+
+def test_camera_raws_in_a_folder_are_counted(tmp_path, caplog):
+    for name in ("a.DNG", "b.nef", ".hidden.cr2"):
+        (tmp_path / name).write_bytes(b"II*\0")
+    (found,) = collect([str(tmp_path)])
+    assert "2 camera raw files left out" in found.error and "develop" in found.error
+    (tmp_path / "c.png").touch()
+    (found,) = collect([str(tmp_path)])
+    assert found.path.endswith("c.png") and "2 camera raw files left out" in caplog.text

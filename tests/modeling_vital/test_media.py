@@ -335,6 +335,14 @@ def test_sixteen_bit_png_and_tiff_are_scaled(tmp_path):
         assert np.asarray(load_media(tmp_path / name))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
 
 
+def test_what_is_skipped_of_a_tiff_is_said(tmp_path, caplog):
+    first, *rest = animation()
+    first.save(tmp_path / "pages.tiff", save_all=True, append_images=rest)
+    with Image.open(tmp_path / "pages.tiff") as opened:
+        assert load_media(opened).tobytes() == first.tobytes() and opened.tell() == 0
+    assert "pages.tiff' holds 5 images, 0 of them previews" in caplog.text and "20x10" in caplog.text
+
+
 def test_several_tiff_pages_are_a_picture(tmp_path):
     first, *rest = animation()
     first.save(tmp_path / "a.tiff", save_all=True, append_images=rest)

@@ -130,6 +130,19 @@ def test_gradient_steps_raise_the_score_of_a_blurred_picture():
     assert metric.model.score(changed).score > start + 0.01  # also for the path that files take
 
 
+def test_pictures_of_several_sizes(metric, loss):
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(64, 96), (200, 40), (64, 96), (33, 33)]
+    pictures = [torch.rand(3, *size, generator=generator) for size in sizes]
+    together = metric(pictures)
+    alone = torch.cat([metric(picture[None]) for picture in pictures])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+    assert torch.equal(metric(tuple(pictures)), together)
+    leaves = [picture.clone().requires_grad_() for picture in pictures]
+    loss(leaves).sum().backward()
+    assert all(leaf.grad.abs().sum() > 0 for leaf in leaves)
+
+
 def test_stays_in_evaluation_mode_inside_a_training_network(loss):
     network = torch.nn.ModuleList([loss]).train()
     assert network.training and not loss.model.training
@@ -144,6 +157,9 @@ def test_stays_in_evaluation_mode_inside_a_training_network(loss):
         (torch.zeros(0, 3, 8, 8), r"\[0, 3, 8, 8\]"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "uint8"),
         (np.zeros((1, 3, 8, 8)), "float64"),
+        ([], "empty list"),
+        ([torch.zeros(3, 8, 8), torch.zeros(1, 3, 8, 8)], r"item 1 is \[1, 3, 8, 8\]"),
+        ([torch.zeros(3, 8, 8), np.zeros((3, 8, 8))], "item 1 is ndarray"),
         (torch.full((1, 3, 8, 8), 255.0), "255"),
         (torch.full((1, 3, 8, 8), float("nan")), "nan"),
     ],
