@@ -83,7 +83,7 @@ class VitalMetric(nn.Module):
     def forward(self, pictures: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
         """
         Args:
-            pictures (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`, or a `list` of `batch_size` tensors
+            pictures (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`, or a `list` of tensors
                 of shape `(3, height, width)`, each of a size of its own): RGB, values in [0, 1].
 
         Returns:
