@@ -17,6 +17,8 @@ from .picture_vital import orientation_of, to_rgb, upright_size
 logger = logging.getLogger(__name__)
 
 DEFAULT_FPS = 30.0
+MAX_TOTAL_BYTES = 2**31
+"""Bytes of the frames of one clip that are held at a time at most. Scoring holds one frame at its size."""
 
 
 class Clip:
@@ -55,8 +57,9 @@ class Clip:
 
         Raises:
             IndexError: if an index is out of range.
-            MediaError: if a frame is damaged.
+            MediaError: if a frame is damaged, or the frames take over `MAX_TOTAL_BYTES` together.
         """
+        check_total(len(indices), self.width, self.height, self.name)
         wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
         frames = np.empty((len(wanted), self.height, self.width, 3), dtype=np.uint8)
         for place, frame in enumerate(self.iter_frames(wanted)):
@@ -150,6 +153,19 @@ class PillowSource(ArraySource):
             for index in indices:
                 image.seek(index)
                 yield np.asarray(to_rgb(image, self._orientation))
+
+
+def check_total(num_frames: int, width: int, height: int, name: str) -> None:
+    """Refuses to hold frames that take over `MAX_TOTAL_BYTES` together.
+
+    Raises:
+        MediaError: see above.
+    """
+    if num_frames * width * height * 3 > MAX_TOTAL_BYTES:
+        raise MediaError(
+            f"{name} is too large: {num_frames} frames of {width}x{height} take over {MAX_TOTAL_BYTES >> 30} GiB; ask "
+            "for fewer at a time, or shrink it."
+        )
 
 
 def count_frames(image: Image.Image) -> int:

@@ -12,12 +12,21 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .clip_vital import DEFAULT_FPS, ArraySource, Clip, PillowSource, as_stream, count_frames, play
+from .clip_vital import (
+    DEFAULT_FPS,
+    ArraySource,
+    Clip,
+    PillowSource,
+    as_stream,
+    check_total,
+    count_frames,
+    play,
+)
 from .download_vital import download
 from .media_error_vital import MediaError, describe_item, is_array, item_errors
 from .picture_vital import floats_to_uint8, orientation_of, to_rgb
 from .tiff_vital import RAW_SUFFIXES, is_raw_head, is_tiff, sub_images, with_first
-from .video_decoding_vital import open_video, video_format
+from .video_decoding_vital import check_frame_size, open_video, video_format
 
 
 logger = logging.getLogger(__name__)
@@ -121,6 +130,7 @@ def _from_file(file: str | bytes, name: str, max_pixels: int) -> Image.Image | C
     container = video_format(head)
     if container is not None:
         clip = open_video(file, name, container)
+        check_frame_size(clip.width, clip.height, name)
         _check_size(clip.width, clip.height, name, max_pixels)
         return clip
     try:
@@ -167,11 +177,13 @@ def _from_pillow(image: Image.Image, file: Any, name: str, max_pixels: int) -> I
     _check_size(image.width, image.height, name, max_pixels)
     if image.format not in _ANIMATED_FORMATS or count_frames(image) == 1:
         return to_rgb(image)
+    check_frame_size(image.width, image.height, name)
     if isinstance(file, str | bytes):
         return Clip(PillowSource(file), name)
     position, frames, durations_s = image.tell(), [], []
     orientation = orientation_of(image)
     for duration_s in play(image):  # The file behind it may go away: read it all now.
+        check_total(len(frames) + 1, image.width, image.height, name)
         frames.append(np.asarray(to_rgb(image, orientation)))
         durations_s.append(duration_s)
     image.seek(position)

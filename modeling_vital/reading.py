@@ -25,11 +25,14 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from .media_error_vital import MediaError, describe_item, item_errors
+from .video_decoding_vital import slowness
 
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 120.0
+MAX_WORKER_BYTES = 5 * 2**29
+"""Memory that one item may take in a worker, where the system can limit it: 2.5 GiB."""
 START_TIMEOUT_S = 120.0
 MAX_HELD_BYTES = 2**30
 
@@ -220,10 +223,7 @@ class _Worker:
             if not connection.poll(self._timeout_s):
                 self._stop()
                 return _Loaded(
-                    MediaError(
-                        f"{describe_item(item)} was given up after {self._timeout_s:g} s: the decoder hangs or "
-                        "the item is too large; re-encode it, or allow more time."
-                    )
+                    MediaError(f"{describe_item(item)} was given up after {self._timeout_s:g} s: {slowness(item)}")
                 )
             loaded, error = _receive(connection)
         except (EOFError, OSError):  # OSError: the pipe broke, at either end of it.
@@ -302,6 +302,7 @@ def _work(connection: Connection, load: bytes, timeout_s: float) -> None:
     except Exception as error:  # An import that fails raises anything.
         connection.send(f"{type(error).__name__}: {error}")
         return
+    _limit_memory()
     connection.send(None)
     while True:
         try:
@@ -319,6 +320,21 @@ def _work(connection: Connection, load: bytes, timeout_s: float) -> None:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
         _send(connection, result)
+
+
+def _limit_memory() -> None:
+    """Lets an allocation fail, as a `MemoryError` of its item, before the machine runs out; on Linux only."""
+    try:
+        import resource
+
+        with open("/proc/self/status", encoding="ascii") as file:
+            used = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData"))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = used + MAX_WORKER_BYTES
+        if hard == resource.RLIM_INFINITY or limit < hard:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    except (ImportError, OSError, StopIteration, ValueError) as error:
+        logger.debug("No limit of memory for a worker: %s", error)
 
 
 def _be_the_first_to_die() -> None:

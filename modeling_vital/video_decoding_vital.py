@@ -15,6 +15,13 @@ from .media_error_vital import MediaError
 logger = logging.getLogger(__name__)
 
 
+MAX_FRAME_PIXELS = 8192 * 4320
+"""Pixels of one frame of a clip at most: a decoder holds a dozen frames, so they are less than a picture's."""
+
+_INDEXED = ("mp4", "matroska", "avi")  # Containers that say where their frames are.
+_SEEK_BEFORE_S = (0, 2, 10)
+
+
 class _DecordSource:
     def __init__(self, file: str | bytes, decoders: dict[str, Any]) -> None:
         decord, self._file, self._decoders = decoders["decord"], file, decoders
@@ -48,25 +55,31 @@ class _DecordSource:
 
 
 class _AvSource:
-    """PyAV. Frames are found by time stamp; the file is opened anew at each read."""
+    """PyAV. Frames are found by time stamp; the file is opened anew at each read.
+
+    Reads are by seeking where that gives the frames that decoding from the start gives, which each read checks:
+    packets before the key frame sought are dropped, and a frame counts by its time stamp only. Where it does not, one
+    pass from the start finds all frames asked for.
+    """
 
     def __init__(self, file: str | bytes, decoders: dict[str, Any]) -> None:
         self._file, self._av = file, decoders["av"]
         self.height = self.width = 0
-        with self._av.open(as_stream(file)) as container:
+        with self._av.open(as_stream(file)) as container:  # Reads the file once, and decodes nothing.
             stream = self._video_stream(container)
             self.fps = stream.average_rate or stream.guessed_rate
-            packets = [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size]
-            stamps = [stamp for stamp, _ in packets]
-            # Where to seek to. Other containers have no index, and may call every frame a key frame.
-            indexed = {"mp4", "matroska", "avi"} & set(container.format.name.split(","))
-            self._keys = sorted(stamp for stamp, is_key in packets if is_key and stamp is not None) if indexed else []
+            packets = [
+                (packet.pts, packet.is_keyframe, packet.size) for packet in container.demux(stream) if packet.size
+            ]
+        stamps = [stamp for stamp, *_ in packets]
         self._stamped = None not in stamps and len(set(stamps)) == len(stamps)
+        self._keys = sorted(stamp for stamp, is_key, _ in packets if is_key) if self._stamped else []
+        self._sizes = {stamp: size for stamp, _, size in packets}
         self._stamps = sorted(stamps) if self._stamped else []
         if not self._stamps or not self._has([0, len(stamps) - 1]):
             # The container does not tell the truth about its frames: count by decoding all of them.
             with self._av.open(as_stream(file)) as container:
-                self._stamps = [frame.pts for frame in self._decode(container, self._video_stream(container), None)]
+                self._stamps = [frame.pts for frame in self._decode(container, self._video_stream(container))]
             if self._stamped:
                 self._stamps.sort()
         self.num_frames = len(self._stamps)
@@ -83,6 +96,8 @@ class _AvSource:
         if not streams:
             raise ValueError("it holds no video stream")
         streams[0].thread_type = "AUTO"
+        # The decoder's own limit holds for streams, too, that grow behind their head.
+        streams[0].codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
         return streams[0]
 
     def _has(self, indices: list[int]) -> bool:
@@ -91,14 +106,33 @@ class _AvSource:
         except (self._av.FFmpegError, LookupError):
             return False
 
-    def _decode(self, container: Any, stream: Any, start: int | None) -> Iterator[Any]:
-        if start is not None:
-            container.seek(start, stream=stream)
-        for packet in container.demux(stream):
+    def _decode(self, container: Any, stream: Any, key: int | None = None) -> Iterator[Any]:
+        """Frames from the start, or from the key frame with this time stamp; none if seeking does not find it."""
+        packets = container.demux(stream) if key is None else self._packets_from(container, stream, key)
+        for packet in packets:
             try:
-                yield from packet.decode()
+                yield from stream.codec_context.decode(packet)
             except self._av.FFmpegError as error:  # One bad packet; the frames asked for may lie elsewhere.
-                logger.debug("Packet at %s: %s", packet.pts, error)
+                logger.debug("Packet at %s: %s", packet and packet.pts, error)
+
+    def _packets_from(self, container: Any, stream: Any, key: int) -> Iterator[Any]:
+        """Packets from a key frame on, as long as each has the time stamp that it has when the file is read through.
+
+        Containers without an index are sought in by guessing, which may land behind; and where not every frame has a
+        time stamp of its own, those after a seek are guessed, too. A packet is known by its size.
+        """
+        for before_s in _SEEK_BEFORE_S:
+            container.seek(key - round(before_s / stream.time_base), stream=stream)
+            packets = (packet for packet in container.demux(stream) if packet.size)
+            first = next((p for p in packets if p.is_keyframe and p.pts is not None and p.pts >= key), None)
+            if first is not None and first.pts == key and first.size == self._sizes[key]:
+                yield first
+                for packet in packets:
+                    if self._sizes.get(packet.pts) != packet.size:
+                        return
+                    yield packet
+                yield None  # the end: what the decoder still holds comes out
+                return
 
     def frames(self, indices: list[int]) -> Iterator[np.ndarray]:
         with self._av.open(as_stream(self._file)) as container:
@@ -111,13 +145,15 @@ class _AvSource:
                     if decoded is None or (key is not None and key > after):
                         decoded = self._decode(container, stream, key)
                     frame = next((f for f in decoded if f.pts is not None and f.pts >= target), None)
-                    frame, after = (None if frame is None or frame.pts != target else frame), target
+                    sound = frame is not None and frame.pts == target and not (self._keys and frame.is_corrupt)
+                    frame, after = (frame if sound else None), target
                 else:
-                    decoded = self._decode(container, stream, None) if decoded is None else decoded
+                    decoded = self._decode(container, stream) if decoded is None else decoded
                     frame = next((f for number, f in enumerate(decoded, position) if number == index), None)
                     position = index + 1
-                if frame is None and self._stamped and self._keys:
-                    self._keys = []  # Seeking may have overshot: go on without it, from the start.
+                if frame is None and self._keys:
+                    logger.debug("Seeking does not find frame %d; read from the start.", index)
+                    self._keys = []
                     yield from self.frames(indices[done:])
                     return
                 if frame is None:
@@ -179,10 +215,61 @@ def video_format(head: bytes) -> str | None:
     return next((name for magic, name in signatures.items() if head.startswith(magic)), None)
 
 
+def check_frame_size(width: int, height: int, name: str) -> None:
+    """Refuses a clip with frames over `MAX_FRAME_PIXELS`.
+
+    Raises:
+        MediaError: see above.
+    """
+    if width * height > MAX_FRAME_PIXELS:
+        raise MediaError(
+            f"{name} is too large: a clip of {width}x{height}, over {MAX_FRAME_PIXELS} pixels a frame; shrink it."
+        )
+
+
+def _check_head(av: Any, file: str | bytes, name: str) -> None:
+    """Looks at the size that the head tells, before anything is decoded."""
+    try:
+        with av.open(as_stream(file)) as container:
+            sizes = [(stream.width, stream.height) for stream in container.streams.video]
+    except Exception as error:  # The decoders say what is wrong with it.
+        logger.debug("PyAV cannot open %s: %s", name, error)
+        return
+    for width, height in sizes:
+        check_frame_size(width, height, name)
+
+
+def slowness(item: Any) -> str:
+    """Why reading an item may have taken too long, and what to do about it: the end of a message.
+
+    Args:
+        item: a media item; a file is looked at by its first bytes.
+    """
+    if isinstance(item, dict):
+        item = item.get("bytes") or item.get("path")
+    try:
+        if isinstance(item, bytes):
+            head = item[:512]
+        else:
+            with open(item, "rb") as file:
+                head = file.read(512)
+        container = video_format(head)
+    except (OSError, TypeError, ValueError):
+        container = None
+    if container is None or container in _INDEXED:
+        return "the decoder hangs or the item is too large; re-encode it, or allow more time."
+    return (
+        f"a clip in {container} has no index, so it is read through once, and that takes the longer the longer it is; "
+        "re-encode it to MP4, or allow more time."
+    )
+
+
 def open_video(file: str | bytes, name: str, container: str) -> Clip:
     decoders = _decoders()
     if not decoders:
         raise MediaError(f"{name} is a video, and no decoder is installed; `pip install decord2` or `pip install av`.")
+    if "av" in decoders:
+        _check_head(decoders["av"], file, name)
     complaint: Exception | None = None
     # In others it miscounts and misplaces frames, and an AVI with a damaged header ends the process.
     if "decord" in decoders and container in ("mp4", "matroska"):

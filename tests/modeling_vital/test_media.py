@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from modeling_vital import picture_vital, video_decoding_vital
+from modeling_vital import clip_vital, picture_vital, video_decoding_vital
 from modeling_vital.media_vital import Clip, MediaError, describe_item, load_media
 from modeling_vital.picture_vital import to_rgb
 
@@ -524,6 +524,75 @@ def test_cut_animation_counts_what_is_there(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------------- clips
+UNINDEXED = [
+    ("ts", "mpegts", "libx264"),
+    ("mpeg2.ts", "mpegts", "mpeg2video"),
+    ("mpg", "mpeg", "mpeg2video"),
+    ("vob", "vob", "mpeg2video"),
+    ("flv", "flv", "libx264"),
+    ("wmv", "asf", "wmv2"),
+    ("ogg", "ogg", "libvpx"),
+]
+
+
+@pytest.mark.parametrize("suffix, kind, codec", UNINDEXED)
+def test_containers_without_an_index_are_sought_in(tmp_path, monkeypatch, suffix, kind, codec):
+    """Few frames are decoded, and they are those that decoding all gives."""
+    av = pytest.importorskip("av")
+    path = tmp_path / f"a.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    with av.open(str(path), "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.gop_size, stream.codec_context.bit_rate = 10, 2_000_000
+        for _ in range(200):
+            noise = np.roll(noise, 1, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        every = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    decoded, count = [], video_decoding_vital._AvSource._decode
+
+    def counting(self, *args):
+        for frame in count(self, *args):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(video_decoding_vital._AvSource, "_decode", counting)
+    clip = load_media(path)
+    assert clip.num_frames == len(every) == 200
+    assert len(decoded) < 60
+    decoded.clear()
+    wanted = [3, 57, 58, 120, 199]
+    assert all(np.array_equal(frame, every[i]) for frame, i in zip(clip.get_frames(wanted), wanted, strict=True))
+    assert len(decoded) < 100
+
+
+# --------------------------------------------------------------------------------------------- what would be too much
+def test_clips_are_limited_by_the_frame_and_in_total(tmp_path, monkeypatch):
+    size = (8000, 4500)
+    Image.new("L", size).save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("L", size, 9)])
+    Image.new("1", size).save(tmp_path / "a.png", save_all=True, append_images=[Image.new("1", size, 1)])
+    for name in ("a.gif", "a.png"):
+        with pytest.raises(MediaError, match="clip of 8000x4500, over 35389440 pixels a frame"):
+            load_media(tmp_path / name)
+    assert load_media(Image.new("RGB", size)).size == size  # a picture may be as large
+    monkeypatch.setattr(clip_vital, "MAX_TOTAL_BYTES", 12 * WIDTH * HEIGHT * 3)
+    clip = load_media(np.zeros((20, HEIGHT, WIDTH, 3), np.uint8))
+    assert len(clip.get_frames(range(12))) == 12 and sum(1 for _ in clip.iter_frames(range(20))) == 20
+    for ask in (clip.get_frames, clip.keep):
+        with pytest.raises(MediaError, match="20 frames of 96x64 take over"):
+            ask(range(20))
+
+
+def test_the_size_of_a_video_is_looked_at_before_it_is_decoded(mp4, monkeypatch):
+    monkeypatch.setattr(video_decoding_vital, "MAX_FRAME_PIXELS", WIDTH * HEIGHT - 1)
+    for source in ("_DecordSource", "_AvSource"):
+        monkeypatch.setattr(video_decoding_vital, source, None)
+    with pytest.raises(MediaError, match="clip of 96x64, over 6143 pixels a frame"):
+        load_media(mp4)
+
+
 def test_clips_of_arrays_and_lists():
     frames = np.stack([np.asarray(image) for image in animation()])
     for item in (

@@ -12,6 +12,7 @@ from PIL import Image
 
 from modeling_vital.media_vital import Clip, MediaError, load_media
 from modeling_vital.reading import read_ahead
+from modeling_vital.tiff_vital import RAW_SUFFIXES
 from tests.fixtures.loads import read_whole
 from tests.fixtures.odd_media import CASES, FRAMES, Case
 

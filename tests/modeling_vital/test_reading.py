@@ -16,7 +16,7 @@ from modeling_vital.cutting_vital import MediaCutter, Tiling
 from modeling_vital.media_vital import MediaError
 from modeling_vital.reading import _Loaded, read_ahead
 from modeling_vital.video_processing_vital import FrameSampling, sample_frames
-from tests.fixtures.loads import Touch, act
+from tests.fixtures.loads import Touch, act, sleep
 
 
 def gone(pid, within_s=5):
@@ -64,6 +64,34 @@ def test_whatever_is_raised_costs_its_item_alone_and_is_named(workers):
     assert isinstance(results[1], np.ndarray) and isinstance(results[2], np.ndarray)
     assert isinstance(results["bug"], MediaError) and re.search("'bug'.*KeyError: 'a bug'", str(results["bug"]))
     assert isinstance(results["memory"], MediaError) and "'memory' needs more memory" in str(results["memory"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process allocates")
+def test_a_worker_takes_no_more_than_its_memory():
+    with read_ahead([1, "huge", 2], act, workers=1) as reader:
+        results = dict(reader)
+    assert isinstance(results[1], np.ndarray) and isinstance(results[2], np.ndarray)
+    assert "'huge' needs more memory than there is" in str(results["huge"])
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"\x47" + bytes(187) + b"\x47" + bytes(400), "mpegts has no index, so it is read through once"),
+        (b"FLV\1" + bytes(400), "flv has no index"),
+        (b"\0\0\1\xba" + bytes(400), "mpeg has no index"),
+        (b"OggS" + bytes(400), "ogg has no index"),
+        (b"0&\xb2u" + bytes(400), "asf has no index"),
+        (b"\0\0\0\x18ftypisom" + bytes(400), "the decoder hangs"),
+        (b"\x89PNG" + bytes(400), "the decoder hangs"),
+    ],
+)
+def test_the_time_limit_says_what_took_the_time(tmp_path, head, words):
+    (tmp_path / "a").write_bytes(head)
+    for item in (head, str(tmp_path / "a"), tmp_path / "a", {"bytes": None, "path": str(tmp_path / "a")}):
+        with read_ahead([item], sleep, workers=1, timeout_s=0.2) as reader:
+            ((_, error),) = reader
+        assert "given up after 0.2 s" in str(error) and words in str(error)
 
 
 def test_look_ahead_is_bounded(tmp_path):
