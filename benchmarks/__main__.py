@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 SECTIONS = (
-    *("cold_start", "scoring", "decoding", "peak_share", "growth"),
+    *("cold_start", "scoring", "preparation", "decoding", "peak_share", "growth"),
     *("training_step", "data_pipeline", "means", "gpu"),
 )
 RESULTS, QUICK_RESULTS = Path("benchmarks/results"), Path("build/benchmarks-quick")

@@ -34,6 +34,10 @@ def targets(sections: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for name, ways in scoring["memory_mib"].items():
             share = ways["ours"]["working"] / ways["released procedure"]["working"]
             judge("scoring", f"{name}: working memory of ours over the released procedure", share, 0.5, "at most")
+    if preparation := sections.get("preparation"):
+        for name, most in {"photo from a file": 5.0, "clip from a file": 25.0}.items():
+            if isinstance(value := preparation["ms"][name], float):
+                judge("preparation", f"{name}: main process outside the model, ms", value, most, "at most")
     if peak := sections.get("peak_share"):
         judge("peak_share", "forward: share of the matrix-product peak", peak["forward_share"], 0.7)
     if decoding := sections.get("decoding"):

@@ -1,9 +1,9 @@
 """Reading ahead: items are decoded in child processes, in order, while the model works on those before.
 
 Why not a pool that there is: with loky, as with `concurrent.futures`, a worker that dies breaks the pool and takes the
-items of the others with it, and a task has no time limit. pebble has both, and would still leave to us most of what
-this file is about: results that are not copied by pickling and pipes (48 MB a clip), the bound on the bytes that wait, the
-order, and the words for what ended a worker. It would be one more dependency for what is left.
+items of the others with it, and a task has no time limit. pebble has both, and would still leave to us most of what is
+here: results that are not copied by pickling and pipes (48 MB a clip), the bound on the bytes that wait, the order,
+and the words for what ended a worker. It would be one more dependency for what is left.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ _STARTING = threading.Lock()  # Starting and waiting for processes keeps lists t
 def default_workers() -> int:
     """How many workers suit this machine: the cores it lends us but one, at least 1, at most 16.
 
-    A worker makes some 25 photos of a megapixel a second: 16 feed the fastest model there is.
+    A worker makes some 30 photos of a megapixel a second: 16 feed the fastest model there is.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(max(cores - 1, 1), 16)
