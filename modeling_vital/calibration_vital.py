@@ -50,8 +50,8 @@ class Calibration:
         ratings (`int`): items rated. contents (`int`): groups of items of one content among them.
         errors (`dict`): cross-validated errors, in units of the ratings: `rmse` with its interval `rmse_low` and
             `rmse_high`, `mae`, and the RMSE on the same folds of two simpler maps: `rmse_line` (a least-squares
-            line) and `rmse_mean` (the mean rating for every item), with the interval of what the curve gains over
-            the mean, `rmse_gain_low` to `rmse_gain_high`.
+            line) and `rmse_mean` (the mean rating for every item); and the rank correlation of scores and ratings,
+            `srcc` with its interval `srcc_low` and `srcc_high`, positive where higher scores go with better ratings.
 
     Raises:
         ValueError: if the table is not one.

@@ -59,8 +59,8 @@ def fit_calibration(
         [`Calibration`]
 
     Raises:
-        UninformativeScoresError: if the curve predicts ratings that were held out no better than their mean does, or
-            hardly more often than by chance: the interval of what is gained reaches zero.
+        UninformativeScoresError: if the interval of the rank correlation reaches zero, or the curve predicts ratings
+            that were held out no better than their mean does.
         ValueError: for fewer than 50 ratings, a rating outside `mos_range`, ratings or scores that are all alike, or
             anything that is not a number.
     """
@@ -77,16 +77,17 @@ def fit_calibration(
     sign = -1.0 if mos_range is not None and mos_range[0] > mos_range[1] else 1.0
     clusters = _clusters(len(x), groups)
     errors, residuals = _cross_validate(x, sign * y, clusters, confidence, seed)
-    if errors["rmse_gain_low"] <= 0:
-        if np.corrcoef(x, sign * y)[0, 1] < -2 / np.sqrt(len(x)):
-            raise UninformativeScoresError(
-                "the ratings fall as the scores rise. Check the direction of the ratings (`--mos-range 100 0` for a "
-                "scale whose lower end is better); if it is right, this model does not suit these items."
-            )
+    if errors["srcc_high"] < 0:
         raise UninformativeScoresError(
-            "the scores tell nothing about these ratings that is more than chance: on held-out items the curve is "
-            f"wrong by {errors['rmse']:.3g} (RMSE), the mean rating alone by {errors['rmse_mean']:.3g}. Rate more "
-            "items, take another model, or train one on these ratings."
+            "the ratings fall as the scores rise. Check the direction of the ratings (`--mos-range 100 0` for a scale "
+            "whose lower end is better); if it is right, this model does not suit these items."
+        )
+    if not errors["srcc_low"] > 0 or errors["rmse"] >= errors["rmse_mean"]:
+        raise UninformativeScoresError(
+            "the scores tell nothing about these ratings that is more than chance: their rank correlation is "
+            f"{errors['srcc']:.2f} ({errors['srcc_low']:.2f} to {errors['srcc_high']:.2f}), and on held-out items the "
+            f"curve is wrong by {errors['rmse']:.3g} (RMSE), the mean rating alone by {errors['rmse_mean']:.3g}. Rate "
+            "more items, take another model, or train one on these ratings."
         )
     fit = fit_rising_logistic(x, sign * y)
     knots = np.linspace(x.min(), x.max(), _KNOTS)
@@ -149,15 +150,17 @@ def _cross_validate(
         residuals["line"][out] = y[out] - np.polyval(np.polyfit(x[rest], y[rest], 1), x[out])
         residuals["mean"][out] = y[out] - y[rest].mean()
 
-    def roots(rows: np.ndarray) -> list[float]:
-        curve, mean = (float(np.sqrt(np.mean(residuals[name][rows] ** 2))) for name in ("curve", "mean"))
-        return [curve, mean - curve]
+    ranks = np.stack([require("scipy.stats").rankdata(values) for values in (x, y)])
 
-    (low, high), (gain_low, gain_high) = bootstrap(roots, len(x), clusters.tolist(), _RESAMPLES, confidence, rng)
+    def measured(rows: np.ndarray) -> list[float]:
+        return [float(np.sqrt(np.mean(residuals["curve"][rows] ** 2))), float(np.corrcoef(ranks[:, rows])[0, 1])]
+
+    (low, high), srcc_ends = bootstrap(measured, len(x), clusters.tolist(), _RESAMPLES, confidence, rng)
     rmse = {name: float(np.sqrt(np.mean(values**2))) for name, values in residuals.items()}
     errors = {"rmse": rmse["curve"], "rmse_low": low, "rmse_high": high}
     errors |= {"mae": float(np.mean(np.abs(residuals["curve"]))), "rmse_line": rmse["line"]}
-    errors |= {"rmse_mean": rmse["mean"], "rmse_gain_low": gain_low, "rmse_gain_high": gain_high}
+    errors |= {"rmse_mean": rmse["mean"], "srcc": float(np.corrcoef(ranks)[0, 1])}
+    errors |= dict(zip(("srcc_low", "srcc_high"), srcc_ends, strict=True))
     return errors, residuals["curve"]
 
 
