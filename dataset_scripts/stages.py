@@ -38,6 +38,7 @@ from dataset_scripts.encoding import (
 )
 from dataset_scripts.interpreters import Answer, Interpreter
 from dataset_scripts.pmod import pmod
+from dataset_scripts.rows import preference_of
 from dataset_scripts.staging import Drop, Staging
 from modeling_vital.levels_vital import preference_probability
 from modeling_vital.media_vital import MediaError, load_media
@@ -285,13 +286,6 @@ def pair(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[dict[s
             about = {"item_id": item_id, "first": first["variant"], "second": second["variant"]}
             rows.append(about | {"preference": preference, "preference_prob": prob})
     return rows, []
-
-
-def preference_of(prob: float, tie_probability: float) -> float:
-    """1 if the first is better, 0 if the second is, 0.5 for a tie, from the probability that the first is better."""
-    if prob >= tie_probability:
-        return 1.0
-    return 0.0 if prob <= 1.0 - tie_probability else 0.5
 
 
 # ---------------------------------------------------------------------------------------------------- one shard

@@ -16,11 +16,10 @@ from typing import Any
 import datasets
 
 from dataset_scripts.build_config import SPLITS, BuildConfig
+from dataset_scripts.rows import NO_DISTORTION, distortion_text, media_columns, score_text
 from dataset_scripts.schema import CONFIGS, row_features
 from dataset_scripts.stages import VARIANT_SCHEMA, variant_id
 from dataset_scripts.staging import CONFIG_FILE, Staging
-from modeling_vital.levels_vital import level_of
-from modeling_vital.processing_vital import DEFAULT_ANSWER_PREFIXES, DEFAULT_DESCRIPTION_PREFIXES
 
 
 VERSION = datasets.Version("1.0.0")
@@ -100,42 +99,23 @@ def shard_rows(config: str, staging: Staging, shard: int, media: bool = True) ->
         return
     for version, opinion, text in zip(versions, opinions, staging.read("interpret", shard), strict=True):
         if config == "scoring" and opinion["mos"] is not None:
-            yield _common([version], variant_id(version), [score_text(version, opinion)]) | _opinion(version, opinion)
+            answers = [score_text(version["modality"], opinion["mos"])]
+            yield _common([version], variant_id(version), answers) | _opinion(version, opinion)
         elif config == "distortion" and text["tag"] is not None:
-            answers = [distortion_text(version, text["tag"])]
+            answers = [distortion_text(version["modality"], text["tag"])]
             yield _common([version], variant_id(version), answers) | {"distortion": _distortion(version)}
         elif config == "description":
             for number, words in enumerate(text["descriptions"]):
                 yield _common([version], f"{variant_id(version)}-d{number}", [words])
 
 
-def score_text(version: dict[str, Any], opinion: dict[str, Any]) -> str:
-    """The answer of a scoring row: the training prefix and the word of the level."""
-    return f"{DEFAULT_ANSWER_PREFIXES[version['modality']]} {level_of(opinion['mos'])}"
-
-
-def distortion_text(version: dict[str, Any], tag: str) -> str:
-    """The answer of a distortion row. It begins as `describe` does by default: bare, a tag would be one of two ways to
-    go on after an empty human turn, and a model that mostly learned to score would say the level instead."""
-    return f"{DEFAULT_DESCRIPTION_PREFIXES[version['modality']]} {tag}."
-
-
 def _common(versions: list[dict[str, Any]], row_id: str, answers: list[str]) -> dict[str, Any]:
     """The columns that every configuration has."""
     first = versions[0]
     media = [{"bytes": version.get("data"), "path": version["file"]} for version in versions]
-    is_image = first["modality"] == "image"
-    messages = []
-    for answer in answers:
-        # Prompt decoupling (arXiv 2511.17962): the user says nothing, the item alone evokes the answer.
-        messages.append({"role": "user", "content": [{"type": first["modality"], "text": None}]})
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
     return {
         "id": row_id,
-        "modality": first["modality"],
-        "images": media if is_image else [],
-        "videos": [] if is_image else media,
-        "messages": messages,
+        **media_columns(first["modality"], media, answers),
         "source": first["source"],
         "license": first["license"],
         "content_id": first["content_id"],
@@ -153,7 +133,7 @@ def _distortion(version: dict[str, Any]) -> dict[str, Any]:
     """The one thing done to a version; `None` throughout for the original and for a chain (see `provenance`)."""
     if len(version["steps"]) == 1:
         return version["steps"][0]
-    return {"type": None, "family": None, "severity": None}
+    return dict(NO_DISTORTION)
 
 
 def _opinion(version: dict[str, Any], opinion: dict[str, Any]) -> dict[str, Any]:
@@ -170,7 +150,7 @@ def _pair_row(pair: dict[str, Any], *sides: tuple[dict[str, Any], dict[str, Any]
     versions = [version for version, _ in sides]
     opinions = [_opinion(version, opinion) for version, opinion in sides]
     row_id = f"{pair['item_id']}-v{pair['first']}-v{pair['second']}"
-    answers = [score_text(version, opinion) for version, opinion in sides]
+    answers = [score_text(version["modality"], opinion["mos"]) for version, opinion in sides]
     return {
         **_common(versions, row_id, answers),
         **{name: [opinion[name] for opinion in opinions] for name in opinions[0]},

@@ -30,7 +30,7 @@ from datasets import Features, Image, List, Value, Video
 from tqdm.auto import tqdm
 
 from dataset_scripts.pmod import pmod_from_moments
-from modeling_vital.levels_vital import level_of
+from dataset_scripts.rows import media_columns, score_text
 from modeling_vital.media_vital import Clip, MediaError, load_media
 
 
@@ -334,16 +334,9 @@ def _row(
     std = None if label["std"] is None else label["std"] / abs(high - low)
     # Without a spread the mean is split between its two neighbouring levels.
     target = pmod_from_moments(np.array([mos]), np.array([std or 0.0]))
-    answer = f"The quality of the {modality} is {level_of(mos)}"
     return {
         "id": label.get("path") or label["place"],
-        "modality": modality,
-        "images": [source] if modality == "image" else [],
-        "videos": [source] if modality == "video" else [],
-        "messages": [
-            {"role": "user", "content": [{"type": modality, "text": None}]},
-            {"role": "assistant", "content": [{"type": "text", "text": answer}]},
-        ],
+        **media_columns(modality, [source], [score_text(modality, mos)]),
         "content_id": label["content_id"],
         "split": label["split"],
         "mos": mos,

@@ -20,8 +20,9 @@ from PIL import Image as PILImage
 from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
 from dataset_scripts.distortions import DISTORTIONS, distort_clip, distort_image, tag
 from dataset_scripts.pmod import PMOD, pmod
+from dataset_scripts.rows import distortion_text, media_columns, preference_of, score_text, turns
 from dataset_scripts.schema import row_features
-from modeling_vital.levels_vital import level_of, preference_probability
+from modeling_vital.levels_vital import preference_probability
 from modeling_vital.media_vital import load_media
 
 
@@ -108,10 +109,7 @@ def _scoring_row(
     mean = float(target.mean[0])
     return {
         "id": f"{stem}-{name or 'original'}-{severity or 0}",
-        "modality": modality,
-        "images": [file] if modality == "image" else [],
-        "videos": [file] if modality == "video" else [],
-        "messages": _messages(modality, f"The quality of the {modality} is {level_of(mean)}"),
+        **media_columns(modality, [file], [score_text(modality, mean)]),
         "content_id": stem,
         "split": "validation" if stem in HELD_OUT else "train",
         "source": "spaces_demo/examples",
@@ -132,8 +130,8 @@ def _pair(a: dict, b: dict) -> dict:
     twice = ("annotators", "annotator_errors", "n_opinions", "mos", "std", "level_probs", "distortion")
     both = {name: [a[name], b[name]] for name in twice}
     both |= {name: a[name] + b[name] for name in ("images", "videos", "messages")}
-    preference = 0.5 if abs(probability - 0.5) < 0.1 else float(probability > 0.5)
-    return {**a, **both, "id": f"{a['id']} or {b['id']}", "preference": preference, "preference_prob": probability}
+    pair = {"id": f"{a['id']} or {b['id']}", "preference": preference_of(probability), "preference_prob": probability}
+    return {**a, **both, **pair}
 
 
 def _tagged(row: dict) -> dict:
@@ -141,15 +139,8 @@ def _tagged(row: dict) -> dict:
     words = tag(distortion["type"], distortion["severity"]) if distortion["type"] else "none"
     opinions = ("annotators", "annotator_errors", "n_opinions", "mos", "std", "level_probs")
     kept = [name for name in row if name not in opinions]
-    text = f"The distortion of the {row['modality']} is {words}."
-    return {**{name: row[name] for name in kept}, "messages": _messages(row["modality"], text)}
-
-
-def _messages(modality: str, answer: str) -> list[dict]:
-    return [
-        {"role": "user", "content": [{"type": modality, "text": None}]},
-        {"role": "assistant", "content": [{"type": "text", "text": answer}]},
-    ]
+    text = distortion_text(row["modality"], words)
+    return {**{name: row[name] for name in kept}, "messages": turns(row["modality"], [text])}
 
 
 def _shrink(picture: np.ndarray, long_side: int) -> np.ndarray:

@@ -324,7 +324,7 @@ def test_another_build_in_the_same_folder_is_refused(originals, tmp_path, monkey
 
 
 def test_nothing_is_published_that_does_not_pass(originals, tmp_path, monkeypatch):
-    monkeypatch.setattr("dataset_scripts.vital_pairs.score_text", lambda version, opinion: "It is what it is")
+    monkeypatch.setattr("dataset_scripts.vital_pairs.score_text", lambda modality, mos: "It is what it is")
     with pytest.raises(BuildError, match="(?s)nothing is published.*ERROR: answer: 77 times"):
         build(BuildConfig.from_dict(recipe(originals)), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".staging"]

@@ -6,16 +6,22 @@ import math
 import numpy as np
 import pytest
 import torch
+import yaml
 from skimage import data as pictures
+from transformers import AutoTokenizer
 
 from dataset_scripts.rows import LabelledVersion, group_row
 from modeling_vital.levels_vital import preference_probability
+from modeling_vital.zoo import resolve
 from tests.fixtures.tiny_models import tiny_model
 from training.collators import VitalCollator
-from training.data import DataArguments, TrainingData, make_data
+from training.data import DataArguments, TrainingData, make_data, scoring_rows
 from training.encoder_stage import KINDS, EncoderCollator
 from training.losses import LossConfig, multi_task_loss
+from training.tiny.__main__ import STEPS
 from training.tiny.groups import TABLES, FreshGroups
+from training.tiny.model import FOLDER, ModelConfig, build_decoder, build_model, read_tokenizer
+from training.tiny.sample import write_sample
 from training.tiny_data import DataConfig, Originals, pan_and_zoom
 from training.trainer import VitalTrainer, VitalTrainingConfig, encoders, mirror
 
@@ -293,3 +299,55 @@ def test_settings_of_fresh_rows_that_mean_nothing_are_refused(tmp_path):
     (tmp_path / "data.yaml").write_text("rows: 3\n")
     with pytest.raises(FileNotFoundError, match=r"manifest\.csv"):
         fresh_tables(processor, 0, str(tmp_path / "data.yaml"), str(tmp_path))
+
+
+# ----------------------------------------------------------------------------------------------- the family
+def test_half_of_the_first_motion_filters_see_what_changes():
+    model = build_model(ModelConfig.load(FOLDER / "model.yaml"), seed=0)
+    weight = model.model.motion_encoder.stem_conv.weight.detach()
+    half = len(weight) // 2
+    still = weight.sum(2)  # what a filter answers where nothing moves: [channels, colors, height, width]
+    assert still[:half].abs().max() < 1e-6
+    assert still[half:].abs().amax(dim=(1, 2, 3)).min() > 1e-3
+    assert weight[:half].abs().amax(dim=(1, 2, 3, 4)).min() > 1e-3
+
+
+def test_the_tokenizers_are_files_and_differ():
+    first, second = (read_tokenizer(FOLDER / "tokenizers" / f"{n}.json") for n in ("vital-tiny", "vital-tiny-warmup"))
+    embedded = AutoTokenizer.from_pretrained(resolve("vital-tiny"))
+    text = "The distortion of the image is severe JPEG compression."
+    assert first(text)["input_ids"] == embedded(text)["input_ids"] != second(text)["input_ids"]
+    assert second.decode(second(text)["input_ids"]) == text
+    assert first.all_special_tokens[:2] and set(first.get_vocab()) != set(second.get_vocab())
+
+
+def test_the_warm_up_decoder_is_of_another_architecture(tmp_path):
+    decoder, tokenizer = build_decoder(FOLDER / "warmup_decoder.yaml", seed=0)
+    assert decoder.config.model_type != "qwen2" and decoder.config.vocab_size == len(tokenizer)
+    model = type(tiny_model()).from_parts(tiny_model(vision="resnet"), decoder, tokenizer)
+    assert model.config.text_config.model_type == decoder.config.model_type
+
+
+def test_every_step_starts_from_an_earlier_one_and_has_a_recipe():
+    known = {"start", "new", None}
+    for step in STEPS:
+        assert {step.model, step.decoder} <= known | {"start"}
+        known |= {step.name}
+        settings = yaml.safe_load((FOLDER / "recipes" / f"{step.name}.yaml").read_text())
+        assert settings.get("stage", step.script) == step.script
+        assert settings["output_dir"].endswith(f"/{step.name}")
+    assert [step.ships for step in STEPS if step.ships] == ["vital-tiny", "vital-tiny-warmup", "vital-tiny-probe"]
+
+
+def test_a_sample_keeps_the_scores_of_fresh_rows(tmp_path, originals):
+    processor = tiny_model().processor
+    tables = tables_of(originals, processor)
+    folder = write_sample(tables, {"tiles": 8, "clips": 1}, tmp_path / "sample")
+    rows = scoring_rows(DataArguments(str(folder)), "validation", None, 0)
+    group = tables["tiles"][7]
+    assert rows["id"] == [f"tiles-7-v{i}" for i in range(3)] and rows["mos"] == pytest.approx(group["mos"])
+    stored = processor.prepare(rows[1]["images"][0]["bytes"])
+    assert np.array_equal(stored.tiles, processor.prepare(group["images"][1]["pixels"]).tiles)
+    assert sum(m == "video" for m in scoring_rows(DataArguments(str(folder)), "train", None, 0)["modality"]) == 3
+    written = (folder / "README.md").stat().st_mtime_ns
+    assert (write_sample({}, {"tiles": 8}, folder) / "README.md").stat().st_mtime_ns == written

@@ -23,7 +23,7 @@ from training.run import estimate_recipe, main
 TRAINING = Path(__file__).resolve().parents[2] / "training"
 RECIPES = sorted([*(TRAINING / "recipes").glob("*.yaml"), *(TRAINING / "tiny" / "recipes").glob("*.yaml")])
 CONFIGS = sorted((TRAINING / "accelerate_configs").glob("*.yaml"))
-OTHER = {"linear_probe": ProbeArguments, "zero_shot": ZeroShotArguments}
+OTHER = {"linear_probe": ProbeArguments, "probe": ProbeArguments, "zero_shot": ZeroShotArguments}
 WHOLE = {"tiny_experiment": ExperimentRecipe.load}
 SIZES = {  # gigabytes of a device that must hold it, and how many share weights, gradients and optimiser state
     "assistant_8xh200": ("vital-8b", 141, 8),

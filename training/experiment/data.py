@@ -17,6 +17,7 @@ from tqdm import tqdm
 from dataset_scripts.build_config import BuildConfig
 from dataset_scripts.encoding import encode_clip, encode_image
 from dataset_scripts.pipeline import build
+from dataset_scripts.rows import media_columns
 from dataset_scripts.schema import row_features
 from dataset_scripts.sources.registry import fetch
 from dataset_scripts.splits import is_test
@@ -272,13 +273,7 @@ def write_captions(originals: Originals, config: DataConfig, folder: Path) -> No
         rows.append(
             {
                 "id": f"caption-{number:05d}",
-                "modality": modality,
-                "images": [file] if modality == "image" else [],
-                "videos": [file] if modality == "video" else [],
-                "messages": [
-                    {"role": "user", "content": [{"type": modality, "text": None}]},
-                    {"role": "assistant", "content": [{"type": "text", "text": text}]},
-                ],
+                **media_columns(modality, [file], [text]),
                 "content_id": content_id,
                 "split": "train",
                 "source": "captions",

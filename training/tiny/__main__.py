@@ -3,7 +3,8 @@
     python -m training.tiny
 
 A stage that is finished is skipped, one that was stopped is resumed from its last checkpoint. The recipes are those of
-the stage scripts and can be run by themselves; here each gets its folders.
+the stage scripts and can be run by themselves; here each gets its folders. What ships is in WORK_DIR/models, its
+weights in float16.
 """
 
 import argparse
@@ -17,8 +18,12 @@ from pathlib import Path
 
 import yaml
 
+from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.probe_vital import VitalForQualityProbe
 from training.tiny import DATA, fetch_originals
-from training.tiny.model import ModelConfig, build_model
+from training.tiny.groups import fresh_tables
+from training.tiny.model import ModelConfig, build_decoder, build_model
+from training.tiny.sample import write_sample
 
 
 logger = logging.getLogger(__name__)
@@ -35,31 +40,72 @@ class Step:
         name (`str`): of its recipe and of its folder.
         script (`str`): stage script in `training/`.
         model (`str`): folder of the step it starts from.
+        decoder (`str`, *optional*): step whose decoder stands behind these encoders, or `"new"` for one with random
+            weights.
+        ships (`str`, *optional*): name under which the result is exported.
     """
 
     name: str
     script: str
     model: str
+    decoder: str | None = None
+    ships: str | None = None
 
 
 STEPS = (
     Step("encoders", "encoders", "start"),
     Step("base", "base", "encoders"),
+    Step("pretrain", "pretrain", "base", ships="vital-tiny"),
+    Step("align", "warm_up", "base", decoder="new"),
+    Step("warmup", "warm_up", "pretrain", decoder="align", ships="vital-tiny-warmup"),
+    Step("probe", "linear_probe", "pretrain", ships="vital-tiny-probe"),
 )
 """In order."""
 
+SAMPLE = {"tiles": 500, "wholes": 300, "clips": 60}
+"""Groups that the probe learns from."""
 
-def make_start(folder: Path, seed: int = 0) -> None:
-    """Writes the model with random weights that the first stage starts from, unless it is there."""
-    if not (folder / "config.json").exists():
-        build_model(ModelConfig.load(FOLDER / "model.yaml"), seed).save_pretrained(folder)
+
+def make_start(work_dir: Path, step: Step, seed: int = 0) -> Path:
+    """The checkpoint a step begins with; where no earlier step left it, it is made, unless it is there."""
+    if step.model != "start" and step.decoder is None:
+        return work_dir / step.model
+    folder = work_dir / ("start" if step.decoder is None else f"{step.name}-start")
+    if (folder / "config.json").exists():
+        return folder
+    if step.decoder is None:
+        model = build_model(ModelConfig.load(FOLDER / "model.yaml"), seed)
+    elif step.decoder == "new":
+        decoder = build_decoder(FOLDER / "warmup_decoder.yaml", seed)
+        model = VitalForConditionalGeneration.from_parts(work_dir / step.model, *decoder)
+    else:
+        model = VitalForConditionalGeneration.from_parts(work_dir / step.model, work_dir / step.decoder)
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    model.save_pretrained(unfinished)
+    unfinished.rename(folder)
+    return folder
+
+
+def export(folder: Path, destination: Path) -> None:
+    """Writes a model with weights in float16, which load to float32 because `config.json` says so."""
+    kind = VitalForQualityProbe if "probe" in destination.name else VitalForConditionalGeneration
+    model = kind.from_pretrained(folder).eval().half()
+    model.save_pretrained(destination)
+    config_file = destination / "config.json"
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    config["dtype"] = "float32"
+    config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def command(step: Step, work_dir: Path, data_dir: Path, more: Sequence[str] = ()) -> list[str]:
     """The command line of a step."""
     recipe = FOLDER / "recipes" / f"{step.name}.yaml"
     options = yaml.safe_load(recipe.read_text(encoding="utf-8")).get("fresh_options")
-    arguments = ["--model", str(work_dir / step.model), "--output_dir", str(work_dir / step.name)]
+    arguments = ["--model", str(make_start(work_dir, step)), "--output_dir", str(work_dir / step.name)]
+    if step.script == "linear_probe":
+        processor = VitalForConditionalGeneration.from_pretrained(work_dir / step.model).processor
+        tables = fresh_tables(processor, 1, str(DATA), str(data_dir))
+        arguments += ["--dataset", str(write_sample(tables, SAMPLE, work_dir / "sample"))]
     if options is not None:
         options = {**options, "config": str(DATA), "data_dir": str(data_dir)}
         arguments += ["--fresh_options", json.dumps(options)]
@@ -84,17 +130,16 @@ def main(argv: list[str] | None = None) -> int:
     fetch_originals(arguments.data_dir)
     if arguments.only == "fetch":
         return 0
-    make_start(arguments.work_dir / "start")
     for step in STEPS:
         done = arguments.work_dir / step.name / "model.safetensors"
         if arguments.only not in (None, step.name):
             continue
         if done.exists():
             logger.info("%s is finished: %s", step.name, done.parent)
-            continue
-        status = subprocess.call(command(step, arguments.work_dir, arguments.data_dir, more), cwd=Path.cwd())
-        if status:
+        elif status := subprocess.call(command(step, arguments.work_dir, arguments.data_dir, more)):
             return status
+        if step.ships is not None:
+            export(done.parent, arguments.work_dir / "models" / step.ships)
     return 0
 
 

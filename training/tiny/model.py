@@ -9,7 +9,13 @@ from pathlib import Path
 import torch
 import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import CONFIG_MAPPING, PreTrainedTokenizerFast, Qwen2Config
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
 
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, tag
 from modeling_vital.configuration_vital import VitalConfig, VitalMotionConfig
@@ -167,3 +173,20 @@ def build_model(config: ModelConfig, seed: int) -> VitalForConditionalGeneration
         for linear in (projector.linear_1, projector.linear_2):
             torch.nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
     return model
+
+
+def build_decoder(path: Path, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """A language model with random weights, and its tokenizer, by a YAML file of its configuration.
+
+    Args:
+        path (`Path`): with `tokenizer`, a file in `training/tiny/tokenizers`, `model_type` and fields of that.
+        seed (`int`): of the weights.
+    """
+    fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    tokenizer = read_tokenizer(FOLDER / "tokenizers" / f"{fields.pop('tokenizer')}.json")
+    ids = {"bos_token_id": None, "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = CONFIG_MAPPING[fields.pop("model_type")](
+        vocab_size=len(tokenizer), tie_word_embeddings=True, **ids, **fields
+    )
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(config), tokenizer
