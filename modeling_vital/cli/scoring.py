@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..modeling_vital import VitalForConditionalGeneration
     from ..outputs_vital import QualityScore
     from ..probe_vital import VitalForQualityProbe
+    from .pages import PageCount
 
 _NOTHING = dict.fromkeys(("modality", "score", "std", "level", "level_probs"))
 
@@ -56,6 +57,7 @@ def score_items(
     workers: int | None,
     timeout_s: float,
     allow_urls: bool = False,
+    pages: "PageCount | None" = None,
 ) -> Iterator[list[tuple[int, dict[str, Any]]]]:
     """Scores items, taking few ahead of those being scored.
 
@@ -71,6 +73,7 @@ def score_items(
         workers (`int`, *optional*): processes that read; 0 reads in this one; by default, as suits the machine.
         timeout_s (`float`): seconds that a worker may take for one item.
         allow_urls (`bool`, *optional*, defaults to `False`): whether paths may be http(s) addresses.
+        pages (`PageCount`, *optional*): is shown each item that was read.
 
     Yields:
         `list[tuple[int, dict]]`: places and records of one batch: `path`, `modality`, `score`, `std`, `level`,
@@ -87,6 +90,9 @@ def score_items(
         with contextlib.closing(read):
             for batch in grouped(read, limit):
                 waiting.append(batch)
+                for each in batch if pages is not None else ():
+                    if each.error is None:
+                        pages.add(each.media)
                 if media := [each.media for each in batch if each.error is None]:
                     yield media
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .calibrations import checked_calibration, open_calibration, require_calibration
 from .collect import collect
 from .loading import load_model
+from .pages import PageCount
 from .report import printable, terminal_width
 from .resume_log import ResumeLog
 from .scoring import Item, score_items
@@ -65,18 +66,20 @@ class Work:
             log.level_words = model.config.level_words
             self.calibration = checked_calibration(calibration, model, given=args.calibration is not None)
         require_calibration(args.where, self.calibration)
-        locator = Locator(model, args.map, args.curve)
+        locator, pages = Locator(model, args.map, args.curve), PageCount()
         yield []
         from .. import reading  # noqa: F401  its import shall not count as slow scoring
 
         with _progress(None, None if args.dataset else log.items, log.done) as bar:
-            for batch in score_items(model, items, args.batch_size, args.workers, args.timeout, args.allow_urls):
+            scored = score_items(model, items, args.batch_size, args.workers, args.timeout, args.allow_urls, pages)
+            for batch in scored:
                 records = [record for _, record in batch]
                 locator.write(records)
                 log.save(batch)
                 bar.clear()
                 yield records
                 bar.update(len(batch))
+        pages.warn()
 
     def _list(self) -> None:
         with _progress("listing", None) as bar:
