@@ -1,6 +1,6 @@
-"""The image processor: pictures and frames to normalised tiles."""
+"""The image processor: pictures to normalised tiles. `cutting_vital` cuts, pictures and the frames of clips alike."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -154,45 +154,6 @@ class VitalImageProcessor(ZooNamesMixin, BaseImageProcessor):
         tiling = self.tiling
         return self._pack([tiling.cut(_as_picture(image)) for image in images], return_tensors)
 
-    def preprocess_frames(
-        self, frames: np.ndarray | Iterable[np.ndarray], max_tiles: int = 1, return_tensors: str | None = "pt"
-    ) -> BatchFeature:
-        """Turns key frames into one flat stack of normalised tiles, without thumbnails.
-
-        Args:
-            frames (`np.ndarray` or an iterable of them): uint8 `[N, H, W, 3]`, RGB.
-            max_tiles (`int`, defaults to 1): most tiles a frame; 1 squashes each frame to one tile.
-            return_tensors (`str`, *optional*, defaults to `"pt"`): `"pt"` or `"np"`.
-
-        Returns:
-            `BatchFeature`: `pixel_values` float32 `[sum(num_tiles), 3, S, S]` and `num_tiles` int64 `[N]`.
-
-        Raises:
-            ValueError: if there is no frame, or a frame is not uint8 `[H, W, 3]`.
-        """
-        tiling = self.tiling
-        return self._pack([tiling.cut(frame, max_tiles, False) for frame in _as_pictures(frames)], return_tensors)
-
-    def resize_frames(
-        self, frames: np.ndarray | Iterable[np.ndarray], size: int | None = None, return_tensors: str | None = "pt"
-    ) -> torch.Tensor | np.ndarray:
-        """Squashes motion frames to a square and normalises them.
-
-        Args:
-            frames (`np.ndarray` or an iterable of them): uint8 `[N, H, W, 3]`, RGB.
-            size (`int`, *optional*): side of the square, pixels; `tile_size` if left out.
-            return_tensors (`str`, *optional*, defaults to `"pt"`): `"pt"` or `"np"`.
-
-        Returns:
-            `torch.Tensor` or `np.ndarray`: float32 `[N, 3, size, size]`.
-
-        Raises:
-            ValueError: if there is no frame, or a frame is not uint8 `[H, W, 3]`.
-        """
-        side, tiling = self.tile_size if size is None else size, self.tiling
-        values = self.normalize(np.stack([tiling.squash(frame, side, side) for frame in _as_pictures(frames)]))
-        return values if return_tensors == "pt" else values.numpy()
-
     @property
     def tiling(self) -> Tiling:
         """`Tiling`: the settings that need no torch."""
@@ -237,19 +198,8 @@ class VitalImageProcessor(ZooNamesMixin, BaseImageProcessor):
 def _as_picture(item: Any) -> Image.Image:
     media = load_media(item)
     if not isinstance(media, Image.Image):
-        raise MediaError(f"{describe_item(item)} is a video, not a picture; choose frames and use preprocess_frames.")
+        raise MediaError(f"{describe_item(item)} is a video, not a picture: a processor prepares it (`prepare`).")
     return media
-
-
-def _as_pictures(frames: np.ndarray | Iterable[np.ndarray]) -> Iterable[Image.Image]:
-    index = -1
-    for index, frame in enumerate(frames):
-        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            got = f"{frame.dtype} {list(frame.shape)}" if hasattr(frame, "dtype") else type(frame).__name__
-            raise ValueError(f"Frame {index} must be a uint8 array [H, W, 3], got {got}.")
-        yield Image.fromarray(frame)
-    if index < 0:
-        raise ValueError("Got no frames; give at least one.")
 
 
 VitalImageProcessor.register_for_auto_class()

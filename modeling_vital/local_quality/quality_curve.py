@@ -191,10 +191,9 @@ class _EncodedFrames:
             if self._reached in self._keys:
                 self._encode_key(self._reached, frame)
             if self._reached in self._motion:
-                processor = self.model.processor
-                self._squares[self._reached] = processor.image_processor.resize_frames(
-                    [frame], size=processor.motion_size
-                )
+                pictures, side = self.model.processor.image_processor, self.model.processor.motion_size
+                square = pictures.tiling.squash(Image.fromarray(frame), side, side)
+                self._squares[self._reached] = pictures.normalize(square[None])
 
     def clip_score(self, stretch: _Stretch) -> float:
         """Score of the stretch as a clip; its frames must be at hand."""
@@ -210,10 +209,10 @@ class _EncodedFrames:
     def _encode_key(self, index: int, frame: np.ndarray) -> None:
         # As a picture a frame has more tiles than as a part of a clip: blur is hardly seen in the few of the latter.
         model, processor = self.model, self.model.processor
-        picture = model.score(Image.fromarray(frame))
-        tiles = processor.image_processor.preprocess_frames([frame], max_tiles=processor.max_tiles_per_frame)
-        self._tiles[index] = model.model.encode_tiles(tiles["pixel_values"].to(model.device))
-        self.scores[index] = picture.score
+        picture, pictures = Image.fromarray(frame), processor.image_processor
+        tiles = pictures.tiling.cut(picture, processor.max_tiles_per_frame, use_thumbnail=False)
+        self._tiles[index] = model.model.encode_tiles(pictures.normalize(tiles, model.device))
+        self.scores[index] = model.score(picture).score
 
 
 __all__ = ["CurvePoint", "QualityCurve", "quality_curve"]

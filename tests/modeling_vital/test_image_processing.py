@@ -266,42 +266,21 @@ def test_preprocess_errors(tmp_path):
 # ------------------------------------------------------------------------------------------------------- frames
 def test_key_frames_are_tiled_without_thumbnail():
     processor = VitalImageProcessor(tile_size=16)
-    frames = np.stack([pattern(32, 48, salt) for salt in range(3)])
-    squashed = processor.preprocess_frames(frames)
-    assert squashed["num_tiles"].tolist() == [1, 1, 1]
-    assert torch.equal(squashed["pixel_values"], processor.resize_frames(frames))
-    tiled = processor.preprocess_frames(frames, max_tiles=6)
-    assert tiled["num_tiles"].tolist() == [6, 6, 6]
-    whole = processor.preprocess(Image.fromarray(frames[1]))["pixel_values"]
-    assert torch.equal(tiled["pixel_values"][6:12], whole[:6])
+    frame = Image.fromarray(pattern(32, 48, 1))
+    whole = processor.preprocess(frame)["pixel_values"]
+    assert len(whole) == 7
+    assert torch.equal(processor.normalize(processor.tiling.cut(frame, use_thumbnail=False)), whole[:6])
+    squashed = processor.tiling.cut(frame, 1, False)
+    assert np.array_equal(squashed, processor.tiling.squash(frame, 16, 16)[None])
 
 
 def test_motion_frames_are_squashed_like_pillow_does():
     processor = VitalImageProcessor(tile_size=16)
-    frames = np.stack([pattern(30, 50, salt) for salt in range(4)])
-    out = processor.resize_frames(frames, 12)
-    wanted = [np.asarray(Image.fromarray(frame).resize((12, 12), Image.Resampling.BICUBIC)) for frame in frames]
+    frames = [Image.fromarray(pattern(30, 50, salt)) for salt in range(4)]
+    out = processor.normalize(np.stack([processor.tiling.squash(frame, 12, 12) for frame in frames]))
+    wanted = [np.asarray(frame.resize((12, 12), Image.Resampling.BICUBIC)) for frame in frames]
     assert out.dtype == torch.float32
     assert torch.equal(out, normalize(np.stack(wanted)))
-    assert processor.resize_frames(frames).shape == (4, 3, 16, 16)
-    assert torch.equal(processor.resize_frames((frame for frame in frames), 12), out)
-    assert isinstance(processor.resize_frames(frames, return_tensors="np"), np.ndarray)
-
-
-@pytest.mark.parametrize("method", ["preprocess_frames", "resize_frames"])
-@pytest.mark.parametrize(
-    "frames, reason",
-    [
-        (np.zeros((0, 8, 8, 3), np.uint8), "no frames"),
-        (np.zeros((2, 8, 8, 3), np.float32), "Frame 0 must be a uint8.*float32"),
-        (np.zeros((2, 3, 8, 8), np.uint8), "Frame 0 must be a uint8"),
-        ([np.zeros((8, 8, 3), np.uint8), Image.new("RGB", (8, 8))], "Frame 1 must be a uint8.*Image"),
-    ],
-    ids=["none", "float", "channels first", "not an array"],
-)
-def test_bad_frames_are_errors(method, frames, reason):
-    with pytest.raises(ValueError, match=reason):
-        getattr(VitalImageProcessor(tile_size=8), method)(frames)
 
 
 # ------------------------------------------------------------------------------------------------ save and load

@@ -56,11 +56,11 @@ def test_tiles_and_frames_are_the_image_processors(max_tiles_per_frame, motion_s
     cut = cutter(picture)
     assert torch.equal(processor.normalize(cut.tiles), processor.preprocess(picture)["pixel_values"])
     clip = cutter(frames)
-    expected = processor.preprocess_frames(frames[:1], max_tiles=max_tiles_per_frame)
-    assert torch.equal(processor.normalize(clip.tiles), expected["pixel_values"])
-    assert clip.num_tiles == expected["num_tiles"].tolist()
-    motion = processor.resize_frames(frames[::4], size=motion_size)
-    assert torch.equal(processor.normalize(clip.motion_frames), motion)
+    shown = processor.preprocess(frames[0], max_tiles=max_tiles_per_frame, use_thumbnail=False)
+    assert torch.equal(processor.normalize(clip.tiles), shown["pixel_values"])
+    assert clip.num_tiles == shown["num_tiles"].tolist()
+    motion = [Image.fromarray(frame).resize((motion_size, motion_size), processor.resample) for frame in frames[::4]]
+    assert np.array_equal(clip.motion_frames, np.stack([np.asarray(frame) for frame in motion]))
 
 
 def test_values_are_normalised_to_the_last_bit_and_then_rounded():
