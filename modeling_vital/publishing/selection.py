@@ -15,6 +15,7 @@ BELONGS = {
         *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json"),
         *("added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "*.tiktoken"),
         *("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja", "recipe.yaml"),
+        "calibration.json",
     ),
     "dataset": (
         *_ABOUT,

@@ -276,3 +276,12 @@ def test_a_card_from_elsewhere_takes_the_place_of_the_folders_own(tmp_path):
 def test_a_model_that_does_not_load_is_refused_with_the_reason(tmp_path):
     with pytest.raises(PublishError, match="cannot be used as it is: .*model_type"):
         run_trial("model", str(model(tmp_path / "m")))
+
+
+def test_a_calibration_goes_with_the_weights(tmp_path):
+    from modeling_vital.calibration_vital import CALIBRATION_NAME
+
+    for name in ("config.json", CALIBRATION_NAME):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert CALIBRATION_NAME in read_contents("model", tmp_path).files
