@@ -1,9 +1,10 @@
-"""`python -m model_cards render`: writes the cards of the zoo."""
+"""`python -m model_cards render | record`: writes the cards of the zoo, and the data they show."""
 
 import argparse
 import sys
 from pathlib import Path
 
+from model_cards.record import record
 from model_cards.render import DEFAULT_ORG, CardError, render_model_card
 from modeling_vital import zoo
 
@@ -12,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     """Renders what is asked for and prints the paths.
 
     Returns:
-        `int`: 0, or 2 for an unknown name.
+        `int`: 0, or 2 for an unknown name or a result that cannot be read.
     """
     parser = argparse.ArgumentParser(prog="python -m model_cards", description="Cards of the models.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -20,7 +21,18 @@ def main(argv: list[str] | None = None) -> int:
     render.add_argument("names", nargs="*", metavar="NAME", help=f"default: all ({', '.join(zoo.NAMES)})")
     render.add_argument("--org", default=DEFAULT_ORG, help="whose name stands in the code (default: %(default)s)")
     render.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where to write; may exist")
+    keep = commands.add_parser(
+        "record",
+        help="keep what was measured",
+        description="Puts the result of `vital bench --suite tiny --output` into the data of a card, and into README "
+        "for the default model.",
+    )
+    keep.add_argument("name", choices=zoo.EMBEDDED, help="of the measured model")
+    keep.add_argument("result", type=Path, help="result.json")
+    keep.add_argument("--training", type=Path, metavar="FILE", help="JSON with core_hours and pictures, its cost")
     args = parser.parse_args(argv)
+    if args.command == "record":
+        return _record(args)
     try:
         cards = {name: render_model_card(name, f"{args.org}/{name}") for name in args.names or zoo.NAMES}
     except CardError as error:
@@ -31,6 +43,16 @@ def main(argv: list[str] | None = None) -> int:
         path = args.output / f"{name}.md"
         path.write_text(card, encoding="utf-8")
         sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def _record(args: argparse.Namespace) -> int:
+    try:
+        written = record(args.name, args.result, args.training)
+    except CardError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.writelines(f"{path}\n" for path in written)
     return 0
 
 

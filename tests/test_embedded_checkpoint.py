@@ -8,10 +8,10 @@ import pytest
 from PIL import Image, ImageFilter
 
 from dataset_scripts.distortions import distort_image
+from model_cards.record import numbers_table
 from modeling_vital.media_vital import load_media
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.zoo import DEFAULT_MODEL, EMBEDDED, resolve
-from training.tiny_suite import numbers_table
 
 
 EXAMPLES = Path("spaces_demo/examples")

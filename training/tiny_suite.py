@@ -1,10 +1,11 @@
-"""The suite `tiny`: measures a model on photos and clips nothing was trained on, and writes the numbers README shows.
+"""The suite `tiny`: measures a model on photos and clips that nothing was trained on.
 
-    vital bench --suite tiny --model vital-tiny
+    vital bench --suite tiny --model vital-tiny --output results
 
-Each original and distorted copies of it are made anew, the same ones every time, labelled by the rule that published
-pairs and training data have ([`dataset_scripts.versions.LabelRule`]), and scored through `model.score`, the path users
-take. Other metrics are measured beside the model. Orders that need no label are in `training.tiny_scenes`.
+Each original and distorted copies of it are made anew, the same ones every time, labelled by the rule of the training
+data ([`dataset_scripts.versions.LabelRule`]), and scored through `model.score`, the path users take. Other metrics are
+measured beside the model. Orders that need no label are in `training.tiny_scenes`. `python -m model_cards record` puts
+the result into README and card.
 """
 
 import json
@@ -23,7 +24,6 @@ from dataset_scripts.distortions import distort_clip, distort_image
 from dataset_scripts.distortions.authentic import LOCAL, draw, subject_mask
 from dataset_scripts.pmod import pmod
 from dataset_scripts.versions import LabelRule, Version, even_version, history_version, original_version
-from model_cards.render import measured_lines
 from modeling_vital.evaluation.results import oriented, plain
 from modeling_vital.evaluation.scorers import PeerScorer
 from modeling_vital.media_vital import load_media
@@ -159,7 +159,7 @@ def measure(
         config (`DataConfig`): of the training run; says what was held out.
         peers (`Sequence[PeerScorer]`, *optional*): other metrics, of pictures.
         small (`bool`, *optional*, defaults to `False`): two originals a subset, for tests.
-        rule (`LabelRule`, *optional*): labels pictures; by default the rule of published pairs.
+        rule (`LabelRule`, *optional*): labels pictures; by default that of `config`.
 
     Returns:
         `dict`: `rows` (a `subset`, its `srcc`, `plcc`, the 95 % interval `low` to `high` of `srcc` over originals,
@@ -167,7 +167,7 @@ def measure(
         [`NEEDS_ORIGINAL`]), `across` (see [`across_originals`]), `orders` and `alike` (see [`measure_scenes`]),
         `pairs`, `text`, `by_distortion`, `peers` and their `across`, and what was held out.
     """
-    rule = rule or LabelRule()
+    rule = rule or config.rule
     test, sources = (load_originals(folder, config, split) for split in ("test", "held_out_sources"))
     rows: list[Row] = []
     scores: list[float] = []
@@ -210,36 +210,6 @@ def _peer_scores(peer: PeerScorer, group: list[Row], media: list) -> list[float 
         return [None] * len(group)
     found = [result if isinstance(result, str) else oriented(peer, result[:1])[0] for result in peer.score(media)]
     return [None if isinstance(score, str) else score for score in found]
-
-
-def numbers_table(results: dict[str, Any]) -> str:
-    """The measured numbers as the Markdown that README shows.
-
-    Args:
-        results (`dict`): what [`measure`] returns.
-    """
-    held_out = ", ".join(name.replace("_", " ") for name in results["held_out_distortions"])
-    table = "".join(f"| {what} | {value} | {goal} |\n" for what, value, goal in measured_lines(results))
-    return (
-        f"`vital-tiny` on {results['photos']} photos and {results['clips']} clips, split by original. SRCC is with "
-        f"the mean of {len(results['annotators'])} machine opinions;\nnever trained on: {held_out}. Intervals are 95 "
-        "%, bootstrapped over originals. `vital bench --suite tiny` measures it again.\n\n"
-        f"| what | measured | goal |\n|---|---|---|\n{table}"
-    )
-
-
-def write_readme(results: dict[str, Any], readme: Path) -> None:
-    """Puts [`numbers_table`] between the `numbers` markers of a README.
-
-    Raises:
-        ValueError: if the markers are not there.
-    """
-    text = readme.read_text(encoding="utf-8")
-    begin, end = "<!-- numbers:begin -->\n", "<!-- numbers:end -->"
-    if begin not in text or end not in text:
-        raise ValueError(f"{readme} lacks the lines {begin.strip()!r} and {end!r}.")
-    head, rest = text.split(begin, 1)
-    readme.write_text(f"{head}{begin}{numbers_table(results)}{end}{rest.split(end, 1)[1]}", encoding="utf-8")
 
 
 def write_results(results: dict[str, Any], path: Path) -> None:

@@ -23,7 +23,7 @@ from training.tiny_measures import (
     parse_tag,
     text_shares,
 )
-from training.tiny_suite import NEEDS_ORIGINAL, make_rows, write_readme
+from training.tiny_suite import NEEDS_ORIGINAL, make_rows
 
 
 def rows(*values):
@@ -163,7 +163,7 @@ def test_command(folder, capsys, tmp_path, monkeypatch):
     assert result["model"] == "vital-tiny" and result["text"]["n"] == 12
     assert 7 <= result["shown"]["n"] <= 14 and set(NEEDS_ORIGINAL) <= set(DISTORTIONS)
     assert result["across"]["n"] == 4 and result["across"]["lists"] == 6
-    assert set(result["across"]["parts"]) == set(LabelRule().annotators)
+    assert set(result["across"]["parts"]) == set(recipe_data().rule.annotators)
     assert -1 <= result["across"]["low"] <= result["across"]["srcc"] <= result["across"]["high"] <= 1
     assert result["orders"]["night"]["n"] == 8 and result["orders"]["pages"]["n"] == 9
     assert 0 <= result["alike"]["letterbox"]["share"] <= 1 and result["alike"]["map"]["difference"] > 0
@@ -177,19 +177,6 @@ def test_command(folder, capsys, tmp_path, monkeypatch):
 def test_wrong_use(capsys):
     assert main(["bench", "--suite", "tiny", "--model", "vital-tiny", "--model", "x"]) == 2
     assert "one --model" in capsys.readouterr().err
-
-
-def test_readme_markers(tmp_path):
-    results = json.loads(open("model_cards/data/vital-tiny.json").read())
-    readme = tmp_path / "README.md"
-    readme.write_text("a\n<!-- numbers:begin -->\nold\n<!-- numbers:end -->\nz\n")
-    write_readme(results, readme)
-    text = readme.read_text()
-    assert text.startswith("a\n<!-- numbers:begin -->\n`vital-tiny`") and text.endswith("<!-- numbers:end -->\nz\n")
-    assert "old" not in text
-    readme.write_text("no markers")
-    with pytest.raises(ValueError, match="numbers:begin"):
-        write_readme(results, readme)
 
 
 def test_a_probe_has_no_texts():
