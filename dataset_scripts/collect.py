@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dataset_scripts.build_config import SPLITS, BuildConfig, BuildError, CollectConfig, SettingsError
-from dataset_scripts.fingerprint import CLIP_FRAMES, CopyIndex, image_hash
+from dataset_scripts.fingerprint import CLIP_FRAMES, CopyIndex, image_hash, turned_hashes
 from dataset_scripts.sources import Source, SourceError, SourceItem, get_source
 from dataset_scripts.sources.base import from_position
 from dataset_scripts.splits import is_test
@@ -58,6 +58,7 @@ class Fingerprint:
         hashes (`tuple[int, ...]`): perceptual, one for a picture, one a chosen frame for a clip.
         mirrored (`tuple[int, ...]`): likewise, of the mirror image.
         problem (`str`): why it cannot be used; empty if it can.
+        turned (`tuple[tuple[int, ...], ...]`): hashes as above for each way to turn it, see [`turned_hashes`].
     """
 
     sha256: str = ""
@@ -65,6 +66,7 @@ class Fingerprint:
     hashes: tuple[int, ...] = ()
     mirrored: tuple[int, ...] = ()
     problem: str = ""
+    turned: tuple[tuple[int, ...], ...] = ()
 
 
 def fingerprint(item: SourceItem) -> Fingerprint:
@@ -82,7 +84,8 @@ def fingerprint(item: SourceItem) -> Fingerprint:
     except OSError as error:
         return Fingerprint(problem=f"{item.name} cannot be opened ({error.strerror or error})")
     mirrored = tuple(image_hash(frame[:, ::-1]) for frame in frames)
-    return Fingerprint(digest, modality, tuple(map(image_hash, frames)), mirrored)
+    turned = tuple(zip(*map(turned_hashes, frames), strict=True))
+    return Fingerprint(digest, modality, tuple(map(image_hash, frames)), mirrored, turned=turned)
 
 
 def without_path(message: str, media: Path | bytes | str, name: str) -> str:
@@ -138,7 +141,8 @@ class Known:
     def row_or_drop(self, source: str, item: SourceItem, print_: Fingerprint) -> dict[str, Any] | Drop:
         """The row of an original, or why it is left out.
 
-        Copies with one stated `content_id` are a group that belongs together and stay.
+        Copies with one stated `content_id` are a group that belongs together and stay. A turned copy stays as well: it
+        looks otherwise to a model, and gets its original's `content_id`, so that no split parts them.
         """
         name = f"{source}/{item.name}"
         if print_.problem:
@@ -154,6 +158,10 @@ class Known:
                 other_name, other_content = self.names[other]
                 if other_content != content_id:
                     return Drop(name, "near copy", f"{how} {other_name}")
+        if (original := self._turned_from(print_, content_id)) is not None:
+            if item.content_id is not None:
+                return Drop(name, "near copy", f"is a turn of {original}, not of its group {content_id}")
+            content_id = original
         split = self.splits.get(content_id) or item.split or split_of(content_id, self.config)
         if item.split not in (None, split):
             return Drop(name, "split contradicts its group", f"{content_id} is in {split}, asks for {item.split}")
@@ -171,6 +179,14 @@ class Known:
             "path": str(item.media.resolve()) if isinstance(item.media, Path) else None,
             "data": item.media if isinstance(item.media, bytes) else None,
         }
+
+    def _turned_from(self, print_: Fingerprint, content_id: str) -> str | None:
+        """Another `content_id`, of an original that this one is a turn of."""
+        for hashes in print_.turned:
+            for other in self.index.find(hashes):
+                if self.names[other][1] != content_id:
+                    return self.names[other][1]
+        return None
 
 
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[tuple[Any, Any]]]

@@ -37,6 +37,20 @@ def image_hash(image: np.ndarray) -> int:
     return _hash_of(cv2.dct(cv2.resize(grey, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)))
 
 
+def turned_hashes(image: np.ndarray) -> tuple[int, ...]:
+    """Hashes of a picture turned by 90, 180 and 270 degrees, and of its mirror image turned by 90 and 270.
+
+    Args:
+        image (`np.ndarray` of shape `(height, width, 3)`): uint8, RGB.
+
+    Returns:
+        `tuple[int, ...]`: five, each as [`image_hash`] gives it up to rounding.
+    """
+    small = cv2.resize(image, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
+    turns = [np.rot90(small, k) for k in (1, 2, 3)] + [np.rot90(small[:, ::-1], k) for k in (1, 3)]
+    return tuple(image_hash(np.ascontiguousarray(turn)) for turn in turns)
+
+
 def _hash_of(spectrum: np.ndarray) -> int:
     low = spectrum[:_LOW, :_LOW].ravel()
     bits = low > np.median(low[1:])  # without the mean brightness, which says nothing of the content

@@ -10,6 +10,7 @@ from .media_vital import MediaError, describe_item
 MAX_ENTRY_CHARS = 4096
 """Characters of an entry: what Linux takes at most for a path. Resolving a longer one would cost minutes."""
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _ADDRESS_OR_DRIVE = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*:")
 
 
@@ -52,3 +53,41 @@ def resolve_entry(root: str | Path, entry: str | Path, *, allow_outside: bool = 
             f"{name} leads out of {str(root)!r}; move the file below it, or allow paths outside if you trust it."
         )
     return path
+
+
+def belongs_to_dataset(path: str, dataset: str) -> bool:
+    """Says whether a path that stands in a row of a data set is that of one of its files.
+
+    Args:
+        path (`str`): as the row has it: a path of this machine, an address on the Hub, or either behind the name of a
+            file in an archive (`zip://a.jpg::...`).
+        dataset (`str`): the data set's folder, or its id on the Hub.
+
+    Returns:
+        `bool`: `False` for any other file of this machine and any other address.
+    """
+    place = path.rsplit("::", 1)[-1]
+    if not os.path.isdir(dataset):
+        return place.startswith((f"hf://datasets/{dataset}@", f"hf://datasets/{dataset}/")) and ".." not in place
+    try:
+        return resolve_entry(dataset, Path.cwd() / place) is not None
+    except MediaError:
+        return False
+
+
+def missing_folder(dataset: str) -> str | None:
+    """Says what is wrong with a data set's name that is most likely a mistyped folder, before the Hub is asked.
+
+    Args:
+        dataset (`str`): a folder, or an id on the Hub, `org/name`.
+
+    Returns:
+        `str`, *optional*: the message; `None` for a folder that is there, and for what may be an id.
+    """
+    if os.path.exists(dataset):
+        return None
+    if not _HUB_ID.fullmatch(dataset):
+        return f"there is no folder {dataset!r}, and an id of a data set on the Hub is org/name"
+    if os.path.isdir(parent := os.path.dirname(dataset)):
+        return f"there is no folder {dataset!r}, though there is {parent!r}"
+    return None

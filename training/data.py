@@ -17,6 +17,7 @@ from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
 from modeling_vital.image_processing_vital import VitalImageProcessor
+from modeling_vital.manifest_paths import missing_folder
 from modeling_vital.media_vital import Clip, MediaError, load_media
 from modeling_vital.processing_vital import VitalProcessor
 from modeling_vital.video_processing_vital import FrameSampling, sample_frames
@@ -57,6 +58,10 @@ class DataArguments:
     )
     held_out_share: float = field(
         default=0.2, metadata={"help": "Share of a file of your own that is held out, where it has no column `split`."}
+    )
+    allow_outside: bool = field(
+        default=False,
+        metadata={"help": "Let a file of your own name pictures and clips outside of the folder that it is in."},
     )
     mixture: dict | str | None = field(
         default=None,
@@ -145,6 +150,8 @@ def load_data(args: DataArguments, processor: VitalProcessor, seed: int) -> Trai
     """
     if args.dataset is None and args.fresh is None:
         raise ValueError("No data: give `dataset`, a folder or hub id with the columns of `vital-pairs`, or `fresh`.")
+    if args.dataset is not None and (problem := missing_folder(args.dataset)):
+        raise ValueError(f"`dataset`: {problem}.")
     there = [] if args.dataset is None else get_dataset_config_names(args.dataset)
     fresh = {} if args.fresh is None else fresh_tables(args, processor, seed)
     ratios = args.mixture or dict.fromkeys([*there, *fresh], 1.0)
@@ -287,6 +294,8 @@ def scoring_rows(args: DataArguments, split: str, limit: int | None, seed: int) 
     """
     if args.dataset is None:
         raise ValueError("No data: give `dataset`.")
+    if problem := missing_folder(args.dataset):
+        raise ValueError(f"`dataset`: {problem}.")
     table = _undecoded(_open(args.dataset, "scoring", split))
     return table if limit is None else table.shuffle(seed=seed).select(range(min(limit, len(table))))
 

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,7 @@ from tqdm.auto import tqdm
 
 from dataset_scripts.pmod import pmod_from_moments
 from dataset_scripts.rows import media_columns, score_text
+from modeling_vital.manifest_paths import resolve_entry
 from modeling_vital.media_vital import Clip, MediaError, load_media
 
 
@@ -75,6 +76,7 @@ class ManifestSettings:
         held_out_share (`float`): of the contents, for evaluation; not used where there is a column `split`.
         train_split, eval_split (`str`): names of the two.
         seed (`int`): chooses what is held out.
+        allow_outside (`bool`): whether a path may lead out of the folder of the file, see [`resolve_entry`].
     """
 
     mos_range: tuple[float, float] | None = None
@@ -82,6 +84,7 @@ class ManifestSettings:
     train_split: str = "train"
     eval_split: str = "validation"
     seed: int = 0
+    allow_outside: bool = False
 
 
 def is_manifest(dataset: str | None) -> bool:
@@ -109,13 +112,15 @@ def import_manifest(manifest: Path, root: Path, settings: ManifestSettings) -> P
     if not manifest.is_file():
         raise ManifestError(f"There is no file {manifest}.")
     labels = _read_labels(manifest)
+    problems: dict[str, list[str]] = {}
+    for label in labels:
+        _find_file(manifest, label, settings, problems)
     folder = root / f"rated-{_fingerprint(manifest, labels, settings)}"
     if (folder / "README.md").exists():
         return folder
-    problems: dict[str, list[str]] = {}
     for label in labels:
         if found := _label_problems(label, settings):
-            problems[label["place"]] = found
+            problems.setdefault(label["place"], []).extend(found)
     _find_duplicates(labels, problems)
     low, high = _range(labels, settings, manifest)
     for label in labels:
@@ -155,7 +160,15 @@ def _read_csv(manifest: Path) -> list[dict[str, Any]]:
             _check_columns(manifest, columns)
             reader = csv.reader(file, delimiter=delimiter)
             rows = []
-            for cells in reader:
+            while True:
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    break
+                except csv.Error as error:  # a cell over csv's limit
+                    bad = {"place": f"line {reader.line_num + 1}", "cells": f"is no row of CSV: {error}"}
+                    rows.append(dict.fromkeys(columns, "") | bad)
+                    continue
                 if any(cell.strip() for cell in cells):
                     row = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
                     row["cells"] = (
@@ -213,13 +226,58 @@ def _label_problems(label: dict[str, Any], settings: ManifestSettings) -> list[s
     return found
 
 
+def _find_file(manifest: Path, label: dict[str, Any], settings: ManifestSettings, problems: dict) -> None:
+    """Fills in `file`, what the row's path stands for; a path that must not be followed is a problem."""
+    label["file"] = None
+    if path := label.get("path"):
+        try:
+            label["file"] = resolve_entry(manifest.resolve().parent, path, allow_outside=settings.allow_outside)
+        except MediaError as error:
+            hint = " (`allow_outside`)" if "leads out of" in str(error) else ""
+            problems.setdefault(label["place"], []).append(f"{error}{hint}")
+
+
 def _find_duplicates(labels: list[dict[str, Any]], problems: dict[str, list[str]]) -> None:
+    """Files that are there twice: by two names, or as copies. Copies rated alike become one content."""
     first: dict[str, str] = {}
+    by_size: dict[int, list[dict[str, Any]]] = {}
     for label in labels:
-        if path := label.get("path"):
-            place = first.setdefault(os.path.normpath(path), label["place"])
+        if file := label["file"]:
+            place = first.setdefault(os.path.realpath(file), label["place"])
             if place != label["place"]:
                 problems.setdefault(label["place"], []).append(f"the same file as {place}: give one row a file")
+            elif os.path.isfile(file):
+                by_size.setdefault(os.stat(file).st_size, []).append(label)
+    for alike in by_size.values():
+        originals: dict[str, dict[str, Any]] = {}
+        for label in alike if len(alike) > 1 else ():
+            try:
+                with open(label["file"], "rb") as file:
+                    digest = _digest(file)
+            except OSError:  # told when it is opened as a picture or clip
+                continue
+            original = originals.setdefault(digest, label)
+            _check_copy(label, original, problems)
+
+
+def _check_copy(label: dict[str, Any], original: dict[str, Any], problems: dict[str, list[str]]) -> None:
+    """A copy of another row's file: rated otherwise, it is a problem; else both are one content."""
+    if label is original:
+        return
+    if label["mos"] != original["mos"]:
+        ratings = f"{label['mos_given']} here, {original['mos_given']} there"
+        problems.setdefault(label["place"], []).append(
+            f"byte for byte the file of {original['place']}, rated otherwise ({ratings}): keep one row"
+        )
+    elif not label.get("content_id"):
+        label["content_id"] = original.get("content_id") or original.get("path") or original["place"]
+
+
+def _digest(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _range(labels: list[dict[str, Any]], settings: ManifestSettings, manifest: Path) -> tuple[float, float]:
@@ -269,6 +327,7 @@ def _write(
     problems: dict[str, list[str]],
 ) -> None:
     """Opens the media, adds what is wrong with them to `problems`, and writes the rows as long as there are none."""
+    embedded: dict[bytes, dict[str, Any]] = {}
     splits = [name for name in (settings.train_split, settings.eval_split) if any(x["split"] == name for x in labels)]
     (folder / "data").mkdir(parents=True)
     with ExitStack() as stack:
@@ -280,6 +339,10 @@ def _write(
         progress = stack.enter_context(tqdm(total=len(labels), desc="Opening pictures and clips", delay=2))
         for batch in _with_media(manifest, labels):
             rows = []
+            for label, source in batch:
+                if source["bytes"]:
+                    original = embedded.setdefault(hashlib.sha256(source["bytes"]).digest(), label)
+                    _check_copy(label, original, problems)
             for (label, source), modality in zip(batch, pool.map(_modality, [s for _, s in batch]), strict=True):
                 if isinstance(modality, MediaError):
                     problems.setdefault(label["place"], []).append(str(modality))
@@ -297,12 +360,9 @@ def _write(
 def _with_media(manifest: Path, labels: list[dict[str, Any]]) -> Iterator[list[tuple[dict[str, Any], dict[str, Any]]]]:
     """The rows with their media, `{"bytes", "path"}`, some at a time."""
     if "path" in labels[0]:
-        base = manifest.resolve().parent
-        for start in range(0, len(labels), _BATCH):
-            yield [
-                (label, {"bytes": None, "path": str(base / (label["path"] or ""))})
-                for label in labels[start : start + _BATCH]
-            ]
+        usable = [label for label in labels if label["file"] is not None]
+        for start in range(0, len(usable), _BATCH):
+            yield [(label, {"bytes": None, "path": str(label["file"])}) for label in usable[start : start + _BATCH]]
         return
     file = pq.ParquetFile(manifest)
     column = next(name for name in MEDIA_COLUMNS if name in file.schema_arrow.names)
@@ -352,8 +412,7 @@ def _fingerprint(manifest: Path, labels: list[dict[str, Any]], settings: Manifes
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     for label in labels:
-        path = manifest.resolve().parent / (label.get("path") or "")
-        if path.is_file():
-            stat = path.stat()
+        if label["file"] and os.path.isfile(label["file"]):
+            stat = os.stat(label["file"])
             digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
     return digest.hexdigest()[:12]

@@ -255,6 +255,7 @@ def data_at_hand(data_args: DataArguments, output_dir: Path, seed: int) -> DataA
             train_split=data_args.train_split,
             eval_split=data_args.eval_split,
             seed=seed,
+            allow_outside=data_args.allow_outside,
         )
         try:
             return dataclasses.replace(

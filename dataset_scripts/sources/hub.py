@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_scripts.sources.base import UNKNOWN_LICENSE, SourceError, SourceItem, text_details
+from modeling_vital.manifest_paths import belongs_to_dataset, missing_folder
 
 
 @dataclass
@@ -42,6 +43,8 @@ class HubSource:
     def _open(self) -> Any:
         import datasets
 
+        if problem := missing_folder(self.path):
+            raise SourceError(f"data set {self.path!r} cannot be opened ({problem})")
         try:
             rows = datasets.load_dataset(
                 self.path, self.config, split=self.split, streaming=True, revision=self.revision
@@ -67,7 +70,7 @@ class HubSource:
             own = row[self.column]
             yield SourceItem(
                 name=f"{self.split}/{number:08d}",
-                media=_media_of(own, f"{self.path}: row {number}, column {self.column}"),
+                media=_media_of(own, f"{self.path}: row {number}, column {self.column}", self.path),
                 license=str((self.license_column and row[self.license_column]) or self.license),
                 content_id=str(row[self.content_id_column]) if self.content_id_column else None,
                 details={
@@ -77,7 +80,7 @@ class HubSource:
             )
 
 
-def _media_of(value: Any, where: str) -> Path | bytes:
+def _media_of(value: Any, where: str, dataset: str) -> Path | bytes:
     if isinstance(value, bytes):
         return value
     if isinstance(value, dict) and value.get("bytes"):
@@ -85,6 +88,8 @@ def _media_of(value: Any, where: str) -> Path | bytes:
     path = value.get("path") if isinstance(value, dict) else value
     if not isinstance(path, str):
         raise SourceError(f"{where} holds {type(value).__name__}, neither a file nor its bytes")
+    if not belongs_to_dataset(path, dataset):
+        raise SourceError(f"{where} names {path[:300]!r}, which is no file of the data set")
     if Path(path).is_file():
         return Path(path)
     import fsspec

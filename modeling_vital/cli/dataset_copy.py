@@ -52,6 +52,7 @@ class CopyJob:
         threads (`int`): of torch; other numbers of threads may change the last bits of a score.
         calibration (`Calibration`, *optional*): what adds a MOS to each score.
         version (`str`): of the data; a worker that finds another refuses to go on.
+        allow_outside (`bool`): see [`open_rows`].
     """
 
     dataset: str
@@ -72,6 +73,7 @@ class CopyJob:
     threads: int
     calibration: "Calibration | None" = None
     version: str = ""
+    allow_outside: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -81,7 +83,7 @@ class CopyJob:
 
     def open(self) -> Rows:
         """Opens the data set, see [`open_rows`]."""
-        return open_rows(self.dataset, self.config, self.split, self.revision, self.column)
+        return open_rows(self.dataset, self.config, self.split, self.revision, self.column, self.allow_outside)
 
 
 def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | None) -> int:
@@ -109,7 +111,7 @@ def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | N
     job = CopyJob(
         dataset, args.config, args.split, args.revision, args.column, source, args.device, str(output.absolute()),
         args.where, args.prefix, table_rows, part_rows, args.batch_size, args.workers, args.timeout,
-        torch.get_num_threads(), open_calibration(args.calibration, source),
+        torch.get_num_threads(), open_calibration(args.calibration, source), allow_outside=args.allow_outside,
     )  # fmt: skip
     require_calibration(args.where, job.calibration)
     with contextlib.redirect_stdout(sys.stderr):
@@ -256,7 +258,7 @@ def _copy_shard(
     data = data.shard(num_shards=data.num_shards, index=index).skip(first)
     condition = parse_condition(job.where) if job.where else None
     writer = None
-    for table, records in _score_tables(job, model, rows.column, split, data, first):
+    for table, records in _score_tables(job, model, rows, split, data, first):
         if writer is None:
             writer = _PartWriter(job, rows, model.config.level_words, split, index, part)
         writer.add(table, records, condition)
@@ -270,7 +272,7 @@ def _copy_shard(
 
 
 def _score_tables(
-    job: CopyJob, model: Any, column: str, split: str, data: Any, first: int
+    job: CopyJob, model: Any, rows: Rows, split: str, data: Any, first: int
 ) -> Iterator[tuple["pa.Table", list[dict[str, Any]]]]:
     """Tables of `job.table_rows` rows with their records; media are read further ahead than that."""
     read: deque[pa.Table] = deque()
@@ -278,9 +280,9 @@ def _score_tables(
 
     def items() -> Iterator[Item]:
         start = first
-        for table in tables(data, job.table_rows):
+        for table in tables(rows, data, job.table_rows):
             read.append(table)
-            yield from to_items(table, column, split, start)
+            yield from to_items(table, rows.column, split, start, dataset=None if job.allow_outside else job.dataset)
             start += table.num_rows
 
     for batch in score_items(model, items(), job.batch_size, job.workers, job.timeout_s):

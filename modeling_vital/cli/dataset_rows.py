@@ -2,9 +2,11 @@
 
 import argparse
 import dataclasses
+import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..manifest_paths import belongs_to_dataset, missing_folder
 from ..messages import first_line
 from .collect import Target
 from .errors import UsageError
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 64
 
+logger = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
@@ -29,15 +33,26 @@ class Rows:
         features (`Features`): types of the columns, as they were.
         column (`str`): the one with the media.
         version (`str`): changes when the files behind it do.
+        name (`str`): id on the Hub, or folder.
+        allow_outside (`bool`): whether rows may name files that are not the data set's.
     """
 
     splits: "dict[str, IterableDataset]"
     features: "Features"
     column: str
     version: str
+    name: str
+    allow_outside: bool = False
 
 
-def open_rows(name: str, config: str | None, split: str | None, revision: str | None, column: str | None) -> Rows:
+def open_rows(
+    name: str,
+    config: str | None,
+    split: str | None,
+    revision: str | None,
+    column: str | None,
+    allow_outside: bool = False,
+) -> Rows:
     """Opens a data set to be streamed.
 
     Args:
@@ -45,6 +60,8 @@ def open_rows(name: str, config: str | None, split: str | None, revision: str | 
         config, split, revision (`str`, *optional*): which part and version of it; all splits by default.
         column (`str`, *optional*): with the media: encoded pictures or clips, their bytes, or paths; by default the
             first of type Image or Video.
+        allow_outside (`bool`, *optional*, defaults to `False`): whether rows may name files that are not the data
+            set's: other files of this machine, and addresses.
 
     Returns:
         `Rows`: all splits have the same columns.
@@ -57,6 +74,8 @@ def open_rows(name: str, config: str | None, split: str | None, revision: str | 
         from huggingface_hub.errors import HTTPError
     except ImportError as error:
         raise UsageError('--dataset needs the package datasets: pip install "modeling-vital[cli]"') from error
+    if problem := missing_folder(name):
+        raise UsageError(f"data set {name!r} cannot be opened: {problem}")
     try:
         builder = datasets.load_dataset_builder(name, config, revision=revision)
         opened = builder.as_streaming_dataset(split=split)
@@ -78,26 +97,57 @@ def open_rows(name: str, config: str | None, split: str | None, revision: str | 
         if getattr(kind, "decode", False):
             encoded = dataclasses.replace(kind, decode=False)
             splits = {each: rows.cast_column(key, encoded) for each, rows in splits.items()}
-    return Rows(dict(splits), features, column, version)
+    return Rows(dict(splits), features, column, version, name, allow_outside)
 
 
-def tables(rows: "IterableDataset", batch_rows: int) -> "Iterator[pa.Table]":
-    """The rows, some at a time, with the files that they point to put into them.
+def tables(opened: Rows, rows: "IterableDataset", batch_rows: int) -> "Iterator[pa.Table]":
+    """The rows of a split, or of a part of one, some at a time, with the files that they point to put into them.
+
+    A row that names a file which is not the data set's has nothing in that column; a warning says so.
 
     Raises:
         UsageError: if such a file, or the data set itself, cannot be read.
     """
+    import pyarrow as pa
+    from datasets import Image, Video
     from datasets.table import embed_table_storage
     from huggingface_hub.errors import HTTPError
 
+    def confined(array: Any, feature: Any) -> Any:
+        if isinstance(feature, Image | Video):
+            held = array.field("bytes").is_valid().to_pylist()
+            paths = array.field("path").to_pylist()
+            refused = [
+                path is not None and not has and not belongs_to_dataset(path, opened.name)
+                for has, path in zip(held, paths, strict=True)
+            ]
+            for path in (path for path, no in zip(paths, refused, strict=True) if no):
+                logger.warning("%r is no file of the data set and is not opened (--allow-outside)", path[:300])
+            # `datasets` fails on a row that has neither bytes nor path.
+            empty = [no or (path is None and not has) for has, path, no in zip(held, paths, refused, strict=True)]
+            fields = [array.field("bytes"), array.field("path")]
+            return pa.StructArray.from_arrays(fields, names=["bytes", "path"], mask=pa.array(empty))
+        if isinstance(getattr(feature, "feature", None), Image | Video) and any(
+            each and each["path"] and not each["bytes"] and not belongs_to_dataset(each["path"], opened.name)
+            for each in array.flatten().to_pylist()
+        ):
+            raise UsageError("a row names a file that is not the data set's; --allow-outside lets it be opened")
+        return array
+
     try:
         for table in rows.with_format("arrow").iter(batch_size=batch_rows):
+            for place, name in enumerate(table.column_names if not opened.allow_outside else ()):
+                array = table.column(name).combine_chunks()
+                if (safe := confined(array, opened.features[name])) is not array:
+                    table = table.set_column(place, table.schema.field(place), safe)
             yield embed_table_storage(table)
     except (HTTPError, OSError, ValueError) as error:
         raise UsageError(f"the data set cannot be read further: {first_line(error)}") from error
 
 
-def to_items(table: "pa.Table", column: str, split: str, first: int, start: int = 0) -> Iterator[Item]:
+def to_items(
+    table: "pa.Table", column: str, split: str, first: int, start: int = 0, dataset: str | None = None
+) -> Iterator[Item]:
     """Items of some rows.
 
     Args:
@@ -106,6 +156,8 @@ def to_items(table: "pa.Table", column: str, split: str, first: int, start: int 
         split (`str`): their split.
         first (`int`): number of the first row in its split.
         start (`int`, *optional*, defaults to 0): ordinal of row 0.
+        dataset (`str`, *optional*): its folder or id, to which a path in the column must belong; any path will do
+            without.
 
     Yields:
         `Item`: one a row; `path` is the split and the number of the row.
@@ -113,6 +165,8 @@ def to_items(table: "pa.Table", column: str, split: str, first: int, start: int 
     for number, media in enumerate(table.column(column).to_pylist(), start=first):
         empty = media is None or (isinstance(media, dict) and media.get("bytes") is media.get("path") is None)
         error = f"nothing in the column {column!r}" if empty else None
+        if isinstance(media, str) and dataset is not None and not belongs_to_dataset(media, dataset):
+            error = f"{media[:300]!r} is no file of the data set (--allow-outside)"
         yield Item(start + number, row_name(split, number), error, media)
 
 
@@ -136,11 +190,12 @@ def pending_rows(args: argparse.Namespace, log: "ResumeLog") -> Iterator[Item]:
     Raises:
         UsageError: see [`open_rows`] and [`tables`].
     """
-    rows = open_rows(args.dataset, args.config, args.split, args.revision, args.column)
+    rows = open_rows(args.dataset, args.config, args.split, args.revision, args.column, args.allow_outside)
+    dataset = None if args.allow_outside else args.dataset
     for split, data in rows.splits.items():
         first, start = 0, log.items
-        for table in tables(data, _BATCH_ROWS):
-            for item in to_items(table, rows.column, split, first, start):
+        for table in tables(rows, data, _BATCH_ROWS):
+            for item in to_items(table, rows.column, split, first, start, dataset):
                 log.add(Target(item.path, item.error, rows.version))
                 if log.is_pending(item.ordinal):
                     yield item

@@ -126,7 +126,9 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
         "--column", metavar="NAME", help="of lists, with the paths (path); of a data set, with the media (the first)"
     )
     parser.add_argument(
-        "--allow-outside", action="store_true", help="let a list name files outside the folder that it is in"
+        "--allow-outside",
+        action="store_true",
+        help="let a list name files outside the folder that it is in, and rows of --dataset files not its own",
     )
 
 

@@ -75,7 +75,7 @@ class Sums(StandIn):
     """Scores encoded pictures by their bytes; what is no PNG is unreadable."""
 
     def value(self, item):
-        data = item["bytes"]
+        data = item["bytes"] if isinstance(item, dict) else open(item, "rb").read()  # noqa: SIM115
         if not data.startswith(b"\x89PNG"):
             raise ValueError("no picture")
         return sum(data) % 1000 / 1000
@@ -297,3 +297,37 @@ def test_ray_makes_the_same_rows(parquet, tmp_path):
     on_ray = run(*options, "--output", tmp_path / "ray", "--engine", "ray", "--workers", 2)
     assert on_ray.returncode == 1, on_ray.stderr
     assert data_files(tmp_path / "ray") == data_files(tmp_path / "local")
+
+
+# ------------------------------------------------------------------------------------------ rows from strangers
+@pytest.fixture
+def pointing(tmp_path, monkeypatch):
+    """A data set whose second row names a file beside its folder, and whose third names its own."""
+    (tmp_path / "set").mkdir()
+    for name in ("secret.png", "set/own"):
+        (tmp_path / name).write_bytes(png(3))
+    (tmp_path / "set" / "link").symlink_to(tmp_path / "secret.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("entry", ["{}/secret.png", "secret.png", "{}/set/link", "{}/set/../secret.png"])
+@pytest.mark.parametrize("column", ["image", "path"])
+def test_rows_open_no_files_that_are_not_the_data_sets(entry, column, pointing, stand_in, capsys):
+    paths = [None, entry.format(pointing), str(pointing / "set" / "own")]
+    images = [{"bytes": png(1), "path": None}, *({"bytes": None, "path": path} for path in paths[1:])]
+    data = {"image": images, "path": [str(pointing / "set" / "own"), *paths[1:]]}
+    features = Features({"image": Image(), "path": Value("string")})
+    pq.write_table(pa.Table.from_pylist(pa.table(data).to_pylist(), schema=features.arrow_schema), "set/a.parquet")
+    assert vital("set", "--column", column, "--format", "json") == 1
+    refused = [record["error"] is not None for record in json.loads(capsys.readouterr().out)]
+    assert refused == [False, True, False]
+    assert vital("set", "--column", column, "--format", "json", "--allow-outside") == 0
+
+
+def test_a_mistyped_folder_is_told_at_once(tmp_path, stand_in, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.load_dataset_builder", lambda *_, **__: pytest.fail("the Hub is asked"))
+    for name in ("phtos", "./phtos", str(tmp_path / "phtos")):
+        assert vital(name, "--format", "json") == 2
+        assert f"there is no folder {name!r}" in capsys.readouterr().err

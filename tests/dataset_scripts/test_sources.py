@@ -5,6 +5,7 @@ import json
 import tarfile
 
 import datasets
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -73,6 +74,30 @@ def test_manifest_names_the_row_that_is_wrong(tmp_path):
     lines.write_text('{"path": "a.png"}\n{"path"\n')
     with pytest.raises(SourceError, match="line 2 is not JSON"):
         list(get_source("manifest", path=str(lines)))
+
+
+@pytest.mark.parametrize("entry", ["../secret.png", "{}/secret.png", "link.png", "up/secret.png"])
+def test_manifest_names_no_files_outside_unless_allowed(entry, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "secret.png").write_bytes(png(1))
+    (tmp_path / "in" / "link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "in" / "up").symlink_to(tmp_path)
+    table = tmp_path / "in" / "list.csv"
+    table.write_text(f"path\n{entry.format(tmp_path)}\n")
+    with pytest.raises(SourceError, match=r"list.csv: row 1: .*leads out of.*`allow_outside`"):
+        list(get_source("manifest", path=str(table)))
+    (item,) = get_source("manifest", path=str(table), allow_outside=True)
+    assert item.media.read_bytes() == png(1)
+
+
+def test_hub_rows_name_no_files_outside(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "secret.png").write_bytes(png(1))
+    features = datasets.Features({"shot": datasets.Image()})
+    rows = datasets.Dataset.from_list([{"shot": {"bytes": None, "path": str(tmp_path / "secret.png")}}], features)
+    pq.write_table(rows.data.table, tmp_path / "set" / "train.parquet")
+    with pytest.raises(SourceError, match="no file of the data set"):
+        list(get_source("hub", path=str(tmp_path / "set")))
 
 
 def test_registry_takes_the_tiers_asked_for_and_keeps_examples_for_the_test_split(tmp_path):

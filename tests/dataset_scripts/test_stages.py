@@ -63,6 +63,37 @@ def test_copies_and_damage_are_left_out_with_their_reasons(tmp_path):
     assert str(folder) not in json.dumps(list(drops.values()))  # where files lie here is not published
 
 
+TURNS = {
+    "90": lambda pixels: np.rot90(pixels),
+    "180": lambda pixels: np.rot90(pixels, 2),
+    "270": lambda pixels: np.rot90(pixels, 3),
+    "mirrored and turned": lambda pixels: np.rot90(pixels[:, ::-1]),
+    "turned and smaller": lambda pixels: np.asarray(Image.fromarray(np.rot90(pixels).copy()).reduce(2)),
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_turned_copy_stays_with_its_original(name, seed, tmp_path):
+    save(tmp_path / "in" / "a.png", photo(seed))
+    save(tmp_path / "in" / "b.png", np.ascontiguousarray(TURNS[name](photo(seed))))
+    save(tmp_path / "in" / "c.png", photo(seed + 10))
+    _, rows, _ = collected(config_of(tmp_path / "in"), tmp_path / "staging")
+    groups = {row["name"]: row["content_id"] for row in rows}
+    assert groups["a.png"] == groups["b.png"] != groups["c.png"]
+    assert rows[0]["split"] == rows[1]["split"]
+
+
+def test_a_turn_of_another_stated_content_is_left_out(tmp_path):
+    save(tmp_path / "a.png", photo(1))
+    save(tmp_path / "b.png", np.ascontiguousarray(np.rot90(photo(1))))
+    (tmp_path / "list.csv").write_text("path,content_id\na.png,x\nb.png,y\n")
+    config = config_of(tmp_path, sources=[{"kind": "manifest", "path": str(tmp_path / "list.csv"), "name": "m"}])
+    _, rows, drops = collected(config, tmp_path / "staging")
+    assert [row["name"] for row in rows] == ["a.png"]
+    assert drops["m/b.png"] == ("near copy", "is a turn of x, not of its group y")
+
+
 def test_copies_of_one_stated_content_stay_together(tmp_path):
     save(tmp_path / "a.png", photo(1))
     save(tmp_path / "a.jpg", photo(1), quality=85)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from modeling_vital.manifest_paths import resolve_entry
+from modeling_vital.manifest_paths import belongs_to_dataset, missing_folder, resolve_entry
 from modeling_vital.media_vital import MediaError
 
 
@@ -59,3 +59,49 @@ def test_a_root_behind_a_link_is_fine(root, tmp_path):
 def test_what_is_not_a_path(root, entry, reason):
     with pytest.raises(MediaError, match=reason):
         resolve_entry(root, entry)
+
+
+@pytest.mark.parametrize(
+    ("path", "belongs"),
+    [
+        ("{root}/a.png", True),
+        ("zip://x.png::{root}/a.zip", True),
+        ("{root}/../secret.png", False),
+        ("{root}/link.png", False),
+        ("{root}/out/secret.png", False),
+        ("/etc/hostname", False),
+        ("zip://x.png::/etc/a.zip", False),
+        ("http://127.0.0.1/a.png", False),
+        ("file:///etc/hostname", False),
+        ("hf://datasets/org/other@main/a.png", False),
+        ("a\0b", False),
+    ],
+)
+def test_rows_of_a_folder_name_its_own_files(path, belongs, root):
+    assert belongs_to_dataset(path.format(root=root), str(root)) is belongs
+
+
+@pytest.mark.parametrize(
+    ("path", "belongs"),
+    [
+        ("hf://datasets/org/set@abc/a.png", True),
+        ("zip://a.png::hf://datasets/org/set@abc/a.zip", True),
+        ("hf://datasets/org/set-2@abc/a.png", False),
+        ("hf://datasets/org/set@abc/../../other/a.png", False),
+        ("a.png", False),
+        ("/etc/hostname", False),
+        ("http://127.0.0.1/a.png", False),
+    ],
+)
+def test_rows_on_the_hub_name_files_of_their_repository(path, belongs):
+    assert belongs_to_dataset(path, "org/set") is belongs
+
+
+@pytest.mark.parametrize(
+    "name", ["phtos", "photos/", "./phtos", "/tmp/gone/x", "a/b/c", "~/photos", "../phtos", "here/phtos"]
+)
+def test_a_mistyped_folder_is_told_from_an_id(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    assert f"there is no folder {name!r}" in missing_folder(name)
+    assert missing_folder("here") is missing_folder("org/photos") is None

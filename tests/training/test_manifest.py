@@ -112,6 +112,56 @@ def test_a_file_that_is_no_manifest(folder, text, words):
         rows_of(write_csv(folder, text))
 
 
+@pytest.mark.parametrize(
+    "entry", ["../secret.jpg", "{}/secret.jpg", "link.jpg", "up/secret.jpg", "deep/../../secret.jpg"]
+)
+def test_ratings_name_no_files_outside_their_folder_unless_allowed(entry, folder, tmp_path_factory):
+    root = folder / "root"
+    (root / "a" / "b").mkdir(parents=True)
+    Image.open(PICTURES[0]).reduce(4).save(folder / "secret.jpg")
+    (root / "link.jpg").symlink_to(folder / "secret.jpg")
+    (root / "up").symlink_to(folder)
+    (root / "deep").symlink_to(root / "a" / "b")
+    entry = entry.format(folder).replace("deep/../../secret", "deep/../../../secret")
+    manifest = write_csv(root, f"path,mos\n{entry},3\n")
+    with pytest.raises(ManifestError, match=r"line 2 .*leads out of.*`allow_outside`"):
+        rows_of(manifest, held_out_share=0.0)
+    assert len(rows_of(manifest, held_out_share=0.0, allow_outside=True)) == 1
+
+
+def test_rows_that_are_none_cost_themselves(folder):
+    text = (
+        "path,mos\nmy photos/0.jpg,3\n" + "x" * 200_000 + ",2\na\0b.jpg,2\n" + "y/" * 9000 + ",1\nmy photos/1.jpg,4\n"
+    )
+    with pytest.raises(ManifestError, match="cannot be used: 3") as refused:
+        rows_of(write_csv(folder, text))
+    assert "field larger than" in str(refused.value) and "4,096 at most" in str(refused.value)
+
+
+def test_a_copy_with_another_rating_is_an_error(folder):
+    shutil.copy(folder / "my photos" / "0.jpg", folder / "my photos" / "a copy.jpg")
+    shutil.copy(folder / "my photos" / "clip.mp4", folder / "copy.mp4")
+    text = (
+        "path,mos\nmy photos/0.jpg,3\nmy photos/1.jpg,2\nmy photos/a copy.jpg,{}\nmy photos/clip.mp4,4\ncopy.mp4,{}\n"
+    )
+    with pytest.raises(ManifestError, match="cannot be used: 2") as refused:
+        rows_of(write_csv(folder, text.format(4, 1)))
+    assert "line 4 (my photos/a copy.jpg): byte for byte the file of line 2" in str(refused.value)
+    assert "rated otherwise (4 here, 3 there)" in str(refused.value) and "line 6 (copy.mp4)" in str(refused.value)
+    # Rated alike, both are one content, which no split parts.
+    rows = rows_of(write_csv(folder, text.format(3, 4)), held_out_share=0.0)
+    assert [row["content_id"] for row in rows] == [
+        "my photos/0.jpg", "my photos/1.jpg", "my photos/0.jpg", "my photos/clip.mp4", "my photos/clip.mp4"
+    ]  # fmt: skip
+
+
+def test_a_copy_inside_parquet_with_another_rating_is_an_error(folder):
+    data = {"bytes": (folder / "my photos" / "0.jpg").read_bytes(), "path": None}
+    pq.write_table(pa.table({"image": [data, data], "mos": [1.0, 5.0]}), folder / "ratings.parquet")
+    with pytest.raises(ManifestError, match=r"row 1 \(inside\): byte for byte the file of row 0"):
+        rows_of(folder / "ratings.parquet")
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(ManifestError, match="There is no file"):
         import_manifest(tmp_path / "none.csv", tmp_path, ManifestSettings())
