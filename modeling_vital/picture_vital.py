@@ -72,7 +72,7 @@ def to_rgb(image: Image.Image, orientation: int | None = None) -> Image.Image:
         turn = _TURNS.get(orientation_of(image) if orientation is None else orientation)
         colors = _colors(image)
         if image.mode == "RGB" and colors is None and "transparency" not in image.info:
-            rgb = image.copy()
+            rgb = image.copy() if turn is None else image  # a turn makes the copy
         else:
             rgb = Image.new("RGB", image.size)
             full_scale = _full_scale(image)
