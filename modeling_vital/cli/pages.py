@@ -3,10 +3,10 @@
 import logging
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..cutting_vital import PreparedMedia
 
 _FLAT_SHARE = 0.6  # Of neighbouring pixels that are alike, and of pixels near the commonest grey: photos have less.
@@ -16,12 +16,14 @@ _NEAR = 2  # levels of 255
 logger = logging.getLogger(__name__)
 
 
-def looks_drawn(pixels: np.ndarray) -> bool:
+def looks_drawn(pixels: "np.ndarray") -> bool:
     """Whether a picture looks like a page, a screenshot or line art: one colour fills most of it, without any grain.
 
     Args:
         pixels (`np.ndarray` of shape `(num_tiles, height, width, 3)`): uint8.
     """
+    import numpy as np
+
     gray = pixels.mean(-1).round().astype(np.int16)
     common = np.bincount(gray.ravel(), minlength=256).argmax()
     near = (np.abs(gray - common) <= _NEAR).mean()
