@@ -170,6 +170,8 @@ def _convert(image: Image.Image, colors: _Colors | None, full_scale: int) -> Ima
 
 def _full_scale(image: Image.Image) -> int:
     """What stands for white in a picture of whole numbers above 8 bits; negative where that is black."""
+    if image.mode == "F":
+        check_shares(np.asarray(image), describe_item(image))
     if not image.mode.startswith("I"):
         white = 1
     elif image.mode != "I" or image.format in _SCALED_FORMATS:
@@ -187,9 +189,7 @@ def _full_scale(image: Image.Image) -> int:
 def _shares(image: Image.Image, full_scale: int) -> np.ndarray:
     """Shares of white, float64 in [0, 1]."""
     shares = np.asarray(image).astype(np.float64)
-    if image.mode == "F":
-        check_shares(shares, describe_item(image))
-    else:
+    if image.mode != "F":
         shares /= abs(full_scale)
     return np.clip(1 - shares if full_scale < 0 else shares, 0, 1)
 

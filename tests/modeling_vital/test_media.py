@@ -182,6 +182,8 @@ def test_a_scale_that_is_not_known_is_an_error(tmp_path, image, kind):
     for item in (image, tmp_path / "a.file", [image, image]):
         with pytest.raises(MediaError, match=r"convert (it|them) to .*floats in \[0, 1\]"):
             load_media(item)
+    with pytest.raises(MediaError, match="a.file"):
+        load_media(tmp_path / "a.file")
 
 
 def test_scales_that_are_known(tmp_path):
