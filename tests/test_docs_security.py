@@ -5,12 +5,14 @@ from pathlib import Path
 
 from modeling_vital import (
     MediaError,
+    clip_vital,
     download_vital,
     manifest_paths,
     media_vital,
     messages,
     reading,
     rendering_vital,
+    video_decoding_vital,
 )
 from tests.fixtures.doc_blocks import named_block
 from tests.fixtures.tiny_models import tiny_model
@@ -46,7 +48,11 @@ def test_every_limit_is_stated_with_its_number(monkeypatch):
 
     limits = Path("docs/security.md").read_text().split("## Limits in numbers")[1]
     for stated in (
-        f"{media_vital.MAX_PIXELS:,} pixels",
+        f"| a still picture | {media_vital.MAX_PIXELS:,} pixels |",
+        f"| a frame of a clip | {video_decoding_vital.MAX_FRAME_PIXELS:,} pixels",
+        f"held at a time | {clip_vital.MAX_TOTAL_BYTES / 2**30:g} GiB |",
+        f"for one item (Linux) | {reading.MAX_WORKER_BYTES / 2**30:g} GiB |",
+        f"by all workers | {reading.MAX_HELD_BYTES / 2**30:g} GiB |",
         f"| {reading.TIMEOUT_S:g} s (`--timeout`)",
         f"{download_vital.MAX_URL_BYTES // 2**20} MB, {download_vital.DOWNLOAD_TIMEOUT_S:g} s for the whole",
         f"{download_vital.MAX_REDIRECTS} redirects",
