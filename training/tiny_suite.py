@@ -27,7 +27,7 @@ from dataset_scripts.versions import LabelRule, Version, even_version, history_v
 from modeling_vital.evaluation.results import oriented, plain
 from modeling_vital.evaluation.scorers import PeerScorer
 from modeling_vital.media_vital import load_media
-from training.tiny_data import DataConfig, Originals, load_originals, pan_and_zoom
+from training.tiny.originals import DataConfig, Originals, load_originals, pan_and_zoom
 from training.tiny_measures import (
     VISIBLE,
     Row,
@@ -69,7 +69,7 @@ def make_rows(
         small (`bool`, *optional*, defaults to `False`): two originals a subset, for tests.
     """
     few = slice(2 if small else None)
-    trained, held_out = config.image_distortions(), config.held_out_distortions
+    trained, held_out = config.plan.distortions, config.held_out_distortions
     for subset, photos, names, copies in (
         ("in_domain", test.photos, trained, 6),
         ("held_out_distortions", test.photos, held_out, 4),

@@ -20,7 +20,7 @@ from dataset_scripts.distortions import distort_clip, distort_image
 from modeling_vital import VitalForConditionalGeneration, zoo
 from modeling_vital.local_quality import quality_curve, quality_map
 from modeling_vital.media_vital import load_media
-from training.tiny_data import pan_and_zoom
+from training.tiny.originals import pan_and_zoom
 from training.tiny_suite import EXAMPLES
 
 

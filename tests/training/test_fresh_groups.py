@@ -21,8 +21,8 @@ from training.losses import LossConfig, multi_task_loss
 from training.tiny.__main__ import STEPS
 from training.tiny.groups import TABLES, FreshGroups
 from training.tiny.model import FOLDER, ModelConfig, build_decoder, build_model, read_tokenizer
+from training.tiny.originals import DataConfig, Originals, pan_and_zoom
 from training.tiny.sample import write_sample
-from training.tiny_data import DataConfig, Originals, pan_and_zoom
 from training.trainer import VitalTrainer, VitalTrainingConfig, encoders, mirror
 
 

@@ -13,7 +13,7 @@ from dataset_scripts.distortions import DISTORTIONS
 from dataset_scripts.versions import LabelRule
 from modeling_vital.cli.main import main
 from training.tiny import recipe_data
-from training.tiny_data import DataConfig, is_test, load_originals
+from training.tiny.originals import DataConfig, is_test, load_originals
 from training.tiny_measures import (
     Row,
     across_originals,
@@ -123,12 +123,12 @@ def folder(tmp_path_factory):
     listed = [(names[0], "p", data.astronaut()), (names[1], "p", data.coffee())]
     listed += [("other", "psychopy", data.rocket()), ("more", "psychopy", data.chelsea())]
     with open(folder / "manifest.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, ["content_id", "path", "kind", "split", "package"])
+        writer = csv.DictWriter(file, ["content_id", "path", "kind", "license", "split", "package"])
         writer.writeheader()
         for name, package, photo in listed:
             Image.fromarray(photo[:240, :320]).save(folder / f"{name}.png")
             writer.writerow(
-                {"content_id": name, "path": f"{name}.png", "kind": "image", "split": "", "package": package}
+                {"content_id": name, "path": f"{name}.png", "kind": "image", "license": "MIT", "package": package}
             )
     return folder
 

@@ -24,7 +24,7 @@ from dataset_scripts.splits import is_test
 from modeling_vital.media_vital import MediaError, load_media
 from training.experiment import ExperimentError
 from training.experiment.captions import Scale, attributes, caption
-from training.tiny_data import cut_clip, pan_and_zoom
+from training.tiny.originals import cut_clip, pan_and_zoom
 
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ makes it from nothing: see [`training.tiny.__main__`].
 
 from pathlib import Path
 
-from training.tiny_data import DataConfig
+from training.tiny.originals import DataConfig
 
 
 DATA = Path(__file__).parent / "data.yaml"

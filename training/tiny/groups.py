@@ -24,7 +24,7 @@ from dataset_scripts.versions import (
 )
 from modeling_vital.processing_vital import VitalProcessor
 from training.collators import RowError
-from training.tiny_data import DataConfig, Originals, cut_clip, cut_region, load_originals, pan_and_zoom
+from training.tiny.originals import DataConfig, Originals, cut_clip, cut_region, load_originals, pan_and_zoom
 
 
 TABLES = ("tiles", "wholes", "clips")

@@ -3,24 +3,24 @@
 import csv
 import dataclasses
 import logging
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import yaml
-from PIL import Image
 from tqdm import tqdm
 
-from dataset_scripts.annotators.calibration import annotate_image
-from dataset_scripts.annotators.kadid import PRISTINE_MOS, human_mos
-from dataset_scripts.distortions import DISTORTIONS, IMAGE_DISTORTIONS
-from dataset_scripts.distortions.authentic import Degradation, spread, subject_mask
+from dataset_scripts.distortions import DISTORTIONS
+from dataset_scripts.encoding import shrink_clip, shrink_image
 from dataset_scripts.rows import TIE_PROBABILITY
 from dataset_scripts.splits import is_test
 from dataset_scripts.versions import GroupPlan, LabelRule
-from modeling_vital.media_vital import MediaError, load_media
+from modeling_vital.media_vital import Clip, MediaError, load_media
 
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ class DataConfig:
         clip_annotators (`list[str]`): annotators of clips, at least three that differ in kind.
         held_out_distortions (`list[str]`): image distortions never trained on.
         held_out_sources (`list[str]`): packages none of whose photos are trained on.
+        licenses (`list[str]`): licences of the originals that are loaded, as `manifest.csv` names them, or patterns
+            such as `CC0*`. Empty: all.
         clip_distortions (`list[str]`): distortions only clips can have.
         test_share (`float`): share of originals kept for testing, chosen by a hash of `content_id`.
         photo_long_side (`int`): photos are kept at most this long, in pixels.
@@ -51,6 +53,7 @@ class DataConfig:
     clip_annotators: list[str] = field(default_factory=list)
     held_out_distortions: list[str] = field(default_factory=list)
     held_out_sources: list[str] = field(default_factory=list)
+    licenses: list[str] = field(default_factory=list)
     clip_distortions: list[str] = field(default_factory=list)
     test_share: float = 0.2
     photo_long_side: int = 1280
@@ -81,20 +84,6 @@ class DataConfig:
         except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
             raise ValueError(f"{path} cannot be used: {error}") from error
 
-    def image_distortions(self) -> list[str]:
-        """Names of the image distortions that are trained on."""
-        return self.plan.distortions
-
-    @property
-    def image_annotators(self) -> list[str]:
-        """Names of the annotators of pictures."""
-        return self.rule.annotators
-
-    @property
-    def human_voice(self) -> bool:
-        """Whether human scores of distortions count."""
-        return self.rule.human_cells
-
 
 @dataclass
 class Originals:
@@ -109,109 +98,100 @@ class Originals:
     clips: dict[str, np.ndarray]
 
 
-def load_originals(folder: Path, config: DataConfig, split: str, max_frames: int = 96) -> Originals:
-    """Reads the photos and clips of one split that `dataset_scripts.sources.registry` fetched.
+SPLITS = ("train", "test", "held_out_sources")
+"""Parts of the originals. Items the manifest marks as examples are in none."""
+
+MAX_FRAMES = 96
+"""Frames kept of each clip, from its middle."""
+
+_SHORT_SIDE = 160
+
+
+def listed_originals(folder: Path, config: DataConfig, split: str) -> list[dict[str, str]]:
+    """The rows of `manifest.csv` for one split, of the licences that are allowed.
 
     Args:
         folder (`Path`): with `manifest.csv`.
-        config (`DataConfig`): sizes and share.
-        split (`str`): `"train"`, `"test"` or `"held_out_sources"`. Items the manifest marks as examples are in none.
-        max_frames (`int`, *optional*, defaults to 96): frames kept of each clip, from its middle.
+        config (`DataConfig`): share, sources and licences.
+        split (`str`): one of `SPLITS`.
+
+    Raises:
+        ValueError: the recipe names a licence that no item has.
+    """
+    with open(Path(folder) / "manifest.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    there = sorted({row["license"] for row in rows})
+    if unknown := [name for name in config.licenses if not any(fnmatchcase(one, name) for one in there)]:
+        raise ValueError(f"`licenses`: no item of {folder} has {', '.join(unknown)}; there are {', '.join(there)}.")
+    return [
+        row
+        for row in rows
+        if row.get("split") != "example"
+        and split == _split(row, config)
+        and (not config.licenses or any(fnmatchcase(row["license"], name) for name in config.licenses))
+    ]
+
+
+def read_originals(folder: Path, config: DataConfig, split: str) -> Iterator[tuple[dict[str, str], np.ndarray]]:
+    """Rows of the manifest for one split with their pixels, at the size they are used at.
+
+    What cannot be read, or is too small to be cut from, is left out.
+
+    Args:
+        folder (`Path`): with `manifest.csv`.
+        config (`DataConfig`): sizes, share, sources and licences.
+        split (`str`): one of `SPLITS`.
+
+    Yields:
+        `tuple`: a row; its photo, uint8 `[H, W, 3]`, or clip, uint8 `[T, H, W, 3]`.
+
+    Raises:
+        ValueError: as [`listed_originals`].
     """
     # Before OpenCV starts threads of its own: data workers are forked from here, and would wait for them for ever.
     cv2.setNumThreads(0)
-    originals = Originals({}, {})
-    with open(Path(folder) / "manifest.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for row in tqdm(rows, desc=f"reading {split} originals", unit="item"):
-        content_id = row["content_id"]
-        if row.get("split") == "example" or split != _split(row, config):
-            continue
+    for row in tqdm(listed_originals(folder, config, split), desc=f"reading {split} originals", unit="item"):
         try:
-            item = _read_original(Path(folder) / row["path"], config, max_frames)
+            media = load_media(Path(folder) / row["path"])
+            if isinstance(media, Clip):
+                yield row, shrink_clip(media, config.clip_long_side, MAX_FRAMES)
+            elif min((pixels := shrink_image(media, config.photo_long_side)).shape[:2]) >= _SHORT_SIDE:
+                yield row, pixels
         except MediaError as error:
-            logger.warning("%s is left out: %s", content_id, error)
-            continue
-        if item.ndim == 4:
-            originals.clips[content_id] = item
-        elif min(item.shape[:2]) >= 160:
-            originals.photos[content_id] = item
+            logger.warning("%s is left out: %s", row["content_id"], error)
+
+
+def load_originals(folder: Path, config: DataConfig, split: str) -> Originals:
+    """The photos and clips of one split that `dataset_scripts.sources.registry` fetched; see [`read_originals`]."""
+    originals = Originals({}, {})
+    for row, pixels in read_originals(folder, config, split):
+        (originals.clips if pixels.ndim == 4 else originals.photos)[row["content_id"]] = pixels
     return originals
+
+
+def photos_by_license(folder: Path, config: DataConfig) -> dict[str, int]:
+    """How many photos and clips are trained on, by licence, the most frequent first.
+
+    Args:
+        folder (`Path`): with `manifest.csv`; the photos need not be there.
+        config (`DataConfig`): which of them are trained on.
+
+    Raises:
+        ValueError: as [`listed_originals`].
+    """
+    counts = Counter()
+    for row in listed_originals(folder, config, "train"):
+        sides = int(row["width"]), int(row["height"])
+        scale = min(1.0, config.photo_long_side / max(sides))
+        if row["kind"] == "video" or round(min(sides) * scale) >= _SHORT_SIDE:
+            counts[row["license"]] += 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _split(row: dict[str, str], config: DataConfig) -> str:
     if row["package"] in config.held_out_sources:
         return "held_out_sources"
     return "test" if is_test(row["content_id"], config.test_share) else "train"
-
-
-def _read_original(path: Path, config: DataConfig, max_frames: int) -> np.ndarray:
-    media = load_media(path)
-    if isinstance(media, Image.Image):
-        media.thumbnail((config.photo_long_side, config.photo_long_side), Image.Resampling.LANCZOS, reducing_gap=3)
-        return np.asarray(media)
-    first = max(0, (media.num_frames - max_frames) // 2)
-    frames = media.get_frames(range(first, min(first + max_frames, media.num_frames)))
-    scale = min(1.0, config.clip_long_side / max(frames.shape[1:3]))
-    size = (round(frames.shape[2] * scale), round(frames.shape[1] * scale))
-    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
-
-
-def image_opinions(
-    picture: np.ndarray, original: np.ndarray, steps: list[tuple[str, int]], config: DataConfig
-) -> dict[str, float]:
-    """What the annotators say of an evenly distorted picture, and people of its kind where there is one.
-
-    Args:
-        picture, original (`np.ndarray`): uint8 `[H, W, 3]`.
-        steps (`list[tuple[str, int]]`): distortions of the registry, with severities; empty for the original.
-        config (`DataConfig`): names the annotators, and says whether people are heard.
-    """
-    opinions = annotate_image(picture, original, config.image_annotators)
-    if config.human_voice and len(steps) <= 1 and all(name in IMAGE_DISTORTIONS for name, _ in steps):
-        opinions["human"] = human_mos(*steps[0]) if steps else PRISTINE_MOS
-    return opinions
-
-
-def authentic_version(
-    original: np.ndarray, history: Degradation, uneven: bool, config: DataConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, dict[str, float]]:
-    """Carries out a history on a picture, or on one part of it, and asks the annotators about the whole.
-
-    Where it is uneven, the damage falls on the subject or on all but the subject, and what they say of the subject
-    counts for seven tenths, the whole picture for the rest.
-
-    Args:
-        original (`np.ndarray`): uint8 `[H, W, 3]`.
-        history (`Degradation`): what happens.
-        uneven (`bool`): whether to one part only.
-        config (`DataConfig`): names the annotators.
-        rng (`np.random.Generator`): source of chance.
-
-    Returns:
-        `tuple`: the picture, uint8 `[H, W, 3]`, and the opinions in [0, 1].
-    """
-    picture = history.apply(original, rng)
-    if uneven:
-        mask = subject_mask(original, rng)
-        # Soft backgrounds are more common than soft subjects, in photos people keep.
-        picture = spread(original, picture, mask if rng.random() < 0.4 else 1 - mask)
-        rows, cols = np.flatnonzero((mask > 0.5).any(1)), np.flatnonzero((mask > 0.5).any(0))
-        box = (_at_least(rows, original.shape[0]), _at_least(cols, original.shape[1]))
-        subject = annotate_image(
-            np.ascontiguousarray(picture[box]), np.ascontiguousarray(original[box]), config.image_annotators
-        )
-        whole = annotate_image(picture, original, config.image_annotators)
-        return picture, {name: 0.7 * subject[name] + 0.3 * whole[name] for name in whole}
-    return picture, annotate_image(picture, original, config.image_annotators)
-
-
-def _at_least(places: np.ndarray, side: int, least: int = 96) -> slice:
-    """The stretch from the first to the last place, widened to `least` where the side has it."""
-    first, last = int(places[0]), int(places[-1]) + 1
-    missing = max(0, min(least, side) - (last - first))
-    first = max(0, min(first - missing // 2, side - least))
-    return slice(first, max(last, min(side, first + least)))
 
 
 def cut_region(photo: np.ndarray, cols: int, rows: int, tile_size: int, rng: np.random.Generator) -> np.ndarray:
