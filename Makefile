@@ -25,11 +25,11 @@ LOWEST_TESTS := tests/modeling_vital tests/cli tests/dataset_scripts tests/test_
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow peers browser lowest latest bounds lint format docs wheel tag tiny experiment reference pairs bench clean
+.PHONY: help demo space test slow peers browser lowest latest bounds lint format docs wheel tag tiny experiment reference pairs bench bench-gpu clean
 .NOTPARALLEL:
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 15
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
 demo: $(VENV)/.demo  ## score the example pictures and clips
 	$(VENV)/bin/vital score spaces_demo/examples $(ARGS)
@@ -99,6 +99,10 @@ pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)
 
 bench: $(VENV)/.test  ## measure speed and memory on the CPU, a quarter of an hour on two quiet cores; goes on after a stop
 	$(PY) -m benchmarks --readme README.md $(ARGS)
+
+# Not in .venv: it is for a bare machine without network, whose own Python has torch with CUDA.
+bench-gpu:  ## tests, speed and memory on a GPU, four minutes, with the Python that is there; ARGS=--toy: on the CPU
+	$(or $(PYTHON),python3) -m benchmarks.gpu $(ARGS)
 
 clean:  ## remove .venv, packages and caches; what `make tiny` and `make pairs` made stays
 	rm -rf $(VENV) build/lowest build/latest build/site build/lib build/bdist.* dist *.egg-info .pytest_cache .ruff_cache

@@ -20,7 +20,7 @@ from pathlib import Path
 
 SECTIONS = (
     *("cold_start", "scoring", "preparation", "decoding", "peak_share", "growth"),
-    *("training_step", "data_pipeline", "means", "gpu"),
+    *("training_step", "data_pipeline", "means"),
 )
 RESULTS, QUICK_RESULTS = Path("benchmarks/results"), Path("build/benchmarks-quick")
 

@@ -22,7 +22,7 @@ from modeling_vital.zoo import presets
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "spaces_demo" / "examples"
 
-TILE_GRIDS = {1: (1, 1), 3: (2, 1), 5: (2, 2)}
+TILE_GRIDS = {1: (1, 1), 3: (2, 1), 5: (2, 2), 7: (3, 2)}
 """Tiles, the thumbnail included -> width and height, in tiles, of a photo that becomes so many by every tile rule."""
 
 
@@ -32,9 +32,11 @@ class Settings:
 
     Attributes:
         quick (`bool`): everything once at toy size, to see that it runs: the numbers mean nothing.
+        device (`str`): where the large model is.
     """
 
     quick: bool = False
+    device: str = "cpu"
 
     @property
     def size(self) -> str:
@@ -44,7 +46,8 @@ class Settings:
     @property
     def dtype(self) -> torch.dtype:
         """`torch.dtype`: bfloat16 where the processor has it, as checkpoints are stored in it."""
-        return torch.bfloat16 if fast_bf16() and not self.quick else torch.float32
+        fast = self.device != "cpu" or fast_bf16()
+        return torch.bfloat16 if fast and not self.quick else torch.float32
 
     def rounds(self, full: int) -> int:
         """Rounds of a measurement: `full`, in quick runs one."""
@@ -52,9 +55,9 @@ class Settings:
 
 
 def config(size: str) -> VitalConfig:
-    """Configuration of `"1b"`, or of `"toy"`: the same architecture, of a size for tests."""
-    if size == "1b":
-        return presets.config("vital-1b")
+    """Configuration of `"1b"` or another size of the zoo, or of `"toy"`: the same architecture, for tests."""
+    if size != "toy":
+        return presets.config(f"vital-{size}")
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     motion = {"inner_channels": [2, 2], "out_channels": [4, 8], "depths": [1, 1], "image_size": 56}
     return VitalConfig(
@@ -67,19 +70,20 @@ def config(size: str) -> VitalConfig:
 
 
 @lru_cache(maxsize=2)
-def random_model(size: str, dtype: torch.dtype, packed: bool) -> VitalForConditionalGeneration:
-    """A model of `"1b"` or `"toy"` size with random weights, in the released conventions; two are kept.
+def random_model(size: str, dtype: torch.dtype, packed: bool, device: str = "cpu") -> VitalForConditionalGeneration:
+    """A model of a true size or `"toy"` with random weights, in the released conventions; two are kept.
 
     Args:
         size (`str`): see [`config`].
         dtype (`torch.dtype`): of the weights.
-        packed (`bool`): whether as `vital score` loads it.
+        packed (`bool`): whether as `vital score` loads it on a CPU.
+        device (`str`, *optional*, defaults to `"cpu"`): where it is made, and stays.
     """
     tokenizer, shape = AutoTokenizer.from_pretrained(zoo.resolve("vital-tiny")), config(size)
     shape.image_token_id, shape.motion_token_id = tokenizer.convert_tokens_to_ids(["<IMG_CONTEXT>", "<quad>"])
     shape.pad_token_id, shape.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
     shape.motion_token_layout = "channel_major"
-    with no_init_weights():
+    with no_init_weights(), torch.device(device):
         model = VitalForConditionalGeneration._from_config(shape, dtype=dtype).eval()
     fill(model)
     model.processor = VitalProcessor(
@@ -104,6 +108,7 @@ def fill(model: torch.nn.Module, seed: int = 0) -> None:
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
             fan_in = 4 if "embed" in name else parameter[0].numel()
+            pool = pool.to(parameter.device)
             values = pool.repeat(-(-parameter.numel() // len(pool)))[: parameter.numel()]
             parameter.copy_((values * fan_in**-0.5).view(parameter.shape))
         else:

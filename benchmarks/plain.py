@@ -31,9 +31,8 @@ class PlainInternVL:
     @torch.no_grad()
     def score(self, pictures: list[Image.Image]) -> list[float]:
         """Scores of pictures, in their order, in one batch."""
-        inputs = self.processor.score_inputs(pictures)
-        inputs["pixel_values"] = inputs["pixel_values"].to(self.native.dtype)
+        inputs = self.processor.score_inputs(pictures, self.native.device, self.native.dtype)
         logits = self.native(**inputs, use_cache=False).logits
         last = inputs["attention_mask"].sum(-1) - 1
-        probs = logits[torch.arange(len(last)), last][:, self.level_ids].double().softmax(-1)
+        probs = logits[torch.arange(len(last), device=last.device), last][:, self.level_ids].double().softmax(-1)
         return [expected_score(row, self.level_values).item() for row in probs]

@@ -69,7 +69,7 @@ class SlowFast(nn.Module):
             self.stages.append(blocks)
             fast_width = config.out_channels[i]
         fill(self)
-        self.to(fast.dtype).eval()
+        self.to(fast.device, fast.dtype).eval()
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames `(T, 3, H, W)`, T a multiple of 4, to the fast pathway's features `(T, C)`."""
@@ -109,10 +109,10 @@ class ReleasedProcedure:
         ids = processor.tokenizer(prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
         end = processor.tokenizer("<|im_end|>\n", add_special_tokens=False, return_tensors="pt")["input_ids"]
         answer = ids.shape[1] - 1
-        ids = torch.cat([ids, end], 1)
+        ids = torch.cat([ids, end], 1).to(model.device)
 
         embeds = model.get_input_embeddings()(ids)
-        inputs = processor.visual_inputs([media], dtype=model.dtype)
+        inputs = processor.visual_inputs([media], model.device, model.dtype)
         tokens = model.model.encode_tiles(inputs["pixel_values"])
         embeds = _put(tokens, embeds, ids == model.config.image_token_id)
         motion = self._motion_tokens(inputs)

@@ -50,7 +50,8 @@ def way_works(settings: Settings, tiles: list[int] | None) -> dict[str, Callable
 
 def way_work(way: str, settings: Settings, tiles: list[int] | None, packed: bool = True) -> Callable[[], list]:
     """The work of one way: scores photos or a clip, from decoded pictures or the clip's file; ours packed or not."""
-    model = random_model(settings.size, settings.dtype, packed=packed and way.startswith("ours"))
+    packed = packed and settings.device == "cpu" and way.startswith("ours")
+    model = random_model(settings.size, settings.dtype, packed=packed, device=settings.device)
     side = model.processor.image_processor.tile_size
     items = photos(tiles, side) if tiles else [clip(settings.size)]
     convention = "default" if way in ("ours", "plain transformers") else "released"

@@ -1,0 +1,87 @@
+"""The script for a machine with a GPU: parts that guard themselves, and every line of it once on the CPU."""
+
+import json
+import os
+import sys
+import time
+
+import pytest
+
+from benchmarks import gpu
+from benchmarks.parts import Part, run_parts
+
+
+needs_groups = pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no process groups")
+
+
+def test_parts_that_fail_hang_or_die_cost_themselves_alone():
+    parts = [
+        Part("first", "builtins:max", (1, 2)),
+        Part("fails", "builtins:int", ("x",)),
+        Part("hangs", "time:sleep", (60,), limit_s=0.3),
+        Part("is not there", "benchmarks.no_such_module:run"),
+        Part("dies", "os:_exit", (3,)),
+        Part("last", "builtins:min", (1, 2)),
+    ]
+    written = []
+    results = run_parts(parts, 60, lambda so_far: written.append(json.loads(json.dumps(so_far))))
+    assert [results[name]["result"] for name in ("first", "last")] == [2, 1]
+    whys = {name: result["why"] for name, result in results.items() if result["status"] == "failed"}
+    assert whys["fails"].startswith("ValueError: invalid literal")
+    assert whys["hangs"] == "took more than its 0.3 s"
+    assert whys["is not there"].startswith("ModuleNotFoundError")
+    assert whys["dies"] == "its process ended with 3"
+    # Results are given out after each part, and before the first.
+    assert [sum(r["status"] != "not reached" for r in so_far.values()) for so_far in written] == list(range(7))
+
+
+def test_what_the_time_does_not_suffice_for_is_named():
+    parts = [Part("first", "builtins:max", (1, 2)), Part("long", "time:sleep", (60,)), Part("last", "time:time")]
+    begun = time.monotonic()
+    results = run_parts(parts, 6)
+    assert time.monotonic() - begun < 15
+    assert results["first"]["status"] == "measured"
+    assert results["long"]["why"] == "the time was over while it ran"
+    assert results["last"] == {"status": "not reached", "why": "the time was over"}
+
+
+@needs_groups
+def test_what_a_part_started_ends_with_it(tmp_path):
+    mark = tmp_path / "mark"
+    late = f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(mark)!r}).touch()"
+    run_parts([Part("starts", "subprocess:call", ([sys.executable, "-c", late],), limit_s=0.5)], 30)
+    time.sleep(2)
+    assert not mark.exists()
+
+
+def test_a_report_of_every_kind_of_result(tmp_path):
+    parts = {
+        "a": {"status": "measured", "seconds": 1.5, "result": {"items_per_s": {"model only": 123.456}, "peak": None}},
+        "b": {"status": "failed", "why": "ValueError: a | b", "seconds": 0.1},
+        "c": {"status": "not reached", "why": "the time was over"},
+    }
+    gpu.write(tmp_path, {"toy": False, "seconds": 3.0, "parts": parts})
+    assert json.loads((tmp_path / "gpu.json").read_text())["parts"] == parts
+    text = (tmp_path / "gpu.md").read_text()
+    assert "| a | 1.5 | items per s (model only 123) |" in text
+    assert "| b | 0.1 | **failed**: ValueError: a / b |" in text and "| c |  | **not reached**" in text
+
+
+def test_without_a_device_it_says_so(monkeypatch, capsys, tmp_path):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main(["--output", str(tmp_path / "no")]) == 2
+    assert "--toy" in capsys.readouterr().err and not (tmp_path / "no").exists()
+    assert gpu.main(["--wheels"]) == 0
+    assert "transformers" in capsys.readouterr().out and sum(gpu.WHEELS.values()) < 50
+
+
+@pytest.mark.slow
+def test_every_line_runs_at_toy_size(tmp_path):
+    code = gpu.main(["--toy", "--seconds", "900", "--output", str(tmp_path)])
+    report = json.loads((tmp_path / "gpu.json").read_text())
+    assert code == 0, report
+    assert set(report["parts"]) == {part.name for part in gpu.parts(True, "")}
+    assert {name: part for name, part in report["parts"].items() if part["status"] != "measured"} == {}
+    assert "the numbers mean nothing" in (tmp_path / "gpu.md").read_text()
