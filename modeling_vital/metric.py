@@ -83,8 +83,8 @@ class VitalMetric(nn.Module):
     def forward(self, pictures: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
         """
         Args:
-            pictures (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`, or a `list` of tensors
-                of shape `(3, height, width)`, each of a size of its own): RGB, values in [0, 1].
+            pictures (`torch.FloatTensor` of shape `(batch_size, 3, height, width)`, or a `list` of tensors):
+                RGB, values in [0, 1]. Tensors of a list have the shape `(3, height, width)`, each a size of its own.
 
         Returns:
             `torch.FloatTensor` of shape `(batch_size,)`: scores within `score_range`, higher is better, in float32.
