@@ -85,7 +85,7 @@ tag:  ## whether TAG=vX.Y.Z is the version in modeling_vital/_version.py
 	@grep -qxF '__version__ = "$(TAG:v%=%)"' modeling_vital/_version.py && test "$(TAG)" != "$(TAG:v%=%)" || \
 	{ echo "The tag is '$(TAG)', but modeling_vital/_version.py says:" >&2; cat modeling_vital/_version.py >&2; exit 1; }
 
-tiny: $(VENV)/.data  ## fetch the data, train and measure vital-tiny (CPU, under build/)
+tiny: $(VENV)/.data  ## fetch the data, train vital-tiny and its family (under build/)
 	$(PY) -m training.tiny $(ARGS)
 
 experiment: $(VENV)/.test  ## the paper's experiment at laptop scale: what is missing of it, and docs/experiment.md

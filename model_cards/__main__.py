@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     keep.add_argument("name", choices=zoo.EMBEDDED, help="of the measured model")
     keep.add_argument("result", type=Path, help="result.json")
-    keep.add_argument("--training", type=Path, metavar="FILE", help="JSON with core_hours and pictures, its cost")
+    keep.add_argument("--training", type=Path, metavar="FILE", help="cost.json of make tiny")
     args = parser.parse_args(argv)
     if args.command == "record":
         return _record(args)

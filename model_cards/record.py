@@ -8,14 +8,18 @@ from model_cards.render import DATA, ROOT, CardError, measured_lines
 from modeling_vital.zoo import DEFAULT_MODEL
 
 
+TRAINING = ("core_hours", "pictures", "photos_by_license")
+"""What a card says of training: see `training.tiny.cost`."""
+
+
 def record(name: str, result: Path, training: Path | None = None, data: Path = DATA, root: Path = ROOT) -> list[Path]:
     """Writes what a model's card shows, and for the default model README's table.
 
     Args:
         name (`str`): of the zoo.
         result (`Path`): `result.json` of `vital bench --suite tiny --output`, for this model.
-        training (`Path`, *optional*): JSON with `core_hours` and `pictures`, the cost of training. Without it the card
-            has no cost.
+        training (`Path`, *optional*): `cost.json` of `make tiny`, with the keys `TRAINING`. Without it the card has
+            neither cost nor licences.
         data, root (`Path`, *optional*): folders of the cards' data and of README.md.
 
     Returns:
@@ -27,9 +31,8 @@ def record(name: str, result: Path, training: Path | None = None, data: Path = D
     results = _read(result, ("suite", "rows", "orders", "pairs"))
     results.pop("model", None)
     if training is not None:
-        results["training"] = {
-            key: _read(training, ("core_hours", "pictures"))[key] for key in ("core_hours", "pictures")
-        }
+        cost = _read(training, TRAINING)
+        results["training"] = {key: cost[key] for key in TRAINING}
     written = [data / f"{name}.json"]
     if name == DEFAULT_MODEL:
         write_readme(results, root / "README.md")

@@ -1,9 +1,7 @@
 """From numbers to cards: one template, and data a checkpoint."""
 
-import csv
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from modeling_vital.zoo import presets
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).with_name("data")
-REGISTRY_ITEMS = ROOT / "dataset_scripts" / "sources" / "registry_items.csv"
 CITATION = ROOT / "CITATION.cff"
 DEFAULT_ORG = "ORG"
 
@@ -70,7 +67,6 @@ def render_model_card(name: str, repo_id: str | None = None) -> str:
             lines=measured_lines(measured) if measured else [],
             watts=_WATTS_A_CORE,
             **_distortions(measured),
-            items=_registry_items(),
             hashes=file_hashes(Path(zoo.resolve(name))) if name in zoo.EMBEDDED else None,
             released_as=" and ".join(quoted.get("released_as", [])),
             released_as_first=next(iter(quoted.get("released_as", [])), None),
@@ -199,12 +195,6 @@ def _distortions(measured: dict[str, Any] | None) -> dict[str, Any]:
         "by_distortion": ordered,
         "weak": ", ".join(name for name, value in ordered if value < _WEAK_BELOW),
     }
-
-
-def _registry_items() -> dict[str, Any]:
-    with REGISTRY_ITEMS.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] != "example"]
-    return {"count": len(rows), "licenses": Counter(row["license"] for row in rows).most_common()}
 
 
 def _bibtex() -> str:

@@ -10,6 +10,7 @@ from model_cards.render import DATA, CardError
 
 
 MEASURED = json.loads((DATA / "vital-tiny.json").read_text())
+TRAINING = {"core_hours": 3.5, "pictures": 100, "photos_by_license": {"MIT": 3, "CC0-1.0": 2}}
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def folder(tmp_path):
     (tmp_path / "README.md").write_text("a\n<!-- numbers:begin -->\nold\n<!-- numbers:end -->\nz\n")
     results = {key: value for key, value in MEASURED.items() if key != "training"}
     (tmp_path / "result.json").write_text(json.dumps({"model": "mine", **results}))
-    (tmp_path / "cost.json").write_text('{"core_hours": 3.5, "pictures": 100, "more": 1}')
+    (tmp_path / "cost.json").write_text(json.dumps({**TRAINING, "more": 1}))
     return tmp_path
 
 
@@ -25,7 +26,7 @@ def test_card_data_and_readme(folder):
     written = record("vital-tiny", folder / "result.json", folder / "cost.json", data=folder, root=folder)
     assert written == [folder / "vital-tiny.json", folder / "README.md"]
     kept = json.loads(written[0].read_text())
-    assert kept == {**MEASURED, "training": {"core_hours": 3.5, "pictures": 100}}
+    assert kept == {**MEASURED, "training": TRAINING}
     text = (folder / "README.md").read_text()
     assert text == f"a\n<!-- numbers:begin -->\n{numbers_table(kept)}<!-- numbers:end -->\nz\n"
 

@@ -238,7 +238,7 @@ def test_ctrl_c_says_how_to_go_on(recipe_file, caplog, monkeypatch):
 
 
 def test_a_row_that_cannot_be_read_stops_the_run_and_is_named(recipe_file, tmp_path, caplog, monkeypatch):
-    def broken(self, row):
+    def broken(self, row, *_):
         raise RowError(f"row {row['id']!r}: damaged")
 
     monkeypatch.setattr("training.collators.VitalCollator.encode", broken)

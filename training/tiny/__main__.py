@@ -4,13 +4,13 @@
 
 A stage that is finished is skipped, one that was stopped is resumed from its last checkpoint. The recipes are those of
 the stage scripts and can be run by themselves; here each gets its folders. What ships is in WORK_DIR/models, its
-weights in float16.
+weights in float16; what it cost in WORK_DIR/cost.json. `--only pack` writes code and photos as they are used to
+WORK_DIR/vital-tiny.tar.gz, for a machine without network.
 """
 
 import argparse
 import json
 import logging
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +20,11 @@ import yaml
 
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.probe_vital import VitalForQualityProbe
-from training.tiny import DATA, fetch_originals
+from training.tiny import DATA, fetch_originals, recipe_data
+from training.tiny.cost import timed_call, write_cost
 from training.tiny.groups import fresh_tables
 from training.tiny.model import ModelConfig, build_decoder, build_model
+from training.tiny.pack import pack
 from training.tiny.sample import write_sample
 
 
@@ -124,11 +126,18 @@ def main(argv: list[str] | None = None) -> int:
         "--data_dir", type=Path, default=Path("build/registry"), help="photos and clips, fetched if missing"
     )
     parser.add_argument("--work_dir", type=Path, default=Path("build/vital-tiny"), help="models, checkpoints and logs")
-    parser.add_argument("--only", choices=["fetch", *(step.name for step in STEPS)], help="one step")
+    parser.add_argument("--only", choices=["fetch", "pack", *(step.name for step in STEPS)], help="one step")
     arguments, more = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     fetch_originals(arguments.data_dir)
     if arguments.only == "fetch":
+        return 0
+    if arguments.only == "pack":
+        try:
+            pack(arguments.data_dir, recipe_data(), arguments.work_dir / "vital-tiny.tar.gz", ROOT)
+        except ValueError as error:
+            logger.error("%s", error)
+            return 2
         return 0
     for step in STEPS:
         done = arguments.work_dir / step.name / "model.safetensors"
@@ -136,10 +145,18 @@ def main(argv: list[str] | None = None) -> int:
             continue
         if done.exists():
             logger.info("%s is finished: %s", step.name, done.parent)
-        elif status := subprocess.call(command(step, arguments.work_dir, arguments.data_dir, more)):
+        elif status := timed_call(
+            command(step, arguments.work_dir, arguments.data_dir, more), step.name, arguments.work_dir
+        ):
             return status
         if step.ships is not None:
             export(done.parent, arguments.work_dir / "models" / step.ships)
+    if arguments.only is None:
+        try:
+            names = [step.name for step in STEPS]
+            write_cost(arguments.work_dir, arguments.data_dir, recipe_data(), names, sum(SAMPLE.values()))
+        except ValueError as error:
+            logger.warning("What it cost is not known. %s", error)
     return 0
 
 
