@@ -4,7 +4,6 @@ import io
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from PIL import Image
@@ -33,6 +32,8 @@ def encode_clip(frames: np.ndarray, fps: float, crf: int) -> bytes:
     Returns:
         `bytes`: the file, the same for the same frames: one thread, and cpu-independent (see `distortions.video`).
     """
+    import av  # here, as in distortions/video.py
+
     buffer = io.BytesIO()
     rate = Fraction(fps).limit_denominator(1001)
     options = {"crf": str(crf), "preset": "veryfast", "x264-params": "log=-1:cpu-independent=1"}

@@ -16,13 +16,11 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 
 Colour = tuple[int, int, int]
-_FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 _PILLOWS = ""  # the font inside Pillow
 
 
@@ -89,7 +87,10 @@ HELD_OUT = Look(
 def _loaded(name: str, size: int) -> ImageFont.FreeTypeFont:
     # The plain layout is the same with and without the library of the other one.
     if name:
-        return ImageFont.truetype(_FONTS / f"{name}.ttf", size, layout_engine=ImageFont.Layout.BASIC)
+        import matplotlib  # here: what only imports this module needs no fonts
+
+        path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
+        return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
     return ImageFont.load_default(size).font_variant(layout_engine=ImageFont.Layout.BASIC)
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from benchmarks import gpu
 from benchmarks.parts import Part, run_parts
 
 
+ROOT = Path(__file__).resolve().parents[2]
 needs_groups = pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no process groups")
 
 
@@ -75,6 +78,19 @@ def test_without_a_device_it_says_so(monkeypatch, capsys, tmp_path):
     assert "--toy" in capsys.readouterr().err and not (tmp_path / "no").exists()
     assert gpu.main(["--wheels"]) == 0
     assert "transformers" in capsys.readouterr().out and sum(gpu.WHEELS.values()) < 50
+
+
+def test_it_needs_no_more_than_it_lists(tmp_path):
+    # With the tests marked `gpu`, whose models come from the fixtures; clips are read nowhere then.
+    code = f"""
+import sys
+sys.modules |= dict.fromkeys(["trl", "datasets", "pyarrow", "av", "decord", "gradio", "matplotlib", "torchmetrics"])
+import benchmarks.gpu_parts, tests.modeling_vital.test_on_gpu
+print(benchmarks.gpu_parts.scoring(True, {str(tmp_path)!r}, "1b", "clip"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert "'from files': 'not reached: no decoder of clips: decord or PyAV'" in done.stdout, done.stderr
+    assert "'from memory': " in done.stdout
 
 
 @pytest.mark.slow
