@@ -143,3 +143,14 @@ def test_command(tmp_path, capsys):
 def test_unknown_name():
     with pytest.raises(CardError, match="vital-9b"):
         render_model_card("vital-9b")
+
+
+def test_licences_of_training_are_counted_and_no_photo_is_said_to_be_included(cards):
+    section = cards["vital-tiny"].split("## Training data")[1].split("\n## ")[0]
+    counts = MEASURED["training"]["photos_by_license"]
+    assert "**No photo and no clip is included**" in section
+    assert f"{sum(counts.values())} of them are for training" in section
+    assert [line for line in section.splitlines() if re.search(r"\| \d+ \|$", line)] == [
+        f"| {name} | {count} |" for name, count in counts.items()
+    ]
+    assert "photos and clips |" not in cards[LARGE[0]]
