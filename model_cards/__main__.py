@@ -13,13 +13,19 @@ def main(argv: list[str] | None = None) -> int:
     """Renders what is asked for and prints the paths.
 
     Returns:
-        `int`: 0, or 2 for an unknown name or a result that cannot be read.
+        `int`: 0, or 2 for an unknown name, or weights or a result that cannot be read.
     """
     parser = argparse.ArgumentParser(prog="python -m model_cards", description="Cards of the models.")
     commands = parser.add_subparsers(dest="command", required=True)
     render = commands.add_parser("render", help="write cards", description="Writes FOLDER/NAME.md for each model.")
     render.add_argument("names", nargs="*", metavar="NAME", help=f"default: all ({', '.join(zoo.NAMES)})")
     render.add_argument("--org", default=DEFAULT_ORG, help="whose name stands in the code (default: %(default)s)")
+    render.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FOLDER",
+        help="of one NAME: its weights, whose hashes and calibration.json it shows (default: those in the package)",
+    )
     render.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where to write; may exist")
     keep = commands.add_parser(
         "record",
@@ -33,8 +39,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.command == "record":
         return _record(args)
+    if args.weights is not None and len(args.names) != 1:
+        sys.stderr.write("--weights is of one model; give its NAME\n")
+        return 2
     try:
-        cards = {name: render_model_card(name, f"{args.org}/{name}") for name in args.names or zoo.NAMES}
+        cards = {n: render_model_card(n, f"{args.org}/{n}", args.weights) for n in args.names or zoo.NAMES}
     except CardError as error:
         sys.stderr.write(f"{error}\n")
         return 2

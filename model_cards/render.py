@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from modeling_vital import zoo
+from modeling_vital.calibration_vital import Calibration, find_calibration, folder_sha256
 from modeling_vital.levels_vital import LEVEL_VALUES
 from modeling_vital.publishing.code_files import code_files
 from modeling_vital.scoring_vital import SCORING_CONVENTIONS
@@ -34,21 +35,27 @@ class CardError(ValueError):
     """A card that cannot be rendered. The message names it and says what to do."""
 
 
-def render_model_card(name: str, repo_id: str | None = None) -> str:
+def render_model_card(name: str, repo_id: str | None = None, weights: Path | None = None) -> str:
     """Renders the card of a member of the zoo.
 
     Args:
         name (`str`): one of `zoo.NAMES`.
         repo_id (`str`, *optional*): where it will be published; shown in the code. `ORG/name` by default.
+        weights (`Path`, *optional*): folder of its weights, whose hashes and calibration, if there is one, are shown;
+            that in the package by default, where it is there.
 
     Returns:
         `str`: a `README.md`, checked by huggingface_hub.
 
     Raises:
-        CardError: for another name.
+        CardError: for another name, a folder without weights, or a calibration that is none or of other weights.
     """
     if name not in zoo.NAMES:
         raise CardError(f"Unknown model {name!r}; the zoo has {', '.join(zoo.NAMES)}.")
+    if weights is None and name in zoo.EMBEDDED:
+        weights = Path(zoo.resolve(name))
+    if weights is not None and not any(weights.glob("*.safetensors")):
+        raise CardError(f"{weights} holds no .safetensors; give the folder of the weights of {name}.")
     entry, measured = presets.entry(name), _measured(name)
     paper = json.loads((DATA / "paper.json").read_text(encoding="utf-8"))
     quoted = paper.get(name, {})
@@ -67,7 +74,8 @@ def render_model_card(name: str, repo_id: str | None = None) -> str:
             lines=measured_lines(measured) if measured else [],
             watts=_WATTS_A_CORE,
             **_distortions(measured),
-            hashes=file_hashes(Path(zoo.resolve(name))) if name in zoo.EMBEDDED else None,
+            calibration=_calibration(weights),
+            hashes=None if weights is None else file_hashes(weights),
             released_as=" and ".join(quoted.get("released_as", [])),
             released_as_first=next(iter(quoted.get("released_as", [])), None),
             results=quoted.get("results"),
@@ -91,6 +99,33 @@ def file_hashes(folder: Path) -> dict[str, str]:
     files = {path.name: path for path in folder.iterdir() if path.suffix in (".py", ".safetensors", ".json")}
     files |= code_files(files)
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(files.items())}
+
+
+def _calibration(weights: Path | None) -> dict[str, str] | None:
+    """Lines about the calibration beside the weights."""
+    try:
+        found = None if weights is None else find_calibration(str(weights))
+    except ValueError as error:
+        raise CardError(str(error)) from error
+    if found is None:
+        return None
+    if found.weights_sha256 != folder_sha256(weights):
+        raise CardError(
+            f"The calibration in {weights} is for other weights; run `vital calibrate` with these, or take it away."
+        )
+    return _calibration_lines(found)
+
+
+def _calibration_lines(found: Calibration) -> dict[str, str]:
+    rated = "pictures" if found.modality == "image" else "clips"
+    worst_best = found.mos_range and [f"{end:g}" for end in found.mos_range]
+    return {
+        "method": {"logistic4": "the four-parameter logistic of VQEG"}.get(found.method, found.method),
+        "ratings": f"{found.ratings} {rated} of {found.contents} contents",
+        "scale": f"{worst_best[0]} (worst) to {worst_best[1]} (best)" if worst_best else "that of the ratings",
+        "cross-validated error (RMSE)": "{rmse:.3g} ({rmse_low:.3g} to {rmse_high:.3g})".format(**found.errors)
+        + f" at {100 * found.confidence:g} %",
+    }
 
 
 def _environment() -> jinja2.Environment:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .pipeline_vital import pipeline
     from .probe_vital import VitalForQualityProbe, VitalProbeConfig, VitalProbeProcessor
     from .processing_vital import VitalProcessor
+    from .video_backend_vital import set_video_backend
 
 _MODULE_OF = {
     "Answer": "outputs_vital",
@@ -40,6 +41,7 @@ _MODULE_OF = {
     "VitalProcessor": "processing_vital",
     "load_media": "media_vital",
     "pipeline": "pipeline_vital",
+    "set_video_backend": "video_backend_vital",
 }
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "__version__",
     "load_media",
     "pipeline",
+    "set_video_backend",
     "zoo",
 ]
 

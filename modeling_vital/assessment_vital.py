@@ -320,15 +320,16 @@ class VitalScoringMixin:
     def _begin_scores(self, media: list[PreparedMedia]) -> Callable[[], list[QualityScore]]:
         inputs = self.processor.score_inputs(media, self.device, self.dtype)
         logits = self.level_logits(**inputs)
-        modalities = [m.modality for m in media]
+        # What a result says besides; the pixels are let go.
+        about = [(m.modality, m.video_backend) for m in media]
 
         def finish() -> list[QualityScore]:
             level_probs = F.softmax(logits.cpu().double(), dim=-1)
-            return [self._quality_score(*each) for each in zip(level_probs, modalities, strict=True)]
+            return [self._quality_score(probs, *each) for probs, each in zip(level_probs, about, strict=True)]
 
         return finish
 
-    def _quality_score(self, level_probs: torch.Tensor, modality: str) -> QualityScore:
+    def _quality_score(self, level_probs: torch.Tensor, modality: str, video_backend: str | None) -> QualityScore:
         words, values = self.config.level_words, self.config.level_values
         score = expected_score(level_probs, values).item()
         return QualityScore(
@@ -337,6 +338,7 @@ class VitalScoringMixin:
             level=level_of(score, words, values),
             level_probs=dict(zip(words, level_probs.tolist(), strict=True)),
             modality=modality,
+            video_backend=video_backend,
         )
 
 

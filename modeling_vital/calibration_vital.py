@@ -197,12 +197,17 @@ def weights_sha256(model: Any) -> str:
     if source and not os.path.isdir(source):
         revision = getattr(model.config, "_commit_hash", None)
         folder = Path(cached_file(source, "config.json", revision=revision)).parent
-    files = sorted(folder.glob("*.safetensors")) if folder else []
-    if not files:
+    if folder is None or not any(folder.glob("*.safetensors")):
         raise ValueError(
             "This model was not loaded from a checkpoint with .safetensors files, so nothing tells it from others: "
             "save it and load it before it is calibrated."
         )
+    return folder_sha256(folder)
+
+
+def folder_sha256(folder: Path) -> str:
+    """What [`weights_sha256`] is for a model loaded from this folder."""
+    files = sorted(folder.glob("*.safetensors"))
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.name} {_file_sha256(path)}\n".encode())
@@ -244,4 +249,11 @@ def _content_sha256(path: Path, size: int, mtime_ns: int) -> str:
     return digest.hexdigest()
 
 
-__all__ = ["CALIBRATION_NAME", "Calibration", "find_calibration", "scoring_settings", "weights_sha256"]
+__all__ = [
+    "CALIBRATION_NAME",
+    "Calibration",
+    "find_calibration",
+    "folder_sha256",
+    "scoring_settings",
+    "weights_sha256",
+]

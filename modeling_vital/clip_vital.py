@@ -30,6 +30,8 @@ class Clip:
         width (`int`): pixels, after rotation.
         height (`int`): pixels, after rotation.
         name (`str`): what error messages call it.
+        video_backend (`str`, *optional*): what decodes it, `"decord"` or `"pyav"`; where the first gives up half-way,
+            the one that went on. `None` for arrays, lists of frames and animations.
     """
 
     def __init__(self, source: Any, name: str) -> None:
@@ -39,6 +41,10 @@ class Clip:
         self.fps = float(source.fps) if source.fps and math.isfinite(source.fps) and source.fps > 0 else DEFAULT_FPS
         self.width: int = source.width
         self.height: int = source.height
+
+    @property
+    def video_backend(self) -> str | None:
+        return getattr(self._source, "backend", None)
 
     def __len__(self) -> int:
         return self.num_frames
@@ -126,6 +132,7 @@ class _KeptSource:
     def __init__(self, clip: Clip, indices: list[int]) -> None:
         self.num_frames, self.fps, self.width, self.height = clip.num_frames, clip.fps, clip.width, clip.height
         self._frames = dict(zip(indices, clip.get_frames(indices), strict=True))
+        self.backend = clip.video_backend
 
     def spare(self) -> None:
         return None

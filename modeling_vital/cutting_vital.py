@@ -164,6 +164,7 @@ class PreparedMedia:
         motion_frames (`np.ndarray` of shape `(num_frames, motion_size, motion_size, 3)`): uint8; none for pictures.
         motion_lengths (`list[int]`): frames of each motion window; empty for pictures.
         name (`str`): what messages call it.
+        video_backend (`str`, *optional*): what decoded it, where it is a clip from a file; see [`Clip`].
     """
 
     modality: str
@@ -172,6 +173,7 @@ class PreparedMedia:
     motion_frames: np.ndarray
     motion_lengths: list[int]
     name: str = "An item"
+    video_backend: str | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -246,6 +248,7 @@ class MediaCutter:
             np.stack([squares[index] for index in run]),
             [len(window) for window in choice.motion_windows],
             clip.name,
+            getattr(clip, "video_backend", None),  # A clip of another copy of this module may not say.
         )
 
 

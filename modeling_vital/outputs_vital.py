@@ -21,6 +21,7 @@ class QualityScore:
             ratings that the calibration was fitted to.
         mos_low, mos_high (`float`, *optional*): with a calibration, the interval in which people's mean opinion of
             this item lies, in the same units; its confidence is the calibration's.
+        video_backend (`str`, *optional*): what decoded a clip from a file, `"decord"` or `"pyav"`.
     """
 
     score: float
@@ -31,11 +32,11 @@ class QualityScore:
     mos: float | None = None
     mos_low: float | None = None
     mos_high: float | None = None
+    video_backend: str | None = None
 
     def to_dict(self) -> dict:
-        """The record as plain Python values, ready for JSON; `mos` and its interval only where there are any."""
-        record = asdict(self)
-        return record if self.mos is not None else {k: v for k, v in record.items() if not k.startswith("mos")}
+        """The record as plain Python values, ready for JSON; what is optional only where there is any."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Comparison:
     b: QualityScore
 
     def to_dict(self) -> dict:
-        """The record as plain Python values, ready for JSON."""
-        return asdict(self)
+        """The record as plain Python values, ready for JSON; of the scores, see [`QualityScore.to_dict`]."""
+        return {**asdict(self), "a": self.a.to_dict(), "b": self.b.to_dict()}
 
 
 @dataclass(frozen=True)

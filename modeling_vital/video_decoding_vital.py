@@ -10,6 +10,7 @@ import numpy as np
 
 from .clip_vital import Clip, as_stream
 from .media_error_vital import MediaError
+from .video_backend_vital import MODULES, missing, set_video_backend, video_backend
 
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ _SEEK_BEFORE_S = (0, 2, 10)
 
 
 class _DecordSource:
+    backend = "decord"
+
     def __init__(self, file: str | bytes, decoders: dict[str, Any]) -> None:
         decord, self._file, self._decoders = decoders["decord"], file, decoders
         # Any frame that decord would silently replace by a copy of its neighbour is an error instead.
@@ -61,6 +64,8 @@ class _AvSource:
     packets before the key frame sought are dropped, and a frame counts by its time stamp only. Where it does not, one
     pass from the start finds all frames asked for.
     """
+
+    backend = "pyav"
 
     def __init__(self, file: str | bytes, decoders: dict[str, Any]) -> None:
         self._file, self._av = file, decoders["av"]
@@ -186,6 +191,20 @@ def _decoders() -> dict[str, Any]:
     return found
 
 
+def _chosen(decoders: dict[str, Any], name: str) -> tuple[dict[str, Any], str | None]:
+    """The decoders that are set for this process, of those installed; and the backend, where it is one alone."""
+    backend = video_backend()
+    if backend == "auto":
+        return decoders, None
+    try:
+        set_video_backend(backend)  # the variable may hold anything
+        if MODULES[backend] not in decoders:
+            raise ValueError(missing(backend))
+    except ValueError as error:
+        raise MediaError(f"{name} is a video and cannot be read. {error}") from error
+    return {MODULES[backend]: decoders[MODULES[backend]]}, backend
+
+
 def video_format(head: bytes) -> str | None:
     """Names the container by its first bytes; `None` if they are not those of a video.
 
@@ -270,6 +289,7 @@ def open_video(file: str | bytes, name: str, container: str) -> Clip:
         raise MediaError(f"{name} is a video, and no decoder is installed; `pip install decord2` or `pip install av`.")
     if "av" in decoders:
         _check_head(decoders["av"], file, name)
+    decoders, only = _chosen(decoders, name)
     complaint: Exception | None = None
     # In others it miscounts and misplaces frames, and an AVI with a damaged header ends the process.
     if "decord" in decoders and container in ("mp4", "matroska"):
@@ -284,5 +304,7 @@ def open_video(file: str | bytes, name: str, container: str) -> Clip:
         except Exception as error:  # PyAV raises FFmpegError, ValueError, MemoryError...
             complaint = error
     hint = "" if "av" in decoders else " `pip install av` reads more kinds of video."
+    if only is not None:
+        hint = f" Or take the video backend 'auto': with {only!r} no other decoder is tried."
     reason = str(complaint).splitlines()[0] if complaint else f"decord does not read {container} reliably"
     raise MediaError(f"{name} is a video that cannot be decoded ({reason}); re-encode it or get a whole copy.{hint}")

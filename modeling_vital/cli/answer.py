@@ -22,6 +22,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                 "another model, on a GPU",
                 "vital answer a.mp4 'Does it stutter?' --model org/vital --device cuda --workers 1 --timeout 60",
             ),
+            ("decode clips with PyAV alone", "vital answer clip.mp4 'Is it sharp?' --video-backend pyav"),
         ],
     )
     parser.add_argument("path", metavar="PATH", help="as for vital score")

@@ -38,7 +38,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             (
                 "files elsewhere, a GPU",
                 "vital calibrate r.csv --column file --allow-outside --device cuda --batch-size 32 --workers 8 "
-                "--timeout 600 --output r.json",
+                "--timeout 600 --video-backend auto --output r.json",
             ),
         ],
     )

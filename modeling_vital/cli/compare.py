@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .errors import UsageError
 from .exit_codes import EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
-from .options import add_format, add_model
+from .options import add_format, add_model, add_video_backend
 from .report import printable
 
 
@@ -32,11 +32,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             ("which is better", "vital compare before.jpg after.jpg"),
             ("for a program", "vital compare a.mp4 b.mp4 --format json --model org/vital --device cuda"),
             ("call it a tie unless it is rather sure", "vital compare a.jpg b.jpg --tie-margin 0.1"),
+            ("decode both with decord alone", "vital compare a.mp4 b.mp4 --video-backend decord"),
         ],
     )
     parser.add_argument("a", metavar="A", help="a picture or clip")
     parser.add_argument("b", metavar="B", help="another")
     add_model(parser)
+    add_video_backend(parser)
     add_format(parser, "table", "json")
     parser.add_argument(
         "--tie-margin",

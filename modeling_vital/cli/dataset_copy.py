@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..video_backend_vital import set_video_backend, video_backend
 from .calibrations import checked_calibration, open_calibration, require_calibration, with_mos
 from .dataset_rows import Rows, open_rows, tables, to_items
 from .errors import Interrupted, UsageError
@@ -53,6 +54,7 @@ class CopyJob:
         calibration (`Calibration`, *optional*): what adds a MOS to each score.
         version (`str`): of the data; a worker that finds another refuses to go on.
         allow_outside (`bool`): see [`open_rows`].
+        video_backend (`str`): as for [`set_video_backend`]; other machines do not share our environment.
     """
 
     dataset: str
@@ -74,6 +76,7 @@ class CopyJob:
     calibration: "Calibration | None" = None
     version: str = ""
     allow_outside: bool = False
+    video_backend: str = "auto"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -112,6 +115,7 @@ def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | N
         dataset, args.config, args.split, args.revision, args.column, source, args.device, str(output.absolute()),
         args.where, args.prefix, table_rows, part_rows, args.batch_size, args.workers, args.timeout,
         torch.get_num_threads(), open_calibration(args.calibration, source), allow_outside=args.allow_outside,
+        video_backend=video_backend(),
     )  # fmt: skip
     require_calibration(args.where, job.calibration)
     with contextlib.redirect_stdout(sys.stderr):
@@ -235,6 +239,7 @@ class _RayWorker:
         import torch
 
         torch.set_num_threads(job.threads)
+        set_video_backend(job.video_backend)
         self._job, self._rows, self._model = job, job.open(), load_model(job.model, job.device)
         checked_calibration(job.calibration, self._model, given=True)
         if self._rows.version != job.version:

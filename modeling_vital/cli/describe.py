@@ -20,6 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                 "say how it begins, on a GPU",
                 "vital describe a.jpg --prefix 'The colours are' --device cuda --workers 1 --timeout 60",
             ),
+            ("decode clips with PyAV alone", "vital describe clip.mp4 --video-backend pyav"),
         ],
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="as for vital score")

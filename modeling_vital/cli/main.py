@@ -1,12 +1,14 @@
 """Entry point of the command `vital`."""
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .. import __version__
+from ..video_backend_vital import BACKEND_VARIABLE, set_video_backend, video_backend
 from . import (
     answer,
     audit,
@@ -78,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler.setFormatter(logging.Formatter("vital: %(message)s"))
     logger.addHandler(handler)
     try:
-        code = args.run(args)
+        with _video_backend(args):
+            code = args.run(args)
         sys.stdout.flush()
         return code
     except UsageError as error:
@@ -93,6 +96,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
     finally:
         logger.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _video_backend(args: argparse.Namespace) -> Iterator[None]:
+    """Sets what decodes clips for the time that a command which reads media runs."""
+    if not hasattr(args, "video_backend"):
+        yield
+        return
+    before = video_backend()
+    try:
+        set_video_backend(args.video_backend or before)
+    except ValueError as error:
+        raise UsageError(f"--video-backend: {error}") from error
+    try:
+        yield
+    finally:
+        os.environ[BACKEND_VARIABLE] = before
 
 
 def _joined(argv: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from ..video_backend_vital import BACKEND_VARIABLE, VIDEO_BACKENDS
 from ..zoo import DEFAULT_MODEL
 
 
@@ -72,7 +73,7 @@ def add_batch_size(parser: argparse.ArgumentParser) -> None:
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """`--workers` and `--timeout`."""
+    """`--workers`, `--timeout` and `--video-backend`."""
     parser.add_argument(
         "--workers",
         type=not_negative,
@@ -86,6 +87,17 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         default=120,
         metavar="SECONDS",
         help="a file that takes longer to read has failed; not with --workers 0 (default: %(default)s)",
+    )
+    add_video_backend(parser)
+
+
+def add_video_backend(parser: argparse.ArgumentParser) -> None:
+    """`--video-backend`, which [`main`] sets before it runs a command."""
+    parser.add_argument(
+        "--video-backend",
+        choices=VIDEO_BACKENDS,
+        help="what decodes clips; auto: decord where it reads them well, else PyAV; decord, pyav: that one alone "
+        f"(default: the environment variable {BACKEND_VARIABLE}, or auto)",
     )
 
 

@@ -40,7 +40,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             ("a page about a folder", "vital report holiday/ --output holiday.html"),
             ("about what was scored before", "vital report --from scores.jsonl --no-tags --no-curves"),
             ("another model, a GPU", "vital report a/ --model org/vital --device cuda --batch-size 32"),
-            ("slow files, more readers, clips only", "vital report nas/ --workers 8 --timeout 600 --no-tags --curves"),
+            (
+                "slow files, more readers",
+                "vital report nas/ --workers 8 --timeout 600 --video-backend pyav --curves",
+            ),
             (
                 "what the model guesses of files scored before",
                 "vital report --from scores.json --tags --allow-outside",

@@ -37,7 +37,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             ("where in a picture and when in a clip it is bad", "vital score holiday/ --map maps --curve curves"),
             ("on the scale of your ratings", "vital score holiday/ --calibration calibration.json --where 'mos < 2'"),
             ("another model, a GPU", "vital score a/ --model org/vital --device cuda --batch-size 32 --workers 8"),
-            ("slow files on a slow disk", "vital score nas/ --timeout 600"),
+            ("slow files on a slow disk, clips by PyAV alone", "vital score nas/ --timeout 600 --video-backend pyav"),
             ("a picture on the web", "vital score https://example.org/photo.jpg --allow-urls"),
             ("files on the Hub", "vital score hf://datasets/org/photos/test"),
             (

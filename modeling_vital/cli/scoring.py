@@ -211,7 +211,8 @@ def make_record(path: str, result: "QualityScore | MediaError | str") -> dict[st
         result (`QualityScore`, `MediaError` or `str`): its score, or the reason why there is none.
 
     Returns:
-        `dict`: `path`, `modality`, `score`, `std`, `level`, `level_probs`, `error`.
+        `dict`: `path`, `modality`, `score`, `std`, `level`, `level_probs`, of a clip from a file `video_backend`, and
+        `error`.
     """
     if isinstance(result, (Exception, str)):
         return {"path": path, **_NOTHING, "error": short(str(result))}
@@ -224,5 +225,16 @@ def make_record(path: str, result: "QualityScore | MediaError | str") -> dict[st
         "std": result.std,
         "level": result.level,
         "level_probs": result.level_probs,
+        **backend_of(result),
         "error": None,
     }
+
+
+def backend_of(found: Any) -> dict[str, str]:
+    """What a record says of the decoder: `video_backend` of a clip from a file, else nothing.
+
+    Args:
+        found (`QualityScore` or `PreparedMedia`): of the item.
+    """
+    backend = getattr(found, "video_backend", None)
+    return {} if backend is None else {"video_backend": backend}

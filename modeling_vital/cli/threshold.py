@@ -46,7 +46,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             (
                 "another model, a GPU",
                 "vital threshold l.csv --precision 0.8 --model org/vital --device cuda --batch-size 32 --workers 8 "
-                "--timeout 600",
+                "--timeout 600 --video-backend auto",
             ),
         ],
     )

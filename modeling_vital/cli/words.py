@@ -14,7 +14,7 @@ from .loading import load_model, resolve_model
 from .options import add_batch_size, add_format, add_model, add_reading, positive
 from .report import JsonReport, Report, printable
 from .resume_log import ResumeLog
-from .scoring import Item, Read, grouped, read_items
+from .scoring import Item, Read, backend_of, grouped, read_items
 from .tables import JsonlReport
 
 
@@ -91,7 +91,8 @@ def _emit(report: Report, model: Any, batch: list[Read], ask: Ask) -> int:
     said = iter(ask(model, media) if media else ())
     for read in batch:
         path, error = read.item.path, read.error
-        report.row({"path": path, **(next(said) if error is None else {"text": None}), "error": error})
+        answer = {**next(said), **backend_of(read.media)} if error is None else {"text": None}
+        report.row({"path": path, **answer, "error": error})
         if error is not None:
             logger.error("%s", printable(error if path in error else f"{path}: {error}"))
     report.stream.flush()

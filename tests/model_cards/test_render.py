@@ -1,5 +1,6 @@
 """Cards say what was measured, quote what was not, and show code that runs."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -12,6 +13,7 @@ from huggingface_hub import ModelCard
 from model_cards.__main__ import main
 from model_cards.render import DATA, MEASURES, CardError, measured_lines, render_model_card
 from modeling_vital import zoo
+from modeling_vital.calibration_vital import Calibration, folder_sha256
 from modeling_vital.publishing.code_files import code_files
 from modeling_vital.publishing.contents import read_card
 from tests.test_embedded_checkpoint import PHOTOS
@@ -129,6 +131,52 @@ def test_the_card_has_the_hashes_of_code_and_weights(cards):
     for name in LARGE:
         assert not re.search(r"[0-9a-f]{64}", cards[name]) and "sha256sum" in cards[name]
     assert all("revision=" in card for card in cards.values())
+
+
+@pytest.fixture
+def calibrated(tmp_path):
+    folder = tmp_path / "weights"
+    shutil.copytree(zoo.resolve("vital-tiny"), folder)
+    about = {"model": "m", "weights_sha256": folder_sha256(folder), "scoring": {}, "modality": "image"}
+    table = {"scores": [0.0, 1.0], "mos": [1.0, 5.0], "curve_low": [1.0, 4.0], "curve_high": [2.0, 5.0]}
+    errors = {"rmse": 0.4321, "rmse_low": 0.4, "rmse_high": 0.475}
+    numbers = {"margin": 0.9, "confidence": 0.9, "mos_range": [1.0, 5.0], "ratings": 312, "contents": 104}
+    found = Calibration(**about, **table, **numbers, method="logistic4", errors=errors)
+    found.save(folder / "calibration.json")
+    return folder, found
+
+
+def test_the_card_shows_the_calibration_beside_the_weights(cards, calibrated, tmp_path):
+    folder, found = calibrated
+    command = ["render", "vital-tiny", "--weights", str(folder), "--output", str(tmp_path / "cards")]
+    assert main(command) == 0
+    card = (tmp_path / "cards" / "vital-tiny.md").read_text()
+    assert "\n\n\n" not in card and "## Calibration" in card
+    for line in (
+        "| method | the four-parameter logistic of VQEG |",
+        "| ratings | 312 pictures of 104 contents |",
+        "| scale | 1 (worst) to 5 (best) |",
+        "| cross-validated error (RMSE) | 0.432 (0.4 to 0.475) at 90 % |",
+    ):
+        assert f"\n{line}\n" in card
+    digest = hashlib.sha256((folder / "calibration.json").read_bytes()).hexdigest()
+    assert f"{digest}  calibration.json" in card
+    assert not any("## Calibration" in card for card in cards.values())
+    dataclasses.replace(found, modality="video", mos_range=None).save(folder / "calibration.json")
+    card = render_model_card(LARGE[0], weights=folder)  # of converted weights as well
+    assert "| ratings | 312 clips of 104 contents |" in card and "| scale | that of the ratings |" in card
+
+
+def test_a_calibration_of_other_weights_is_refused(calibrated, tmp_path, capsys):
+    folder, found = calibrated
+    command = ["render", "vital-tiny", "--output", str(tmp_path / "cards"), "--weights"]
+    dataclasses.replace(found, weights_sha256="0" * 64).save(folder / "calibration.json")
+    assert main([*command, str(folder)]) == 2 and "is for other weights" in capsys.readouterr().err
+    (folder / "calibration.json").write_text("{}")
+    assert main([*command, str(folder)]) == 2 and "holds no calibration" in capsys.readouterr().err
+    assert main([*command, str(tmp_path)]) == 2 and "holds no .safetensors" in capsys.readouterr().err
+    assert main(["render", "--weights", str(folder), "--output", "cards"]) == 2
+    assert "give its NAME" in capsys.readouterr().err
 
 
 def test_command(tmp_path, capsys):
