@@ -35,8 +35,8 @@ WHEELS = {
     "markupsafe": 0.02,
     "iniconfig": 0.01,
 }
-"""What a machine with torch, NumPy, Pillow, OpenCV, SciPy, safetensors, tokenizers and huggingface_hub may lack, with
-the size of the wheel in MB (Linux on x86-64, Python 3.11)."""
+"""What a machine with torch, NumPy, Pillow, OpenCV, SciPy, accelerate, safetensors, tokenizers and huggingface_hub may
+lack, with the size of the wheel in MB (Linux on x86-64, Python 3.11)."""
 
 RESULTS, TOY_RESULTS = Path("build/benchmarks-gpu"), Path("build/benchmarks-gpu-toy")
 KINDS = ("1 tile", "7 tiles", "clip")
