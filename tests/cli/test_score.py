@@ -330,7 +330,7 @@ SLOW_MODEL = """
         return Slow()
 
     work.load_model = load
-    scoring.Load = lambda *_: lambda item: item
+    scoring.Load = lambda *_: lambda item: SimpleNamespace(modality="video")
     sys.exit(main.main(sys.argv[1:]))
 """
 
