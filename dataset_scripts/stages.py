@@ -25,6 +25,7 @@ from dataset_scripts.build_config import BuildConfig, DistortConfig
 from dataset_scripts.collect import STAGE as COLLECT
 from dataset_scripts.collect import sha256_of, without_path
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, distort_clip, tag
+from dataset_scripts.distortions.registry import ORIGINAL_TAG
 from dataset_scripts.distortions.rendering import distort as distort_steps
 from dataset_scripts.distortions.rendering import render
 from dataset_scripts.encoding import (
@@ -91,9 +92,6 @@ PAIR_SCHEMA = pa.schema(
         "preference_prob": pa.float64(),
     }
 )
-
-ORIGINAL_TAG = "none"
-"""What a version is tagged with that nothing was done to."""
 
 
 def variant_id(row: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from dataset_scripts.annotators.calibration import annotate_image
 from dataset_scripts.annotators.kadid import PRISTINE_MOS, human_mos
 from dataset_scripts.distortions import DISTORTIONS, IMAGE_DISTORTIONS, scenes, tag
 from dataset_scripts.distortions.authentic import LOCAL, Degradation, draw, spread, subject_mask
+from dataset_scripts.distortions.registry import ORIGINAL_TAG
 from dataset_scripts.distortions.rendering import distort, render
 from dataset_scripts.pmod import PMOD, pmod
 from dataset_scripts.sources import drawn
@@ -22,9 +23,6 @@ from dataset_scripts.sources import drawn
 
 SUBJECT_SHARE = 0.7
 """How much the subject counts in the label of an unevenly damaged picture; the rest is the whole."""
-
-ORIGINAL_TAG = "none"
-"""The tag of a version that nothing was done to."""
 
 
 @dataclass

@@ -8,31 +8,15 @@ from torch import nn
 ENCODER_STAGE = "encoders"
 """The stage that trains the encoders alone, without a decoder: see [`training.encoder_stage`]."""
 
+_SEEING = ("model.vision_tower", "model.motion_encoder")
+_READING = ("model.multi_modal_projector", "model.motion_projector", "model.language_model", "lm_head")
+
 STAGES = {
     ENCODER_STAGE: ("vision_tower", "motion_encoder", "image_head", "motion_head"),
-    "base": (
-        "model.vision_tower",
-        "model.motion_encoder",
-        "model.multi_modal_projector",
-        "model.motion_projector",
-        "model.language_model",
-        "lm_head",
-    ),
-    "pretrain": ("model.vision_tower", "model.motion_encoder"),
-    "warm_up": (
-        "model.multi_modal_projector",
-        "model.motion_projector",
-        "model.language_model",
-        "lm_head",
-    ),
-    "assistant": (
-        "model.vision_tower",
-        "model.motion_encoder",
-        "model.multi_modal_projector",
-        "model.motion_projector",
-        "model.language_model",
-        "lm_head",
-    ),
+    "base": (*_SEEING, *_READING),
+    "pretrain": _SEEING,
+    "warm_up": _READING,
+    "assistant": (*_SEEING, *_READING),
     "linear_probe": ("head",),
 }
 """Parts of the model that learn in each stage; everything else is frozen. The first two make a base family where none

@@ -15,6 +15,9 @@ from dataset_scripts.distortions import blur, brightness, color, compression, no
 
 SEVERITY_WORDS: tuple[str, ...] = ("slight", "mild", "moderate", "relatively severe", "severe")
 
+ORIGINAL_TAG = "none"
+"""The tag of a version that nothing was done to."""
+
 _LEAST_SIDE = 8
 
 

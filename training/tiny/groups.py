@@ -12,9 +12,9 @@ import numpy as np
 
 from dataset_scripts.annotators.calibration import annotate_clip
 from dataset_scripts.distortions import DISTORTIONS, distort_clip, tag
+from dataset_scripts.distortions.registry import ORIGINAL_TAG
 from dataset_scripts.rows import NO_DISTORTION, LabelledVersion, group_row
 from dataset_scripts.versions import (
-    ORIGINAL_TAG,
     GroupPlan,
     LabelRule,
     Version,
