@@ -49,7 +49,7 @@ def parts(toy: bool, folder: str) -> list[Part]:
         toy (`bool`): on the CPU, at toy size.
         folder (`str`): for pictures and clips.
     """
-    tests_s = 300.0 if toy else 60.0
+    tests_s = 600.0 if toy else 100.0
 
     def part(name: str, function: str, *args: Any, limit_s: float = 30.0) -> Part:
         return Part(name, f"benchmarks.gpu_parts:{function}", (toy, *args), limit_s)

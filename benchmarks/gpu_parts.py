@@ -49,23 +49,45 @@ def run_tests(toy: bool, limit_s: float) -> dict[str, Any]:
 
     Raises:
         NotReached: without pytest.
-        RuntimeError: one failed; it says what pytest says in its last lines.
+        RuntimeError: one failed, or they took too long; stderr gets what pytest says.
     """
     if importlib.util.find_spec("pytest") is None:
         raise NotReached("pytest is not there")
     files = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "tests").rglob("test_*.py")) if _is_gpu_test(p)]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", *files],
-        cwd=ROOT,
-        env={**os.environ, **({"VITAL_GPU_TESTS_ON": "cpu"} if toy else {})},
-        capture_output=True,
-        text=True,
-        timeout=limit_s,
-    )
-    lines = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
+    try:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-v",
+                "--tb=short",
+                "-rfEs",
+                "-p",
+                "no:cacheprovider",
+                "-m",
+                "gpu",
+                *files,
+            ],
+            cwd=ROOT,
+            env={**os.environ, **({"VITAL_GPU_TESTS_ON": "cpu"} if toy else {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=limit_s,
+        )
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout if isinstance(error.stdout, str) else (error.stdout or b"").decode(errors="replace")
+        sys.stderr.write(output)
+        last = (output.strip().splitlines() or ["no output"])[-1]
+        raise RuntimeError(f"the tests took more than {limit_s:g} s, the last line is: {last}") from None
+    lines = done.stdout.strip().splitlines() or ["no output"]
+    told = [line for line in lines if line.startswith(("FAILED ", "ERROR ", "SKIPPED "))]
     if done.returncode:
-        raise RuntimeError(" | ".join(lines[-6:]))
-    return {"summary": lines[-1].strip("= ")}
+        sys.stderr.write(done.stdout)
+        raise RuntimeError(" | ".join([lines[-1].strip("= "), *told]))
+    skipped = {"skipped": "; ".join(told)} if told else {}
+    return {"summary": lines[-1].strip("= "), **skipped}
 
 
 @torch.no_grad()

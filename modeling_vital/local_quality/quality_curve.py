@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..batching_vital import exact_float32
 from ..media_vital import Clip, MediaError, describe_item, load_media
 from ..modeling_vital import VitalForConditionalGeneration
 from ..video_processing_vital import sample_frames
@@ -200,7 +201,8 @@ class _EncodedFrames:
         model, tiles = self.model, [self._tiles[key] for key in stretch.keys]
         motion = torch.cat([self._squares[index] for run in stretch.motion for index in run]).to(model.device)
         lengths = [len(run) for run in stretch.motion]
-        motion_tokens = model.model.get_motion_features(motion, torch.tensor(lengths))
+        with exact_float32(model.device, model.dtype):
+            motion_tokens = model.model.get_motion_features(motion, torch.tensor(lengths))
         num_tiles = [len(each) for each in tiles]
         return float(
             read_scores(model, [encoded(model, "video", torch.cat(tiles), num_tiles, motion_tokens, lengths)])[0]
@@ -211,7 +213,8 @@ class _EncodedFrames:
         model, processor = self.model, self.model.processor
         picture, pictures = Image.fromarray(frame), processor.image_processor
         tiles = pictures.tiling.cut(picture, processor.max_tiles_per_frame, use_thumbnail=False)
-        self._tiles[index] = model.model.encode_tiles(pictures.normalize(tiles, model.device))
+        with exact_float32(model.device, model.dtype):
+            self._tiles[index] = model.model.encode_tiles(pictures.normalize(tiles, model.device))
         self.scores[index] = model.score(picture).score
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..batching_vital import exact_float32
 from ..media_vital import MediaError, describe_item, load_media
 from ..modeling_vital import VitalForConditionalGeneration
 from .reading import check_reader, encoded, read_scores, window_starts
@@ -147,7 +148,8 @@ def _encode(model: VitalForConditionalGeneration, pictures: list[Image.Image], b
     parts = []
     for start in range(0, len(pictures), batch_size):
         tiles = processor.preprocess(pictures[start : start + batch_size], max_tiles=1)["pixel_values"]
-        parts.append(model.model.encode_tiles(tiles.to(model.device)))
+        with exact_float32(model.device, model.dtype):
+            parts.append(model.model.encode_tiles(tiles.to(model.device)))
     return torch.cat(parts)
 
 

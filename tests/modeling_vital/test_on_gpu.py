@@ -1,16 +1,21 @@
-"""Scoring on a CUDA device: all four calls, mixed batches, other loaders; the same as on the CPU.
+"""Scoring on a CUDA device: all four calls, mixed batches, maps, curves, other loaders; the same as on the CPU.
 
 `VITAL_GPU_TESTS_ON=cpu` runs the same lines on the CPU, which `test_these_tests_run` does.
 """
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import BitsAndBytesConfig
 
+from modeling_vital.local_quality import quality_curve, quality_map
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.zoo import resolve
 from tests.fixtures.tiny_models import TILE, tiny_model
@@ -70,14 +75,59 @@ def test_a_device_map_and_the_batches_of_a_reader(tmp_path):
     assert [result.score for batch in batches for result in batch] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.gpu
+@needs_device
+def test_maps_and_curves():
+    cpu, model = tiny_model(), tiny_model().to(DEVICE)
+    picture, clip = items()[2], items()[3]
+    for context in ("neighbours", "alone"):
+        expected, found = (quality_map(each, picture, context=context) for each in (cpu, model))
+        assert found.scores == pytest.approx(expected.scores, abs=1e-4)
+    expected, found = ([point.score for point in quality_curve(each, clip).points] for each in (cpu, model))
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.gpu
+@needs_device
+def test_compiled_parts():
+    if DEVICE == "cuda" and not (importlib.util.find_spec("triton") and (shutil.which("gcc") or shutil.which("cc"))):
+        pytest.skip("torch.compile needs triton and a C compiler")
+    expected = [result.score for result in tiny_model().score(items()[:2])]
+    model = tiny_model().to(DEVICE)
+    for part in (model.model.vision_tower, model.model.language_model):
+        part.compile(**({"backend": "aot_eager"} if DEVICE == "cpu" else {}))
+    assert [result.score for result in model.score(items()[:2])] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.gpu
+@needs_device
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_decoder_of_few_bits(bits):
+    pytest.importorskip("bitsandbytes")
+    kept = ["vision_tower", "motion_encoder", "multi_modal_projector", "motion_projector", "lm_head"]
+    how = BitsAndBytesConfig(**{f"load_in_{bits}bit": True}, llm_int8_skip_modules=kept)
+    model = VitalForConditionalGeneration.from_pretrained(
+        resolve("vital-tiny"), quantization_config=how, device_map={"": DEVICE}, dtype=torch.bfloat16
+    )
+    layer = type(model.model.language_model.layers[0].mlp.up_proj).__name__
+    assert layer == {4: "Linear4bit", 8: "Linear8bitLt"}[bits]
+    whole = VitalForConditionalGeneration.from_pretrained(resolve("vital-tiny"))
+    expected = [result.score for result in whole.score(items())]
+    assert [result.score for result in model.score(items())] == pytest.approx(expected, abs=0.1)
+
+
+FILES = [__file__, str(Path(__file__).parents[1] / "training" / "test_on_gpu.py")]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(DEVICE == "cpu", reason="is one of them")
-def test_these_tests_run():
+@pytest.mark.parametrize(("file", "passed"), [(FILES[0], 13), (FILES[1], 7)])
+def test_these_tests_run(file, passed):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", __file__],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", file],
         env={**os.environ, "VITAL_GPU_TESTS_ON": "cpu"},
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0 and "9 passed" in done.stdout, done.stdout
+    assert done.returncode == 0 and f"{passed} passed" in done.stdout, done.stdout

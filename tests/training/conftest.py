@@ -3,18 +3,20 @@
 import pytest
 
 from tests.fixtures.tiny_models import tiny_model
-from training.data import DataArguments, load_data
-from training.smoke_data import make_smoke_data
 
 
 @pytest.fixture(scope="session")
 def smoke_data(tmp_path_factory):
     """Folder of the smoke data set: real rows of the example pictures and clips."""
+    from training.smoke_data import make_smoke_data  # not above: the tests marked `gpu` do without what it takes
+
     return make_smoke_data(tmp_path_factory.mktemp("data") / "smoke pairs")
 
 
 @pytest.fixture
 def data_args(smoke_data):
+    from training.data import DataArguments
+
     return DataArguments(
         dataset=str(smoke_data), mixture={"scoring": 2, "pairwise": 1, "distortion": 1}, bucket_batches=4
     )
@@ -27,6 +29,8 @@ def model():
 
 @pytest.fixture(scope="session")
 def data(smoke_data):
+    from training.data import DataArguments, load_data
+
     args = DataArguments(
         dataset=str(smoke_data), mixture={"scoring": 2, "pairwise": 1, "distortion": 1}, bucket_batches=4
     )
