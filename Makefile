@@ -91,7 +91,7 @@ tiny: $(VENV)/.data  ## fetch the data, train vital-tiny and its family (under b
 experiment: $(VENV)/.test  ## the paper's experiment at laptop scale: what is missing of it, and docs/experiment.md
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY) -m training.experiment $(ARGS)
 
-reference: $(VENV)/.test  ## make docs/command-line.md from the parser
+reference: $(VENV)/.test  ## make docs/command-line.md and its pages from the parser
 	$(PY) -m modeling_vital.cli.reference docs/command-line.md
 
 pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)

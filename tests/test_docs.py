@@ -1,6 +1,7 @@
 """README and docs/: every block of code runs, or says why not; what the pages name is there; the site builds."""
 
 import ast
+import importlib.util
 import json
 import re
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from transformers import AutoModel, AutoModelForCausalLM
 
+from modeling_vital import __version__
 from tests.fixtures.doc_blocks import PAGES, ROOT, RUN_LANGUAGES, blocks, check_command, run_page
 from tests.fixtures.doc_blocks import workplace as make_workplace
 from tests.fixtures.tiny_models import text_config, tiny_model
@@ -166,27 +168,64 @@ class _Resources(HTMLParser):
         self.urls |= {attrs[name] for name in ("src", "href") if fetches and tag != "a" and attrs.get(name)}
 
 
-def test_the_site_builds_without_warnings_and_fetches_nothing_from_elsewhere(tmp_path, caplog):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built: strict, so that a warning is an error."""
     pytest.importorskip("mkdocs")
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
-    build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site")))  # strict: a warning is an error
-    pages = sorted((tmp_path / "site").rglob("*.html"))
+    folder = tmp_path_factory.mktemp("site")
+    build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder)))
+    return folder
+
+
+def test_the_site_builds_without_warnings_and_fetches_nothing_from_elsewhere(site):
+    pages = sorted(site.rglob("*.html"))
     assert {f"{Path(page).relative_to('docs').with_suffix('.html')}" for page in PAGES[1:]} <= {
-        page.relative_to(tmp_path / "site").as_posix() for page in pages
+        page.relative_to(site).as_posix() for page in pages
     }
     for page in pages:
         resources = _Resources()
         resources.feed(page.read_text(encoding="utf-8"))
         assert resources.urls
         assert not [url for url in resources.urls if urlsplit(url).netloc], page
-    for style in (tmp_path / "site").rglob("*.css"):
+    for style in site.rglob("*.css"):
         assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", style.read_text(encoding="utf-8")), style
-    assert not list((tmp_path / "site").rglob("*.py"))
-    reference = (tmp_path / "site/api/models.html").read_text(encoding="utf-8")
+    assert not list(site.rglob("*.py"))
+    index = (site / "index.html").read_text(encoding="utf-8")
+    assert f"modeling-vital {__version__}" in index
+    reference = (site / "api/models.html").read_text(encoding="utf-8")
     for name in ("score", "compare", "describe", "answer"):
         assert f'id="modeling_vital.VitalForConditionalGeneration.{name}"' in reference, name
+
+
+def test_the_search_finds_what_people_look_for(site):
+    index = json.loads((site / "search/search_index.json").read_text(encoding="utf-8"))
+    for term in ("HEIC", "GPU", "threshold", "batch", "blurry", "licence"):
+        assert [doc for doc in index["docs"] if term.lower() in f"{doc['title']} {doc['text']}".lower()], term
+    titles = " ".join(doc["title"] for doc in index["docs"]).lower()
+    for term in ("heic", "gpu", "threshold", "batch"):
+        assert term in titles, term
+
+
+@pytest.mark.parametrize(
+    "remote, address",
+    [
+        ("https://example.org/someone/vital.git", "https://example.org/someone/vital"),
+        ("git@example.org:someone/vital.git", "https://example.org/someone/vital"),
+        ("ssh://git@example.org/someone/vital", "https://example.org/someone/vital"),
+        ("https://name:password@example.org/someone/vital", None),
+        ("/srv/git/vital.git", None),
+        ("", None),
+    ],
+)
+def test_the_source_link_is_the_web_address_of_the_origin(remote, address):
+    pytest.importorskip("griffe")
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    assert hooks.web_address(remote) == address
 
 
 def test_the_drawing_has_a_title_and_no_word_outside():

@@ -1,4 +1,4 @@
-"""The page about the command line, made from the parser: `python -m modeling_vital.cli.reference FILE`."""
+"""The pages about the command line, made from the parser: `python -m modeling_vital.cli.reference OVERVIEW.md`."""
 
 import argparse
 import sys
@@ -10,15 +10,33 @@ from .main import build_parser
 
 _HEAD = """# The command line
 
-Made by `make reference` from the parser; what is here is also in `vital COMMAND --help`. Data go to stdout, messages
-to stderr. Exit codes: 0 all good, 1 some items failed or the work could not be done, 2 wrong use, 130 stopped by
-Ctrl-C, 141 the reader of stdout went away.
+All commands of `vital`, with every option and an example of each. `vital COMMAND --help` says the same in a terminal.
+
+| command | what it does |
+|---|---|
+"""
+_FOOT = """
+Results go to stdout, messages to stderr. Exit codes: 0 all good, 1 some items failed or the work could not be done,
+2 wrong use, 130 stopped by Ctrl-C, 141 the reader of stdout went away.
+
+These pages are made by `make reference` from the parser.
 """
 
 
-def render() -> str:
-    """The page, in Markdown. It does not depend on the width of a terminal or the version of Python."""
-    return "\n".join([_HEAD, *_pages(build_parser())])
+def render(folder: str = "command-line") -> dict[str, str]:
+    """Renders the overview and a page a command, which do not depend on the terminal or the version of Python.
+
+    Args:
+        folder (`str`, *optional*, defaults to `"command-line"`): where the commands' pages are, beside the overview.
+
+    Returns:
+        `dict[str, str]`: Markdown by name; the overview's is `""`.
+    """
+    parser = build_parser()
+    commands = subcommands(parser)
+    rows = [f"| [`vital {name}`]({folder}/{name}.md) | {_brief(parser, name)} |\n" for name in commands]
+    pages = {name: "\n".join(_page(command, "#")).rstrip() + "\n" for name, command in commands.items()}
+    return {"": _HEAD + "".join(rows) + _FOOT, **pages}
 
 
 def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -27,16 +45,18 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     return dict(actions[0].choices) if actions else {}
 
 
-def _pages(parser: argparse.ArgumentParser) -> Iterator[str]:
-    for command in subcommands(parser).values():
-        yield from _page(command)
-        yield from _pages(command)
+def _brief(parser: argparse.ArgumentParser, name: str) -> str:
+    """What `--help` says beside the name of a subcommand."""
+    (action,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return next(choice.help for choice in action._choices_actions if choice.dest == name)
 
 
-def _page(parser: argparse.ArgumentParser) -> Iterator[str]:
-    yield f"## {parser.prog}\n"
+def _page(parser: argparse.ArgumentParser, heading: str) -> Iterator[str]:
+    yield f"{heading} {parser.prog}\n"
     yield f"{_prose(parser.description)}\n"
-    if subcommands(parser):
+    if inner := subcommands(parser):
+        for command in inner.values():
+            yield from _page(command, heading + "#")
         return
     yield "<!-- not run: read by the parser in tests/cli/test_reference.py -->"
     yield "```bash"
@@ -78,9 +98,12 @@ def _cell(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Writes the page to the file that is named."""
-    (path,) = argv
-    Path(path).write_text(render(), encoding="utf-8")
+    """Writes the overview to the file that is named, and a page a command to the folder of that name beside it."""
+    overview = Path(argv[0])
+    folder = overview.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    for name, text in render(folder.name).items():
+        (folder / f"{name}.md" if name else overview).write_text(text, encoding="utf-8")
     return 0
 
 

@@ -74,15 +74,23 @@ def test_words_that_are_shared_mean_the_same_everywhere():
     }
 
 
-def test_committed_page_is_current():
-    committed = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
-    assert committed == render(), "run `make reference`"
+def test_committed_pages_are_current():
+    pages = {"": ROOT / "docs" / "command-line.md"}
+    pages |= {path.stem: path for path in (ROOT / "docs" / "command-line").iterdir()}
+    committed = {name: path.read_text(encoding="utf-8") for name, path in pages.items()}
+    assert committed == render(), "run `make reference`, and take away the page of a command that is gone"
 
 
-def test_page_has_every_subcommand_and_option():
-    page = render()
+def test_every_command_has_a_page_with_its_options_in_the_overview_and_the_site():
+    pages, site = render(), (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert {"", *subcommands(build_parser())} == set(pages)
+    for name in filter(None, pages):
+        assert f"](command-line/{name}.md)" in pages[""] and f" command-line/{name}.md\n" in site
+        assert pages[name].startswith(f"# vital {name}\n")
     for name, parser in LEAVES.items():
-        part = page.split(f"## vital {name}\n")[1].split("\n## ")[0]
+        command, _, inner = name.partition(" ")
+        part = pages[command].split(f"# vital {name}\n")[1].split("\n## ")[0]
+        assert not inner or f"## vital {name}\n" in pages[command]
         assert all(any(f"{option}{end}" in part for end in " `,") for option in options(parser))
 
 
