@@ -199,7 +199,7 @@ def training(toy: bool, size: str, stage: str, checkpointing: bool) -> dict[str,
     rows = [scoring_row(i, picture) for i, picture in enumerate(pictures)]
     collate = VitalCollator(model.processor, {"scoring": rows}, level_words=model.config.level_words)
     collate_s, batch = timed_result(lambda: collate([{"table": "scoring", "row": i} for i in range(batch_size)]))
-    batch = on_device(batch, settings.device)
+    batch = model.processor.normalize_inputs(on_device(batch, settings.device), settings.device)
     item_loss = MultiTaskLoss(collate.level_ids, LossConfig())
     learned = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, fused=settings.device == "cuda")

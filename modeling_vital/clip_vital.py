@@ -72,20 +72,6 @@ class Clip:
             frames[place] = frame
         return frames if np.array_equal(places, np.arange(len(wanted))) else frames[places]
 
-    def keep(self, indices: Sequence[int] | np.ndarray) -> "Clip":
-        """Decodes some frames now; the file is not needed after that, and the result pickles.
-
-        Args:
-            indices (`Sequence[int]`): frame numbers in [0, num_frames), in strictly rising order.
-
-        Returns:
-            `Clip`: of the same length and frame rate, which has these frames only.
-
-        Raises:
-            MediaError: if a frame is damaged.
-        """
-        return Clip(_KeptSource(self, [int(index) for index in indices]), self.name)
-
     def iter_frames(self, indices: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """Like [`get_frames`] for indices in strictly rising order, one uint8 `[height, width, 3]` at a time."""
         wanted = [int(index) for index in indices]
@@ -124,24 +110,6 @@ class ArraySource:
 
     def frames(self, indices: list[int]) -> Iterator[np.ndarray]:
         yield from (self._frames[index] for index in indices)
-
-
-class _KeptSource:
-    """Some frames of a clip, decoded."""
-
-    def __init__(self, clip: Clip, indices: list[int]) -> None:
-        self.num_frames, self.fps, self.width, self.height = clip.num_frames, clip.fps, clip.width, clip.height
-        self._frames = dict(zip(indices, clip.get_frames(indices), strict=True))
-        self.backend = clip.video_backend
-
-    def spare(self) -> None:
-        return None
-
-    def frames(self, indices: list[int]) -> Iterator[np.ndarray]:
-        for index in indices:
-            if index not in self._frames:
-                raise LookupError(f"frame {index} was not kept")
-            yield self._frames[index]
 
 
 class PillowSource(ArraySource):

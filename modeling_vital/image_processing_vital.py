@@ -166,15 +166,15 @@ class VitalImageProcessor(ZooNamesMixin, BaseImageProcessor):
         """Makes an encoder's input of pixels, on its device: only bytes go there.
 
         Args:
-            pixels (`np.ndarray` or `torch.Tensor` of shape `(N, H, W, 3)`): uint8, RGB.
+            pixels (`np.ndarray` or `torch.Tensor` of shape `(N, ..., H, W, 3)`): uint8, RGB.
             device (`torch.device` or `str`, *optional*, defaults to `"cpu"`): where the values are wanted.
             dtype (`torch.dtype`, *optional*, defaults to float32): of the values; computed in float32 in any case.
 
         Returns:
-            `torch.Tensor` of shape `(N, 3, H, W)`: bit for bit `(x / 255 - mean) / std` in float32, then rounded to
-            `dtype`.
+            `torch.Tensor` of shape `(N, ..., 3, H, W)`: bit for bit `(x / 255 - mean) / std` in float32, then
+            rounded to `dtype`.
         """
-        pixels = torch.as_tensor(pixels).to(device, non_blocking=True).movedim(-1, 1)
+        pixels = torch.as_tensor(pixels).to(device, non_blocking=True).movedim(-1, -3)
         values = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
         # Dividing by 255 and multiplying by 1/255 differ in the last bit; the released code divides. Tensors, because
         # a CUDA device multiplies by the reciprocal of a number.

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -63,13 +63,38 @@ class MediaPreparationMixin:
             `dict`: `pixel_values` `(num_tiles, 3, S, S)`; where there are clips, also `motion_values`
             `(num_frames, 3, M, M)` and `motion_lengths` `(num_windows,)`, int64, on the CPU, where it is read.
         """
-        normalize = self.image_processor.normalize
-        inputs = {"pixel_values": normalize(_stack([m.tiles for m in media], device), device, dtype)}
+        return self.normalize_inputs(self.visual_bytes(media, torch.device(device).type == "cuda"), device, dtype)
+
+    def visual_bytes(self, media: list[PreparedMedia], pin_memory: bool = False) -> dict[str, torch.Tensor]:
+        """What [`visual_inputs`] normalises: a quarter of the size, for another process or a device to do the rest.
+
+        Args:
+            media (`list[PreparedMedia]`): at least one, pictures and clips mixed.
+            pin_memory (`bool`, *optional*, defaults to `False`): whether a CUDA device copies from it on its own.
+
+        Returns:
+            `dict`: as of [`visual_inputs`], but pixels are uint8, `(num_tiles, S, S, 3)` and `(num_frames, M, M, 3)`.
+        """
+        inputs = {"pixel_values": _stack([m.tiles for m in media], pin_memory)}
         clips = [m for m in media if m.motion_lengths]
         if clips:
-            inputs["motion_values"] = normalize(_stack([m.motion_frames for m in clips], device), device, dtype)
+            inputs["motion_values"] = _stack([m.motion_frames for m in clips], pin_memory)
             inputs["motion_lengths"] = torch.tensor([n for m in clips for n in m.motion_lengths])
         return inputs
+
+    def normalize_inputs(
+        self, inputs: Mapping[str, Any], device: Any, dtype: torch.dtype = torch.float32
+    ) -> dict[str, Any]:
+        """Inputs with their pixels normalised on a device, where they are bytes; all else stays as it is.
+
+        Args:
+            inputs (`Mapping`): of a model; see [`visual_bytes`].
+            device (`torch.device` or `str`): where the pixels are wanted.
+            dtype (`torch.dtype`, *optional*, defaults to float32): of the pixel values.
+        """
+        pixels = {name: inputs[name] for name in ("pixel_values", "motion_values") if name in inputs}
+        normalize = self.image_processor.normalize
+        return {**inputs, **{k: normalize(v, device, dtype) for k, v in pixels.items() if v.dtype == torch.uint8}}
 
 
 def prepare_ahead(cutter: MediaCutter, items: Iterable[Any], ahead: int) -> Iterator[PreparedMedia | MediaError]:
@@ -125,10 +150,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _stack(parts: list[np.ndarray], device: Any) -> torch.Tensor:
-    """Pixels of a batch as one tensor, in memory that a CUDA device copies from on its own."""
+def _stack(parts: list[np.ndarray], pin_memory: bool) -> torch.Tensor:
+    """Pixels of a batch as one tensor."""
     shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
-    stacked = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.device(device).type == "cuda")
+    stacked = torch.empty(shape, dtype=torch.uint8, pin_memory=pin_memory)
     np.concatenate(parts, out=stacked.numpy())
     return stacked
 

@@ -165,7 +165,8 @@ class VitalCollator:
             examples (`list[dict]`): `table` and `row` of each item.
 
         Returns:
-            `dict`: the model's inputs, padded on the left so that answers end together, and `targets`: `labels`
+            `dict`: the model's inputs, padded on the left so that answers end together, their pixels as bytes for
+            `processor.normalize_inputs`; and `targets`: `labels`
             `(num_rows, L)`, `level_mask` `(num_rows, L)`, `level_probs` `(num_rows, 5)`, `item` `(num_rows,)`, `pairs`
             `(num_pairs, 2)`, `preference` `(num_pairs,)`, `mos` `(num_rows,)` (NaN for text), `is_video`
             `(num_rows,)`, `num_items`, and `answer_length`, the longest stretch at the end that has labels.
@@ -314,7 +315,7 @@ class VitalCollator:
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "position_ids": (attention_mask.cumsum(-1) - 1).clamp_min(0),
-            **self.processor.visual_inputs(media),
+            **self.processor.visual_bytes(media),
         }
         if len(media) < len(rows):
             batch["tile_index"] = _places(rows, media, lambda m: len(m.tiles))

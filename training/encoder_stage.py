@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -131,9 +132,9 @@ class EncoderCollator:
             examples (`list[dict]`): `table` and `row` of each item.
 
         Returns:
-            `dict`: the inputs of the model and `targets`: `level_probs` `(num_versions, 5)`, `mos`, `is_video`,
-            `item`, `type` and `severity` `(num_versions,)` (-100 where not known), `pairs` `(num_pairs, 2)`,
-            `preference` `(num_pairs,)` and `num_items`.
+            `dict`: the inputs of the model, their pixels as bytes for `processor.normalize_inputs`, and `targets`:
+            `level_probs` `(num_versions, 5)`, `mos`, `is_video`, `item`, `type` and `severity` `(num_versions,)` (-100
+            where not known), `pairs` `(num_pairs, 2)`, `preference` `(num_pairs,)` and `num_items`.
 
         Raises:
             RowError: for a row without scores or that cannot be read.
@@ -155,11 +156,10 @@ class EncoderCollator:
             item += [number] * len(shown)
         is_video = torch.tensor([m.modality == "video" for m in media])
         batch: dict[str, Any] = {"is_video": is_video}
-        normalize = self.processor.image_processor.normalize
-        if tiles := [m.tiles[:1] for m in media if m.modality == "image"]:
-            batch["pixel_values"] = torch.cat([normalize(tile) for tile in tiles])
+        if tiles := [m.tiles[0] for m in media if m.modality == "image"]:
+            batch["pixel_values"] = torch.from_numpy(np.stack(tiles))
         if windows := [m.motion_frames[: m.motion_lengths[0]] for m in media if m.modality == "video"]:
-            batch["motion_values"] = torch.stack([normalize(window) for window in windows])
+            batch["motion_values"] = torch.from_numpy(np.stack(windows))
         labels = [kind_labels(kind) for kind in kinds]
         batch["targets"] = {
             "level_probs": torch.tensor(found["level_probs"], dtype=torch.float32),

@@ -190,6 +190,10 @@ class VitalTrainer(SFTTrainer):
         )
         return self.accelerator.prepare(loader)
 
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The batch on the device, where its pixels are normalised: they come as bytes."""
+        return self.processing_class.normalize_inputs(super()._prepare_inputs(inputs), self.args.device)
+
     # ------------------------------------------------------------------------------------------------------- loss
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The mixed loss of a batch; see [`training.losses.multi_task_loss`]."""

@@ -75,14 +75,16 @@ def test_level_mask_marks_the_level_word_alone(collator, data):
 
 def test_what_is_learned_is_where_scoring_reads(collator, data):
     """Up to the level word, the sequence is the processor's own scoring prompt."""
+    processor = collator.processor
     for modality in ("image", "video"):
         number = find(data.tables["scoring"], modality)
         row = data.tables["scoring"][number]
         batch = collator([{"table": "scoring", "row": number}])
         place = batch["targets"]["level_mask"][0].nonzero().item()
-        scoring = collator.processor.score_inputs([(row["images"] or row["videos"])[0]["bytes"]])
+        scoring = processor.score_inputs([(row["images"] or row["videos"])[0]["bytes"]])
         assert batch["input_ids"][0, :place].tolist() == scoring["input_ids"][0].tolist()
-        assert torch.equal(batch["pixel_values"], scoring["pixel_values"])
+        assert batch["pixel_values"].dtype == torch.uint8  # bytes travel; the device makes what scoring sees of them
+        assert torch.equal(processor.normalize_inputs(batch, "cpu")["pixel_values"], scoring["pixel_values"])
 
 
 def test_rows_are_padded_on_the_left_and_it_does_not_matter(collator, data):
@@ -92,6 +94,7 @@ def test_rows_are_padded_on_the_left_and_it_does_not_matter(collator, data):
     assert (batch["attention_mask"][:, -1] == 1).all()
     assert batch["position_ids"][0, -1] == batch["attention_mask"][0].sum() - 1
     model = tiny_model()
+    batch, *alone = (model.processor.normalize_inputs(each, "cpu") for each in (batch, *alone))
     names = ("input_ids", "attention_mask", "position_ids", "pixel_values", "motion_values", "motion_lengths")
     together = model(**{n: batch[n] for n in names}).logits[:, -8:]
     for row, single in enumerate(alone):
