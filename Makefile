@@ -13,6 +13,7 @@ ARGS ?=
 comma := ,
 
 CONSTRAINTS := -c constraints.txt
+TORCH := torch
 INSTALL := $(PY) -m pip install --disable-pip-version-check $(CONSTRAINTS)
 # One thread a process: more of them than cores slow small models down many times over.
 RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY) -m pytest
@@ -22,10 +23,13 @@ PARALLEL := $(if $(ARGS),,-n logical --maxprocesses 4 --dist loadfile)
 LOWEST_EXTRAS := cli,video,data,eval
 LOWEST_TESTS := tests/modeling_vital tests/cli tests/dataset_scripts tests/test_embedded_checkpoint.py \
 	$(wildcard tests/test_remote_code_*.py)
+# What `make annotators` tests with: its torch goes with a torchvision, which constraints.txt has not.
+ANNOTATORS := torch==2.14.1 torchvision==0.29.1 pyiqa==0.1.16
+ANNOTATOR_TESTS := tests/dataset_scripts/test_pyiqa.py tests/dataset_scripts/test_paper_annotators.py
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow peers browser lowest latest bounds lint format docs wheel tag tiny experiment reference pairs bench bench-gpu clean
+.PHONY: help demo space test slow peers browser lowest latest annotators bounds lint format docs wheel tag tiny experiment reference pairs bench bench-gpu clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -57,9 +61,15 @@ lowest:  ## tests of package and data with the lowest versions allowed, in build
 	-e ".[$(LOWEST_EXTRAS)]" pytest pytest-xdist
 	$(subst $(PY),build/lowest/bin/python,$(RUN_TESTS)) $(PARALLEL) $(LOWEST_TESTS) $(ARGS)
 
-latest:  ## all tests with the latest versions allowed, in build/latest
+latest:  ## all tests with the latest versions allowed and torchvision beside them, in build/latest
 	rm -rf build/latest
-	$(MAKE) VENV=build/latest CONSTRAINTS= test
+	$(MAKE) VENV=build/latest CONSTRAINTS= TORCH="torch torchvision" test
+
+annotators:  ## the paper's annotators through the real pyiqa, weights random, in build/annotators
+	rm -rf build/annotators
+	$(PYTHON) -m venv build/annotators
+	build/annotators/bin/python -m pip install --disable-pip-version-check $(ANNOTATORS) -e ".[video,data,annotators]" pytest
+	$(subst $(PY),build/annotators/bin/python,$(RUN_TESTS)) $(ANNOTATOR_TESTS) $(ARGS)
 
 bounds:  ## the lowest versions that `make lowest` installs
 	@sed -n '/^\(dependencies\|$(subst $(comma),\|,$(LOWEST_EXTRAS))\) = \[/,/^\]/s/^    "\([^"]*\)>=\([^"]*\)",.*/\1==\2/p' \
@@ -105,7 +115,7 @@ bench-gpu:  ## tests, speed and memory on a GPU, four minutes, with the Python t
 	$(or $(PYTHON),python3) -m benchmarks.gpu $(ARGS)
 
 clean:  ## remove .venv, packages and caches; what `make tiny` and `make pairs` made stays
-	rm -rf $(VENV) build/lowest build/latest build/site build/lib build/bdist.* dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build/lowest build/latest build/annotators build/site build/lib build/bdist.* dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # torch goes first and alone: whatever asks for it later then finds the chosen build there.
@@ -115,7 +125,7 @@ $(VENV)/.torch: constraints.txt
 	@$(PYTHON) -c '$(CHECK)' 2>/dev/null || { echo "$(PYTHON) cannot be used. This needs Python $(SUPPORTED) with" \
 	"its venv module; name another: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) torch
+	$(INSTALL) $(TORCH)
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.torch $(SOURCES_OF_METADATA)

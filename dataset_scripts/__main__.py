@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from dataset_scripts.annotators.weights import WEIGHTS_VARIABLE
 from dataset_scripts.build_config import BuildConfig, BuildError, SettingsError, load_recipe
 from dataset_scripts.sources import SOURCES
 
@@ -69,6 +71,12 @@ def build_parser() -> argparse.ArgumentParser:
         default=0.0,
         metavar="N",
         help="GPUs of each annotating worker on Ray",
+    )
+    where.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help=f"sets {WEIGHTS_VARIABLE}: a folder with the published weights of annotators, which are then not fetched",
     )
     where.add_argument("--restart", action="store_true", help="throw an unfinished build in --output away first")
     where.add_argument("--keep-staging", action="store_true", help="keep the intermediate shards in DIR/.staging")
@@ -136,6 +144,8 @@ def _build(args: argparse.Namespace) -> int:
     from dataset_scripts.pipeline import build
 
     config = resolve_config(args)
+    if args.weights:
+        os.environ[WEIGHTS_VARIABLE] = str(args.weights.resolve())
     if args.engine == "local" and (args.ray_address or args.annotate_gpus):
         raise _Usage("--ray-address and --annotate-gpus need --engine ray")
     if args.engine == "ray":

@@ -3,6 +3,9 @@
 import os
 import signal
 import tempfile
+from pathlib import Path
+
+import pytest
 
 
 # Read when the libraries are imported, so set before any of them is. One thread: more than there are cores is slower.
@@ -24,3 +27,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def official() -> Path:
+    """The folder of numbers that the released code gave; beside the repository where there is one, never in it."""
+    folder = Path(__file__).parents[2] / "shared/official"
+    if not folder.is_dir():
+        pytest.skip(f"the official fixtures are not at {folder}")
+    return folder

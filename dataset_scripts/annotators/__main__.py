@@ -1,11 +1,12 @@
 """Lists the annotators, and on request lets each score something.
 
 python -m dataset_scripts.annotators
-python -m dataset_scripts.annotators --check PHOTO_OR_CLIP
+python -m dataset_scripts.annotators --check PHOTO_OR_CLIP [--weights DIR]
 """
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from dataset_scripts.annotators import ANNOTATORS
 from dataset_scripts.annotators.base import MissingPackageError
 from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
+from dataset_scripts.annotators.weights import WEIGHTS_VARIABLE
 from modeling_vital.media_vital import Clip, MediaError, load_media
 
 
@@ -23,7 +25,7 @@ _FRAMES = 60
 
 def listing() -> str:
     """All annotators as a table, one a line, columns separated by tabs, with a head."""
-    rows = [("name", "scores", "original", "raw range", "better", "version", "licence")]
+    rows = [("name", "scores", "original", "raw range", "better", "version", "licence", "run by this project")]
     for name, annotator in ANNOTATORS.items():
         low, high = annotator.raw_range
         rows.append(
@@ -35,6 +37,7 @@ def listing() -> str:
                 "high" if annotator.higher_is_better else "low",
                 annotator.version,
                 annotator.license,
+                annotator.run,
             )
         )
     return "".join("\t".join(row) + "\n" for row in rows)
@@ -72,7 +75,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m dataset_scripts.annotators", description=__doc__.split("\n", 1)[0]
     )
     parser.add_argument("--check", type=Path, metavar="PHOTO_OR_CLIP", help="let every annotator that fits score this")
+    parser.add_argument("--weights", type=Path, metavar="DIR", help=f"sets {WEIGHTS_VARIABLE}: the published weights")
     arguments = parser.parse_args(argv)
+    if arguments.weights:
+        os.environ[WEIGHTS_VARIABLE] = str(arguments.weights.resolve())
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
     try:
         sys.stdout.write(listing() if arguments.check is None else check(arguments.check))

@@ -34,6 +34,7 @@ class Annotator(ABC):
             noise, sharpening and coding: see [`dataset_scripts.distortions.rendering.render`].
         by_rank (`bool`): calibrated by its rank among versions of photos, having no human scale.
         modality (`str`): `"image"` (uint8 `[H, W, 3]`) or `"video"` (uint8 `[T, H, W, 3]`), RGB.
+        run (`str`): how far this project has run it, for the table of `python -m dataset_scripts.annotators`.
         reference (`str`): the publication.
         device (`str`): where it computes.
         errors (`dict[int, str]`): of the last [`score_batch`]: index of each item that failed, and why.
@@ -48,6 +49,7 @@ class Annotator(ABC):
     of_rendering: ClassVar[bool] = False
     by_rank: ClassVar[bool] = False
     modality: ClassVar[Literal["image", "video"]] = "image"
+    run: ClassVar[str] = "run"
     reference: ClassVar[str] = ""
 
     def __init__(self) -> None:

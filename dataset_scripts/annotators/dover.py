@@ -4,8 +4,8 @@ Wu et al.: Exploring video quality assessment on user generated contents from ae
 ICCV 2023.
 
 Note:
-    Written against the published sources and tested against a small stand-in of their interface: the package needs
-    torchvision and timm, which this project's own machines cannot install, so the real model has not been run here.
+    Written against the published sources and tested against a small stand-in of their interface. The real model has
+    not been run: its package is in no registry, and its weights come from a network that our machines lack.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ import numpy as np
 
 from dataset_scripts.annotators.base import Annotator, MissingPackageError
 from dataset_scripts.annotators.fast_vqa import load_network
-from dataset_scripts.annotators.fragments import SIDE, cut_fragments, network_input, restore_decord, weights_path
+from dataset_scripts.annotators.fragments import SIDE, cut_fragments, network_input, restore_decord
+from dataset_scripts.annotators.weights import weights_file, weights_folder
 
 
-WEIGHTS_VARIABLE = "VITAL_DOVER_WEIGHTS"
-"""Environment variable naming the published file `DOVER.pth`."""
+WEIGHTS_FILE = "DOVER.pth"
 
 _MODEL = {
     "backbone": {
@@ -59,7 +59,8 @@ class DOVER(Annotator):
     """DOVER in (0, 1), 1 best: the authors' fusion of the technical and the aesthetic score.
 
     Args:
-        weights (`str` or `Path`, *optional*): `DOVER.pth`; by default what `VITAL_DOVER_WEIGHTS` names.
+        weights (`str` or `Path`, *optional*): folder with `DOVER.pth`; by default what
+            `VITAL_ANNOTATOR_WEIGHTS` names.
         device (`str`, *optional*): by default a GPU where there is one.
 
     Raises:
@@ -77,12 +78,13 @@ class DOVER(Annotator):
     higher_is_better = True
     raw_range = (0.0, 1.0)
     needs_reference = False
+    run = "not run: its package is in no registry"
     modality = "video"
     reference = "Wu et al., ICCV 2023"
 
     def __init__(self, weights: str | Path | None = None, device: str | None = None) -> None:
         super().__init__()
-        path = weights_path(self.name, weights, WEIGHTS_VARIABLE)
+        path = weights_file(self.name, weights_folder(weights), WEIGHTS_FILE)
         try:
             from dover.models import DOVER as Network
         except (ImportError, RuntimeError) as error:

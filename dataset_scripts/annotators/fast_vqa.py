@@ -3,23 +3,22 @@
 Wu et al.: FAST-VQA: efficient end-to-end video quality assessment with fragment sampling, ECCV 2022.
 
 Note:
-    Written against the published sources and tested against a small stand-in of their interface: the package needs
-    torchvision and timm, which this project's own machines cannot install, so the real model has not been run here.
+    Written against the published sources and tested against a small stand-in of their interface. The real model has
+    not been run: its package is in no registry, and its weights come from a network that our machines lack.
 """
 
 import contextlib
-import pickle
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from dataset_scripts.annotators.base import Annotator, MissingPackageError
-from dataset_scripts.annotators.fragments import cut_fragments, network_input, restore_decord, weights_path
+from dataset_scripts.annotators.fragments import cut_fragments, network_input, restore_decord
+from dataset_scripts.annotators.weights import read_weights, weights_file, weights_folder
 
 
-WEIGHTS_VARIABLE = "VITAL_FAST_VQA_WEIGHTS"
-"""Environment variable naming the published file `FAST_VQA_B_1_4.pth`."""
+WEIGHTS_FILE = "FAST_VQA_B_1_4.pth"
 
 _MODEL = {
     "backbone": {"fragments": {"checkpoint": False, "pretrained": None}},
@@ -51,7 +50,8 @@ class FastVQA(Annotator):
     """FAST-VQA-B in (0, 1), 1 best: the authors' logistic of the mean score of four runs.
 
     Args:
-        weights (`str` or `Path`, *optional*): `FAST_VQA_B_1_4.pth`; by default what `VITAL_FAST_VQA_WEIGHTS` names.
+        weights (`str` or `Path`, *optional*): folder with `FAST_VQA_B_1_4.pth`; by default what
+            `VITAL_ANNOTATOR_WEIGHTS` names.
         device (`str`, *optional*): by default a GPU where there is one.
 
     Raises:
@@ -68,12 +68,13 @@ class FastVQA(Annotator):
     higher_is_better = True
     raw_range = (0.0, 1.0)
     needs_reference = False
+    run = "not run: its package is in no registry"
     modality = "video"
     reference = "Wu et al., ECCV 2022"
 
     def __init__(self, weights: str | Path | None = None, device: str | None = None) -> None:
         super().__init__()
-        path = weights_path(self.name, weights, WEIGHTS_VARIABLE)
+        path = weights_file(self.name, weights_folder(weights), WEIGHTS_FILE)
         try:
             from fastvqa.models import DiViDeAddEvaluator
         except (ImportError, RuntimeError) as error:
@@ -115,13 +116,9 @@ def load_network(model, path: Path, device: str | None, key: str | None = None) 
     import torch
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    content = read_weights(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(content[key] if key else content)
-    except pickle.UnpicklingError as error:
-        raise MissingPackageError(
-            f"{path} holds more than tensors and is not read for safety; where you trust it, save its state dict alone"
-        ) from error
     except (RuntimeError, KeyError) as error:
         raise MissingPackageError(f"{path} does not hold the weights of this network: {error}") from error
     return model.to(device).eval(), device

@@ -3,13 +3,8 @@
 Wu et al.: FAST-VQA: efficient end-to-end video quality assessment with fragment sampling, ECCV 2022.
 """
 
-import os
-from pathlib import Path
-
 import cv2
 import numpy as np
-
-from dataset_scripts.annotators.base import MissingPackageError
 
 
 SIDE = 224
@@ -50,28 +45,6 @@ def cut_fragments(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def network_input(frames: np.ndarray) -> np.ndarray:
     """ImageNet normalisation: uint8 `[T, H, W, 3]` -> float32 `[3, T, H, W]`."""
     return np.ascontiguousarray(np.moveaxis((frames.astype(np.float32) - _MEAN) / _STD, 3, 0))
-
-
-def weights_path(annotator: str, given: str | Path | None, variable: str) -> Path:
-    """Finds a weights file.
-
-    Args:
-        annotator (`str`): for the message.
-        given (`str` or `Path`, *optional*): what the caller named.
-        variable (`str`): environment variable to look in otherwise.
-
-    Raises:
-        MissingPackageError: no file is named, or it is not there.
-    """
-    named = given or os.environ.get(variable)
-    if named is None:
-        raise MissingPackageError(
-            f"annotator {annotator!r} needs the weights its authors published: download them, then give weights= "
-            f"or set {variable}"
-        )
-    if not Path(named).is_file():
-        raise MissingPackageError(f"annotator {annotator!r}: there is no weights file {named}")
-    return Path(named)
 
 
 def restore_decord() -> None:

@@ -1,21 +1,28 @@
 """TOPIQ, LIQE, QualiCLIP and Q-Align, the image annotators of the VITAL paper, through the package `pyiqa`.
 
-`pyiqa` needs torchvision, and fetches its weights on first use. It is the extra `annotators`, its licence is
-non-commercial, and its scores are calibrated by their published range until `fit_calibration` is run where it works.
+`pyiqa` needs torchvision, and fetches its weights on first use, unless they lie in a folder (`weights`). It is the
+extra `annotators`, its licence is non-commercial, and its scores are calibrated by their published range until
+`fit_calibration` is run where it works.
 
 Note:
-    Written against the sources of pyiqa 0.1.16 and tested against a small stand-in of its interface: this project's
-    own machines cannot install torchvision, so the real models have not been run here.
+    `make annotators` runs TOPIQ, LIQE and QualiCLIP through the real package with random weights: what goes in, what
+    comes out, batches, errors. The published weights have not been run here, and Q-Align not at all.
 """
 
+import contextlib
 import logging
-from collections.abc import Sequence
-from typing import ClassVar
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from dataset_scripts.annotators.base import Annotator, MissingPackageError, check_pixels
 from dataset_scripts.annotators.temporal import frame_mean
+from dataset_scripts.annotators.weights import read_weights, weights_file, weights_folder
 
 
 logger = logging.getLogger(__name__)
@@ -28,36 +35,77 @@ class PyiqaAnnotator(Annotator):
 
     Args:
         device (`str`, *optional*): such as `"cuda:0"`; by default a GPU where there is one.
+        weights (`str` or `Path`, *optional*): folder with `weights_files`; by default what `VITAL_ANNOTATOR_WEIGHTS`
+            names. Then nothing is fetched. Without a folder, pyiqa fetches what it needs.
 
     Raises:
-        MissingPackageError: pyiqa cannot be imported, lacks the metric, or its weights could not be fetched.
+        MissingPackageError: pyiqa cannot be imported or lacks the metric, or its weights are not there, are those of
+            another network, or could not be fetched.
     """
 
     metric: ClassVar[str]
+    weights_files: ClassVar[tuple[str, ...]]
+    weights_key: ClassVar[str] = "params"
+    folder_options: ClassVar[dict[str, Any]] = {}
     batch_size: ClassVar[int] = 8
     higher_is_better = True
     needs_reference = False
+    run = "run with random weights"
 
-    def __init__(self, device: str | None = None) -> None:
+    def __init__(self, device: str | None = None, weights: str | Path | None = None) -> None:
         super().__init__()
         try:
             import pyiqa
         except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit its torch
-            raise MissingPackageError(
-                f"annotator {self.name!r} needs the package pyiqa, and with it a torchvision built for the installed "
-                f"torch: install the extra `annotators` ({type(error).__name__}: {error})"
-            ) from error
+            raise self._missing(error) from error
+        folder = weights_folder(weights)
+        with contextlib.redirect_stdout(sys.stderr):  # pyiqa prints while it builds a model
+            self._model = self._create(pyiqa, device) if folder is None else self._from_folder(pyiqa, device, folder)
+        if bool(self._model.lower_better) == self.higher_is_better:
+            raise RuntimeError(f"pyiqa gives {self.metric!r} another direction than the annotator {self.name!r}")
+        self.device = str(self._model.device)
+
+    def _missing(self, error: Exception) -> MissingPackageError:
+        return MissingPackageError(
+            f"annotator {self.name!r} needs the package pyiqa, and with it a torchvision built for the installed "
+            f"torch: install the extra `annotators` ({type(error).__name__}: {error})"
+        )
+
+    def _create(self, pyiqa: Any, device: str | None, **options: Any) -> Any:
         try:
-            self._model = pyiqa.create_metric(self.metric, device=device)
+            return pyiqa.create_metric(self.metric, device=device, **options)
+        except ImportError as error:  # of one metric's own requirements
+            raise self._missing(error) from error
         except (AssertionError, KeyError) as error:
             raise MissingPackageError(f"this pyiqa has no metric {self.metric!r}: install a newer one") from error
         except OSError as error:
             raise MissingPackageError(
                 f"the weights of {self.metric!r} are not on this machine and could not be fetched: {error}"
             ) from error
-        if bool(self._model.lower_better) == self.higher_is_better:
-            raise RuntimeError(f"pyiqa gives {self.metric!r} another direction than the annotator {self.name!r}")
-        self.device = str(self._model.device)
+
+    def _from_folder(self, pyiqa: Any, device: str | None, folder: Path) -> Any:
+        if not self.weights_files:
+            raise MissingPackageError(
+                f"annotator {self.name!r} takes its weights from the Hub's cache, not from a folder: name no folder"
+            )
+        own, *_ = [weights_file(self.name, folder, name) for name in self.weights_files]
+        content = read_weights(own)  # pyiqa would run code that it finds there
+        if not isinstance(content, dict) or self.weights_key not in content:
+            raise MissingPackageError(
+                f"{own} does not hold the weights of this network: it has no entry {self.weights_key!r}"
+            )
+        try:
+            with _reading_from(folder):
+                model = self._create(pyiqa, device, **self.folder_options)
+        except MissingPackageError:
+            raise
+        except RuntimeError as error:
+            raise MissingPackageError(f"{own} does not hold the weights of this network: {error}") from error
+        self._check(model, content, own)
+        return model
+
+    def _check(self, model: Any, content: Any, path: Path) -> None:
+        """Raises unless the weights were read whole; for metrics where pyiqa does not look."""
 
     def _score(self, item: np.ndarray, reference: np.ndarray | None) -> float:
         return float(self._forward([item])[0])
@@ -105,15 +153,46 @@ class PyiqaAnnotator(Annotator):
         return [group for group in groups if len(group) > 1]
 
 
+@contextlib.contextmanager
+def _reading_from(folder: Path) -> Iterator[None]:
+    """Lets pyiqa read weights from a folder alone, whatever it has fetched before."""
+    from pyiqa.archs import clip_model, liqe_arch
+    from pyiqa.utils import download_util
+
+    with tempfile.TemporaryDirectory() as scratch:
+        replacements = (
+            (download_util, "DEFAULT_CACHE_DIR", str(folder)),
+            (liqe_arch, "DEFAULT_CACHE_DIR", scratch),  # it keeps texts encoded with whatever weights came first
+            (clip_model, "_download", lambda url, root: str(folder / os.path.basename(url))),
+        )
+        before = [getattr(module, name) for module, name, _ in replacements]
+        try:
+            for module, name, value in replacements:
+                setattr(module, name, value)
+            yield
+        finally:
+            for (module, name, _), value in zip(replacements, before, strict=True):
+                setattr(module, name, value)
+
+
 class TOPIQ(PyiqaAnnotator):
     """TOPIQ without reference, trained on KonIQ-10k; about 0 to about 1, 1 best."""
 
     name = "topiq_nr"
     metric = "topiq_nr"
+    weights_files = ("cfanet_nr_koniq_res50-9a73138b.pth",)
+    folder_options = {"backbone_pretrain": False}  # the file has the backbone too
     version = "koniq-res50"
     license = "PolyForm-Noncommercial-1.0.0"
     raw_range = (-np.inf, np.inf)
     reference = "Chen et al., TOPIQ, IEEE TIP 2024"
+
+    def _check(self, model: Any, content: Any, path: Path) -> None:
+        there = {name.removeprefix("module.") for name in content[self.weights_key]}
+        if lacking := sorted(set(model.net.state_dict()) - there):
+            raise MissingPackageError(
+                f"{path} does not hold the weights of this network: {len(lacking)} are missing, such as {lacking[0]}"
+            )
 
 
 class LIQE(PyiqaAnnotator):
@@ -121,6 +200,7 @@ class LIQE(PyiqaAnnotator):
 
     name = "liqe"
     metric = "liqe"
+    weights_files = ("liqe_koniq.pt", "ViT-B-32.pt")
     version = "koniq"
     license = "PolyForm-Noncommercial-1.0.0"
     raw_range = (1.0, 5.0)
@@ -132,6 +212,8 @@ class QualiCLIP(PyiqaAnnotator):
 
     name = "qualiclip"
     metric = "qualiclip"
+    weights_files = ("QualiCLIP.pth", "RN50.pt")
+    weights_key = "prompts_features"
     version = "1"
     license = "PolyForm-Noncommercial-1.0.0"
     raw_range = (0.0, 1.0)
@@ -147,6 +229,8 @@ class QAlign(PyiqaAnnotator):
 
     name = "qalign"
     metric = "qalign"
+    weights_files = ()
+    run = "not run: 8 billion parameters, from a network"
     version = "one-align"
     license = "S-Lab License 1.0 (non-commercial)"
     batch_size = 1

@@ -85,6 +85,7 @@ def frame_mean(image_annotator: type[Annotator]) -> type[FrameMean]:
         "needs_reference": image_annotator.needs_reference,
         "higher_is_better": image_annotator.higher_is_better,
         "raw_range": image_annotator.raw_range,
+        "run": image_annotator.run,
         "reference": image_annotator.reference,
     }
     return type(f"Frame{image_annotator.__name__}", (FrameMean,), attributes)

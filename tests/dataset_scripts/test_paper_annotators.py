@@ -1,7 +1,7 @@
-"""The paper's annotators against stand-ins of their packages, which cannot be installed beside our torch.
+"""The paper's annotators against stand-ins of their packages: the fast tests of our side.
 
-What is proved is our side: what we hand over, what we make of the answer, and what is said when a package is missing.
-That the real models give sensible scores is not proved here.
+What is proved is what we hand over, what we make of the answer, and what is said when a package is missing.
+`test_pyiqa.py` runs the package itself.
 """
 
 import sys
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataset_scripts.annotators import ANNOTATORS, MissingPackageError, get_annotator
+from dataset_scripts.annotators import ANNOTATORS, MissingPackageError, get_annotator, shared_annotator
 from dataset_scripts.annotators.calibration import annotate_clip, annotate_image, calibrate
 from dataset_scripts.annotators.dover import segment_indices
 from dataset_scripts.annotators.fast_vqa import run_indices
@@ -56,7 +56,9 @@ def pyiqa(monkeypatch):
 
     module.create_metric = create_metric
     monkeypatch.setitem(sys.modules, "pyiqa", module)
-    return module
+    shared_annotator.cache_clear()  # it may hold those of the real package
+    yield module
+    shared_annotator.cache_clear()
 
 
 @pytest.mark.parametrize("name", PYIQA)
@@ -150,10 +152,9 @@ def packages(monkeypatch, tmp_path):
         monkeypatch.setitem(sys.modules, package, ModuleType(package))
         monkeypatch.setitem(sys.modules, f"{package}.models", module)
     state = {"bias": torch.tensor(0.02)}
-    torch.save({"state_dict": state}, tmp_path / "fast vqa.pth")
-    torch.save(state, tmp_path / "dover.pth")
-    monkeypatch.setenv("VITAL_FAST_VQA_WEIGHTS", str(tmp_path / "fast vqa.pth"))
-    monkeypatch.setenv("VITAL_DOVER_WEIGHTS", str(tmp_path / "dover.pth"))
+    torch.save({"state_dict": state}, tmp_path / "FAST_VQA_B_1_4.pth")
+    torch.save(state, tmp_path / "DOVER.pth")
+    monkeypatch.setenv("VITAL_ANNOTATOR_WEIGHTS", str(tmp_path))
     return tmp_path
 
 
@@ -184,24 +185,29 @@ def test_dover_by_hand(packages, capsys):
     assert set(annotate_clip(CLIP, None, ["fast_vqa", "dover"])) == {"fast_vqa", "dover"}
 
 
-@pytest.mark.parametrize("name", ["fast_vqa", "dover"])
-def test_missing_packages_and_weights_are_said(name, packages, monkeypatch):
-    variable = f"VITAL_{name.upper()}_WEIGHTS"
-    (packages / "other.pth").write_bytes(b"")
-    torch.save({"state_dict": {"weight": torch.zeros(1)}}, packages / "other.pth")
+@pytest.mark.parametrize(("name", "file"), [("fast_vqa", "FAST_VQA_B_1_4.pth"), ("dover", "DOVER.pth")])
+def test_missing_packages_and_weights_are_said(name, file, packages, monkeypatch, tmp_path):
+    for folder, content in (
+        ("other", {"state_dict": {"weight": torch.zeros(1)}}),
+        ("unsafe", {"state_dict": {}, "run": SimpleNamespace()}),
+    ):
+        (tmp_path / folder).mkdir()
+        torch.save(content, tmp_path / folder / file)
     with pytest.raises(MissingPackageError, match="does not hold the weights of this network"):
-        get_annotator(name, weights=packages / "other.pth")
-    torch.save({"state_dict": {}, "run": SimpleNamespace()}, packages / "unsafe.pth")
+        get_annotator(name, weights=tmp_path / "other")
     with pytest.raises(MissingPackageError, match="not read for safety"):
-        get_annotator(name, weights=packages / "unsafe.pth")
-    with pytest.raises(MissingPackageError, match="no weights file"):
-        get_annotator(name, weights=packages / "none.pth")
+        get_annotator(name, weights=tmp_path / "unsafe")
+    (tmp_path / "other" / file).write_bytes(b"")
+    with pytest.raises(MissingPackageError, match="is no file of weights"):
+        get_annotator(name, weights=tmp_path / "other")
+    with pytest.raises(MissingPackageError, match=f"no weights file .*{file}"):
+        get_annotator(name, weights=tmp_path / "none")
     package = "fastvqa" if name == "fast_vqa" else name
     monkeypatch.setitem(sys.modules, f"{package}.models", None)
     with pytest.raises(MissingPackageError, match=f"authors' package {package}"):
         get_annotator(name)
-    monkeypatch.delenv(variable)
-    with pytest.raises(MissingPackageError, match=variable):
+    monkeypatch.delenv("VITAL_ANNOTATOR_WEIGHTS")
+    with pytest.raises(MissingPackageError, match=f"put {file} into a folder.*VITAL_ANNOTATOR_WEIGHTS"):
         get_annotator(name)
 
 

@@ -1,7 +1,5 @@
 import json
-import os
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -73,11 +71,8 @@ def test_processor_refuses_what_it_does_not_know(processor):
 @pytest.mark.parametrize(
     "name, section", [("released", "score"), ("released_less_token", "less"), ("default", "train")]
 )
-def test_prompts_are_the_official_ones(name, section):
-    if "VITAL_OFFICIAL_FIXTURES" not in os.environ:
-        pytest.skip("VITAL_OFFICIAL_FIXTURES does not name the folder of official fixtures")
-    path = Path(os.environ["VITAL_OFFICIAL_FIXTURES"], "common/prompts_true_tokenizer.json")
-    official = json.loads(path.read_text())[section]
+def test_prompts_are_the_official_ones(name, section, official):
+    prompts = json.loads((official / "common/prompts_true_tokenizer.json").read_text())[section]
     model = tiny_model()
     model.config.image_seq_length = 256
     processor = vital_processor(
@@ -88,5 +83,5 @@ def test_prompts_are_the_official_ones(name, section):
     for case, item in cases.items():
         prompt = processor.score_prompt(item.modality)
         text = short(prompt.replace(f"<{item.modality}>", processor.media_text(item), 1))
-        answer = official[case]["text"].removesuffix("<|im_end|>\n")
+        answer = prompts[case]["text"].removesuffix("<|im_end|>\n")
         assert text == (answer.rsplit(" ", 1)[0] if section == "train" else answer)

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -195,18 +193,15 @@ GRADIENTS = {
 
 
 @pytest.fixture(scope="module")
-def official(tmp_path_factory):
-    if "VITAL_OFFICIAL_FIXTURES" not in os.environ:
-        pytest.skip("VITAL_OFFICIAL_FIXTURES does not name the folder of official fixtures")
-    folder = Path(os.environ["VITAL_OFFICIAL_FIXTURES"])
-    model_dir = convert(str(folder / "tinyA"), tmp_path_factory.mktemp("tinyA") / "converted")
-    return folder, VitalForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32).eval()
+def released(official, tmp_path_factory):
+    model_dir = convert(str(official / "tinyA"), tmp_path_factory.mktemp("tinyA") / "converted")
+    return official, VitalForConditionalGeneration.from_pretrained(model_dir, dtype=torch.float32).eval()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["pair_label1", "pair_label0", "pair_label2", "dist", "text", "text_clean"])
-def test_released_losses_and_gradients_through_the_model(official, case):
-    folder, model = official
+def test_released_losses_and_gradients_through_the_model(released, case):
+    folder, model = released
     model.zero_grad()
     tensors = load_file(folder / "tinyA" / "loss_batches.safetensors")
     batch = {name.removeprefix(f"{case}."): t for name, t in tensors.items() if name.startswith(f"{case}.")}

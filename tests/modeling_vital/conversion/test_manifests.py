@@ -5,7 +5,6 @@
 
 import json
 import math
-import os
 import re
 from pathlib import Path
 
@@ -71,9 +70,7 @@ def test_every_key_has_a_place_and_every_parameter_a_source():
 
 
 @pytest.mark.slow
-def test_the_manifests_are_the_official_ones():
-    if "VITAL_OFFICIAL_FIXTURES" not in os.environ:
-        pytest.skip("VITAL_OFFICIAL_FIXTURES does not name the folder of official fixtures")
+def test_the_manifests_are_the_official_ones(official):
     for size in SIZES:
-        official = json.loads(Path(os.environ["VITAL_OFFICIAL_FIXTURES"], f"keys_vital_{size}.json").read_text())
-        assert released_keys(size) == official["keys"]
+        manifest = json.loads((official / f"keys_vital_{size}.json").read_text())
+        assert released_keys(size) == manifest["keys"]

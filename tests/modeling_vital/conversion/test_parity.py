@@ -1,10 +1,8 @@
 """The parity check, on folders of numbers that the released architecture stated anew gives."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -163,11 +161,8 @@ def test_wrong_use(folder, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["tinyA"], ["tinyS", "--numbers", "tinyA"]], ids=["tinyA", "tinyS"])
-def test_official_fixtures(arguments):
-    if "VITAL_OFFICIAL_FIXTURES" not in os.environ:
-        pytest.skip("VITAL_OFFICIAL_FIXTURES does not name the folder of official fixtures")
-    root = Path(os.environ["VITAL_OFFICIAL_FIXTURES"])
-    paths = [argument if argument.startswith("--") else str(root / argument) for argument in arguments]
+def test_official_fixtures(arguments, official):
+    paths = [argument if argument.startswith("--") else str(official / argument) for argument in arguments]
     command = [sys.executable, "-m", "modeling_vital.conversion.parity", *paths]
     run = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stdout + run.stderr

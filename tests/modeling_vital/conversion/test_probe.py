@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -64,18 +63,13 @@ def test_full_size_manifest():
 
 
 @pytest.mark.slow
-def test_the_manifest_is_the_official_one():
-    if "VITAL_OFFICIAL_FIXTURES" not in os.environ:
-        pytest.skip("VITAL_OFFICIAL_FIXTURES does not name the folder of official fixtures")
-    official = json.loads(Path(os.environ["VITAL_OFFICIAL_FIXTURES"], "keys_vital_linear_probe.json").read_text())
-    assert released_keys() == official["keys"]
+def test_the_manifest_is_the_official_one(official):
+    manifest = json.loads((official / "keys_vital_linear_probe.json").read_text())
+    assert released_keys() == manifest["keys"]
 
 
 @pytest.mark.slow
-def test_official_numbers(tmp_path):
-    if "VITAL_OFFICIAL_FIXTURES" not in os.environ:
-        pytest.skip("VITAL_OFFICIAL_FIXTURES does not name the folder of official fixtures")
-    official = Path(os.environ["VITAL_OFFICIAL_FIXTURES"])
+def test_official_numbers(official, tmp_path):
     convert(str(official / "probeP"), tmp_path / "converted")
     probe = VitalForQualityProbe.from_pretrained(tmp_path / "converted", dtype=torch.float32)
     outputs = load_file(official / "probeP/outputs.safetensors")
