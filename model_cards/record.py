@@ -8,7 +8,7 @@ from model_cards.render import DATA, ROOT, CardError, measured_lines
 from modeling_vital.zoo import DEFAULT_MODEL
 
 
-TRAINING = ("core_hours", "pictures", "photos_by_license")
+TRAINING = ("core_hours", "gpu_hours", "pictures", "photos_by_license")
 """What a card says of training: see `training.tiny.cost`."""
 
 

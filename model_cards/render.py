@@ -65,6 +65,8 @@ def render_model_card(name: str, repo_id: str | None = None, weights: Path | Non
         .render(
             name=name,
             repo_id=repo_id or f"{DEFAULT_ORG}/{name}",
+            probe=zoo.is_probe(name),
+            weights=entry.weights,
             metadata=_metadata(name, measured, quoted).to_yaml().strip(),
             parameters={part: _parameters(count) for part, count in entry.parameters.items()},
             memory={kind: _memory(size) for kind, size in entry.memory_bytes.items()},
@@ -146,7 +148,7 @@ def _measured(name: str) -> dict[str, Any] | None:
 def _metadata(name: str, measured: dict[str, Any] | None, quoted: dict[str, Any]) -> ModelCardData:
     shared = {
         "library_name": "transformers",
-        "pipeline_tag": "image-text-to-text",
+        "pipeline_tag": "image-classification" if zoo.is_probe(name) else "image-text-to-text",
         "tags": ["image-quality-assessment", "video-quality-assessment", "vital", "arxiv:2511.17962"],
         "language": "en",
     }

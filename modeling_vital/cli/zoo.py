@@ -21,7 +21,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "zoo",
         help="list the models",
         description="Lists the models by name: parameters of each part (the decoder with its head), memory of the "
-        "weights by precision (linear layers quantised, the rest in bf16), and where the weights come from.",
+        "weights by precision (linear layers quantised, the rest in bf16), where the weights come from or how they "
+        "were made.",
         epilog="Exit code: 0.",
         examples=[("for a program", "vital zoo --format json")],
     )

@@ -15,7 +15,15 @@ NAMES = (*EMBEDDED, "vital-1b", "vital-2b", "vital-8b", "vital-14b")
 
 DEFAULT_MODEL = EMBEDDED[0]
 
+PROBE_SUFFIX = "-probe"
+"""Ends the name of a member that is a linear probe: it scores, but has no decoder to answer with."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def is_probe(name: str) -> bool:
+    """Whether a member of the zoo is a linear probe, by its name."""
+    return name.endswith(PROBE_SUFFIX)
 
 
 def resolve(name: str) -> str:

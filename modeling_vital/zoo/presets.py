@@ -8,7 +8,8 @@ from transformers import Qwen2Config
 
 from ..configuration_vital import VitalConfig
 from ..modeling_vital import VitalForConditionalGeneration
-from . import EMBEDDED, NAMES, resolve
+from ..probe_vital import VitalForQualityProbe, VitalProbeConfig
+from . import EMBEDDED, NAMES, is_probe, resolve
 
 
 _BF16_BYTES = 2
@@ -44,17 +45,26 @@ _DECODERS = {
 }
 
 
+_PACKAGED = {
+    "vital-tiny": "encoders pre-trained through its own decoder, frozen",
+    "vital-tiny-warmup": "the encoders of vital-tiny before another decoder, warmed up on 4,000 items",
+    "vital-tiny-probe": "the encoders of vital-tiny and a head on their features, no decoder",
+}
+"""How the members inside the package were made."""
+
+
 @dataclass(frozen=True)
 class ZooEntry:
     """What a member of the zoo is made of.
 
     Attributes:
         name (`str`): its name.
-        parameters (`dict[str, int]`): of `vision`, `motion`, `projectors`, `decoder` (with its head), and `total`.
+        parameters (`dict[str, int]`): of `vision`, `motion`, `projectors`, `decoder` (with its head; of a linear probe
+            the head alone), and `total`.
         memory_bytes (`dict[str, int]`): of the weights in `bf16`, `int8` and `4bit`. Quantised are the linear layers
             but for the head, as bitsandbytes does (int8 with a scale a row; nf4 with a scale for 64 weights); the rest
             stays in bf16. Activations and the cache come on top.
-        weights (`str`): where the weights come from.
+        weights (`str`): where the weights come from; of those in the package, how they were made.
     """
 
     name: str
@@ -67,7 +77,7 @@ class ZooEntry:
         return asdict(self)
 
 
-def config(name: str) -> VitalConfig:
+def config(name: str) -> VitalConfig | VitalProbeConfig:
     """Configuration of a member of the zoo.
 
     The sizes are those of the released models: InternViT-300M, SlowFast-R50's fast pathway, a Qwen2.5 decoder with
@@ -78,13 +88,13 @@ def config(name: str) -> VitalConfig:
         name (`str`): one of `zoo.NAMES`.
 
     Returns:
-        `VitalConfig`: a new one.
+        `VitalConfig` or `VitalProbeConfig`: a new one.
 
     Raises:
         ValueError: for another name, listing these.
     """
     if name in EMBEDDED:
-        return VitalConfig.from_pretrained(resolve(name))
+        return (VitalProbeConfig if is_probe(name) else VitalConfig).from_pretrained(resolve(name))
     if name not in _DECODERS:
         raise ValueError(f"Unknown name {name!r}; the zoo has {', '.join(NAMES)}.")
     sizes = {key: value for key, value in asdict(_DECODERS[name]).items() if key != "weights"}
@@ -115,17 +125,23 @@ def entry(name: str) -> ZooEntry:
     Raises:
         ValueError: for another name.
     """
+    settings = config(name)
     with torch.device("meta"):
-        model = VitalForConditionalGeneration(config(name))
-    parts = {
-        "vision": [model.model.vision_tower],
-        "motion": [model.model.motion_encoder],
-        "projectors": [model.model.multi_modal_projector, model.model.motion_projector],
-        "decoder": [model.model.language_model] + ([] if model.config.tie_word_embeddings else [model.lm_head]),
-    }
+        model = (VitalForQualityProbe if is_probe(name) else VitalForConditionalGeneration)(settings)
+    if is_probe(name):
+        head = model.head
+        parts = {"vision": [model.vision_tower], "motion": [model.motion_encoder], "projectors": [], "decoder": [head]}
+    else:
+        head = model.lm_head
+        parts = {
+            "vision": [model.model.vision_tower],
+            "motion": [model.model.motion_encoder],
+            "projectors": [model.model.multi_modal_projector, model.model.motion_projector],
+            "decoder": [model.model.language_model] + ([] if settings.tie_word_embeddings else [head]),
+        }
     parameters = {part: sum(_count(module) for module in modules) for part, modules in parts.items()}
     parameters["total"] = sum(parameters.values())
-    linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m is not model.lm_head]
+    linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m is not head]
     weights, rows = sum(w.numel() for w in linear), sum(w.shape[0] for w in linear)
     rest = _BF16_BYTES * (parameters["total"] - weights)
     memory_bytes = {
@@ -133,7 +149,7 @@ def entry(name: str) -> ZooEntry:
         "int8": rest + _INT8_BYTES * weights + _INT8_BYTES_PER_ROW * rows,
         "4bit": rest + round(_NF4_BYTES * weights + _NF4_BYTES_PER_BLOCK * weights / _NF4_BLOCK),
     }
-    source = "inside the package" if name in EMBEDDED else _DECODERS[name].weights
+    source = f"in the package: {_PACKAGED[name]}" if name in EMBEDDED else _DECODERS[name].weights
     return ZooEntry(name, parameters, memory_bytes, source)
 
 

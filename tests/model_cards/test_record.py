@@ -10,7 +10,7 @@ from model_cards.render import DATA, CardError
 
 
 MEASURED = json.loads((DATA / "vital-tiny.json").read_text())
-TRAINING = {"core_hours": 3.5, "pictures": 100, "photos_by_license": {"MIT": 3, "CC0-1.0": 2}}
+TRAINING = {"core_hours": 3.5, "gpu_hours": 0.25, "pictures": 100, "photos_by_license": {"MIT": 3, "CC0-1.0": 2}}
 
 
 @pytest.fixture

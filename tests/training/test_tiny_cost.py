@@ -13,7 +13,7 @@ from PIL import Image
 from skimage import data
 
 from model_cards.record import TRAINING
-from training.tiny.cost import pictures_of, read_seconds, timed_call, write_cost
+from training.tiny.cost import pictures_of, read_spent, timed_call, write_cost
 from training.tiny.originals import DataConfig, load_originals
 from training.tiny.pack import TOP, pack
 
@@ -51,12 +51,12 @@ def checkout(tmp_path):
 def test_times_add_up_also_of_runs_that_fail(tmp_path):
     wait = "import sys, time; time.sleep(0.3); sys.exit(int(sys.argv[1]))"
     assert timed_call([sys.executable, "-c", wait, "0"], "base", tmp_path, every=0.1) == 0
-    first = read_seconds(tmp_path)["base"]
+    first = read_spent(tmp_path)["base"]["core"]
     assert first >= 0.3
     assert timed_call([sys.executable, "-c", wait, "3"], "base", tmp_path) == 3
-    assert read_seconds(tmp_path)["base"] >= first + 0.3
+    assert read_spent(tmp_path)["base"]["core"] >= first + 0.3 * os.cpu_count()
     assert timed_call([sys.executable, "-c", wait, "0"], "probe", tmp_path) == 0
-    assert set(read_seconds(tmp_path)) == {"base", "probe"}
+    assert set(read_spent(tmp_path)) == {"base", "probe"}
 
 
 def trained(folder, steps=(10, 40), batch=4, **recipe):
@@ -79,15 +79,17 @@ def test_pictures_are_steps_by_groups_by_versions(tmp_path):
 def test_the_cost_is_what_a_card_records(tmp_path, originals):
     work = tmp_path / "work"
     trained(work / "base")
-    (work / "seconds.json").write_text('{"base": 3600.0, "probe": 1800.0, "other": 9999.0}')
+    spent = {"base": {"core": 7200.0, "gpu": 1800.0}, "probe": {"core": 1800.0, "gpu": 0.0}, "other": {"core": 1e9}}
+    (work / "spent.json").write_text(json.dumps(spent))
     cost = write_cost(work, originals, CONFIG, ["base", "probe"], sample_groups=7)
     assert cost == {
-        "core_hours": 1.5 * os.cpu_count(),
+        "core_hours": 2.5,
+        "gpu_hours": 0.5,
         "pictures": 40 * 4 * 3 + 7 * 3,
         "photos_by_license": {"CC0": 1, "MIT": 1},
     }
     assert json.loads((work / "cost.json").read_text()) == cost and set(cost) == set(TRAINING)
-    with pytest.raises(ValueError, match=r"seconds.json does not say how long encoders, align took"):
+    with pytest.raises(ValueError, match=r"spent.json does not say how long encoders, align took"):
         write_cost(work, originals, CONFIG, ["encoders", "base", "align"], 7)
 
 

@@ -1,4 +1,4 @@
-"""What `vital-tiny` cost: core hours, pictures made, and the licences of the photos it learned from."""
+"""What `vital-tiny` cost: hours of cores and GPUs, pictures made, and the licences of the photos it learned from."""
 
 import json
 import logging
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from training.tiny.originals import DataConfig, photos_by_license
@@ -16,7 +17,7 @@ from training.tiny.originals import DataConfig, photos_by_license
 
 logger = logging.getLogger(__name__)
 
-COST, SECONDS = "cost.json", "seconds.json"
+COST, SPENT = "cost.json", "spent.json"
 _EVERY = 60  # seconds between two notes of the time: as much is lost of a run that is killed
 
 
@@ -41,16 +42,18 @@ def timed_call(command: Sequence[str], step: str, work_dir: Path, every: float =
 
 def _add_seconds(work_dir: Path, step: str, seconds: float) -> None:
     work_dir.mkdir(parents=True, exist_ok=True)
-    spent = read_seconds(work_dir)
-    spent[step] = spent.get(step, 0.0) + seconds
-    unfinished = work_dir / f"{SECONDS}.unfinished"
+    spent = read_spent(work_dir)
+    before = spent.get(step, {"core": 0.0, "gpu": 0.0})
+    now = {"core": seconds * (os.cpu_count() or 1), "gpu": seconds * torch.cuda.is_available()}
+    spent[step] = {kind: before[kind] + now[kind] for kind in before}
+    unfinished = work_dir / f"{SPENT}.unfinished"
     unfinished.write_text(json.dumps(spent, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(work_dir / SECONDS)
+    unfinished.replace(work_dir / SPENT)
 
 
-def read_seconds(work_dir: Path) -> dict[str, float]:
-    """Seconds by step, all runs of it together."""
-    path = work_dir / SECONDS
+def read_spent(work_dir: Path) -> dict[str, dict[str, float]]:
+    """By step, all runs of it together: seconds times the cores of the machine (`core`), and seconds of a GPU."""
+    path = work_dir / SPENT
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
@@ -86,18 +89,19 @@ def write_cost(
         sample_groups (`int`): groups made for the probe.
 
     Returns:
-        `dict`: what was written: `core_hours` (clock times cores of this machine), `pictures`, `photos_by_license`.
+        `dict`: what was written: `core_hours` (clock times cores of the machine), `gpu_hours`, `pictures`,
+            `photos_by_license`.
 
     Raises:
         ValueError: of a step no time is known.
     """
-    spent = read_seconds(work_dir)
+    spent = read_spent(work_dir)
     if missing := [step for step in steps if step not in spent]:
-        raise ValueError(f"{work_dir / SECONDS} does not say how long {', '.join(missing)} took.")
+        raise ValueError(f"{work_dir / SPENT} does not say how long {', '.join(missing)} took.")
     versions = config.plan.versions
     trained = [work_dir / step for step in steps if any((work_dir / step).glob("checkpoint-*"))]
     cost = {
-        "core_hours": round(sum(spent[step] for step in steps) * (os.cpu_count() or 1) / 3600, 2),
+        **{f"{kind}_hours": round(sum(spent[step][kind] for step in steps) / 3600, 2) for kind in ("core", "gpu")},
         "pictures": sum(pictures_of(folder, versions) for folder in trained) + sample_groups * versions,
         "photos_by_license": photos_by_license(data_dir, config),
     }
