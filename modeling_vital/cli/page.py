@@ -14,7 +14,7 @@ from .errors import UsageError
 from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
-from .scoring import Item, grouped, read_items, score_items
+from .scoring import Extras, Item, Read, grouped, read_items, score_reads
 
 
 if TYPE_CHECKING:
@@ -164,6 +164,8 @@ def _file(path: str, folder: Path, allow_outside: bool) -> str | None:
 
 def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
     """Scores, tags and curves, as far as they are asked for; the page has at any time what is done so far."""
+    from ..report_page import PICTURE_SIDES
+
     tags, curves = (args.rows is None if wanted is None else wanted for wanted in (args.tags, args.curves))
     targets = (
         []
@@ -180,36 +182,47 @@ def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
         page.revision = getattr(model.config, "_commit_hash", None)
         if args.rows:
             page.notes.append(f"The guesses and curves are by {args.model}, which need not have made the scores.")
+    sides = Extras(thumbnails=PICTURE_SIDES)
     if args.rows is None:
         items = [Item(ordinal, target.path, target.error) for ordinal, target in enumerate(targets)]
         with _progress("file") as step:
-            for batch in score_items(model, items, args.batch_size, args.workers, args.timeout):
-                page.rows += [{**record, "tag": None} for _, record in batch]
+            for batch in score_reads(
+                model, items, args.batch_size, args.workers, args.timeout, allow_urls=False, extras=sides
+            ):
+                rows = [{**record, "tag": None} for _, record in batch]
+                page.rows += rows
+                page.show((row, read.thumbnails) for row, (read, _) in zip(rows, batch, strict=True))
+                if tags:
+                    _tag(model, rows, [read for read, _ in batch], args.batch_size)
                 step(len(page.rows), len(items))
-    if tags:
-        _tag(page, model, args)
+    elif tags:
+        rows = [row for row in page.rows if row["error"] is None and not row["tag"] and row["file"] is not None]
+        items = [Item(ordinal, row["file"]) for ordinal, row in enumerate(rows)]
+        limit = model.batch_limit(args.batch_size)
+        with _progress("guess") as step:
+            reads = read_items(model, items, limit.items, args.workers, args.timeout, False, sides)
+            for batch in grouped(reads, limit):
+                about = [rows[read.item.ordinal] for read in batch]
+                page.show((row, read.thumbnails) for row, read in zip(about, batch, strict=True))
+                _tag(model, about, batch, args.batch_size)
+                step(batch[-1].item.ordinal + 1, len(rows))
     if curves:
         _follow(page, model, args)
 
 
-def _tag(page: "ReportPage", model: "VitalForConditionalGeneration", args: argparse.Namespace) -> None:
-    """Lets the model go on after its description prefix, and keeps what it says without the prefix."""
+def _tag(
+    model: "VitalForConditionalGeneration", rows: list[dict[str, Any]], batch: list[Read], batch_size: int | str
+) -> None:
+    """Lets the model continue its description prefix, and keeps what it says in the rows, without the prefix."""
     from ..media_vital import MediaError
 
-    rows = [row for row in page.rows if row["error"] is None and not row["tag"] and row.get("file", "") is not None]
-    items = [Item(ordinal, row.get("file", row["path"])) for ordinal, row in enumerate(rows)]
     prefixes = model.processor.description_prefixes
-    with _progress("guess") as step:
-        limit = model.batch_limit(args.batch_size)
-        for batch in grouped(read_items(model, items, limit.items, args.workers, args.timeout), limit):
-            readable = [read for read in batch if read.error is None]
-            media = [read.media for read in readable]
-            texts = model.describe(media, batch_size=args.batch_size, errors="return") if media else []
-            for read, text in zip(readable, texts, strict=True):
-                row = rows[read.item.ordinal]
-                if not isinstance(text, MediaError):
-                    row["tag"] = text.removeprefix(prefixes.get(row["modality"], "")).strip(" .")
-            step(batch[-1].item.ordinal + 1, len(rows))
+    readable = [(row, read.media) for row, read in zip(rows, batch, strict=True) if row["error"] is read.error is None]
+    media = [each for _, each in readable]
+    texts = model.describe(media, batch_size=batch_size, errors="return") if media else []
+    for (row, _), text in zip(readable, texts, strict=True):
+        if not isinstance(text, MediaError):
+            row["tag"] = text.removeprefix(prefixes.get(row["modality"], "")).strip(" .")
 
 
 def _follow(page: "ReportPage", model: "VitalForConditionalGeneration", args: argparse.Namespace) -> None:

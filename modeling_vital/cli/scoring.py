@@ -13,13 +13,14 @@ from .collect import HUB_PREFIX
 
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..batching_vital import BatchLimit
     from ..cutting_vital import MediaCutter, PreparedMedia
     from ..media_vital import MediaError
     from ..modeling_vital import VitalForConditionalGeneration
     from ..outputs_vital import QualityScore
     from ..probe_vital import VitalForQualityProbe
-    from .pages import PageCount
 
 _NOTHING = dict.fromkeys(("modality", "score", "std", "level", "level_probs"))
 
@@ -41,13 +42,39 @@ class Item:
     media: Any = None
 
 
+MAX_PICTURE_BYTES = 2**26  # a larger picture is not held besides its tiles while its batch is made: some 22 megapixels
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What else is made of the one reading of an item.
+
+    Attributes:
+        thumbnails (`tuple[int]`): longer sides of small pictures, of a clip its middle frame.
+        picture (`bool`): the pixels of a picture, up to `MAX_PICTURE_BYTES` of them.
+    """
+
+    thumbnails: tuple[int, ...] = ()
+    picture: bool = False
+
+
 @dataclass(frozen=True)
 class Read:
-    """An item with its media, ready for the model, or the reason why there are none."""
+    """An item with its media, ready for the model, or the reason why there are none.
+
+    Attributes:
+        item (`Item`): what was to be read.
+        media (`PreparedMedia`, *optional*): what came of it.
+        error (`str`, *optional*): why nothing did.
+        thumbnails (`tuple[str]`): data URIs, as asked for.
+        picture (`np.ndarray`, *optional*): uint8 `[height, width, 3]`, as asked for.
+    """
 
     item: Item
     media: Any = None
     error: str | None = None
+    thumbnails: tuple[str, ...] = ()
+    picture: "np.ndarray | None" = None
 
 
 def score_items(
@@ -57,7 +84,6 @@ def score_items(
     workers: int | None,
     timeout_s: float,
     allow_urls: bool = False,
-    pages: "PageCount | None" = None,
 ) -> Iterator[list[tuple[int, dict[str, Any]]]]:
     """Scores items, taking few ahead of those being scored.
 
@@ -73,26 +99,44 @@ def score_items(
         workers (`int`, *optional*): processes that read; 0 reads in this one; by default, as suits the machine.
         timeout_s (`float`): seconds that a worker may take for one item.
         allow_urls (`bool`, *optional*, defaults to `False`): whether paths may be http(s) addresses.
-        pages (`PageCount`, *optional*): is shown each item that was read.
 
     Yields:
         `list[tuple[int, dict]]`: places and records of one batch: `path`, `modality`, `score`, `std`, `level`,
         `level_probs`, `error`.
     """
+    for batch in score_reads(model, items, batch_size, workers, timeout_s, allow_urls):
+        yield [(read.item.ordinal, record) for read, record in batch]
+
+
+def score_reads(
+    model: "VitalForConditionalGeneration | VitalForQualityProbe | None",
+    items: Iterable[Item],
+    batch_size: int | str,
+    workers: int | None,
+    timeout_s: float,
+    allow_urls: bool = False,
+    extras: Extras = Extras(),
+) -> Iterator[list[tuple[Read, dict[str, Any]]]]:
+    """[`score_items`] for a caller that has more to do with what was read.
+
+    Args:
+        model, items, batch_size, workers, timeout_s, allow_urls: as for [`score_items`].
+        extras (`Extras`, *optional*): what else is made of each item.
+
+    Yields:
+        `list[tuple[Read, dict]]`: what was read, and the records, of one batch.
+    """
     if model is None:
-        yield [(item.ordinal, make_record(item.path, item.error)) for item in items]
+        yield [(Read(item, error=item.error), make_record(item.path, item.error)) for item in items]
         return
     limit = model.batch_limit(batch_size)
     waiting: deque[list[Read]] = deque()
 
     def batches() -> Iterator[list[Any]]:
-        read = read_items(model, items, limit.items, workers, timeout_s, allow_urls)
+        read = read_items(model, items, limit.items, workers, timeout_s, allow_urls, extras)
         with contextlib.closing(read):
             for batch in grouped(read, limit):
                 waiting.append(batch)
-                for each in batch if pages is not None else ():
-                    if each.error is None:
-                        pages.add(each.media)
                 if media := [each.media for each in batch if each.error is None]:
                     yield media
 
@@ -138,13 +182,18 @@ class Load:
     Args:
         cutter (`MediaCutter`): of the model's processor.
         allow_urls (`bool`): whether an item may be an http(s) address.
+        extras (`Extras`, *optional*): what else is made of it.
     """
 
     cutter: "MediaCutter"
     allow_urls: bool
+    extras: Extras = Extras()
 
-    def __call__(self, media: Any) -> "PreparedMedia":
+    def __call__(self, media: Any) -> Any:
         """Reads and cuts a file, of this machine or of the Hub, or what else `load_media` takes.
+
+        Returns:
+            `PreparedMedia`; with extras a tuple of it, the thumbnails and the picture.
 
         Raises:
             MediaError: if it cannot be read.
@@ -157,7 +206,26 @@ class Load:
                 media = read(media)
             except (OSError, ValueError) as error:
                 raise MediaError(f"{media} cannot be downloaded ({error}); check the name.") from error
-        return self.cutter(media, self.allow_urls)
+        return self._all(media) if self.extras != Extras() else self.cutter(media, self.allow_urls)
+
+    def _all(self, item: Any) -> tuple["PreparedMedia", tuple[str, ...], "np.ndarray | None"]:
+        import numpy as np
+        from PIL import Image
+
+        from ..media_vital import describe_item, load_media
+        from ..thumbnails import WatchedClip, data_uri, middle
+
+        shown = media = load_media(item, allow_url=self.allow_urls)
+        if not isinstance(media, Image.Image):
+            media = WatchedClip(media, middle(media))
+        prepared = self.cutter(media)
+        if isinstance(media, Image.Image):
+            prepared.name = describe_item(item)
+        else:
+            shown = Image.fromarray(media.kept)
+        keep = self.extras.picture and shown is media and 3 * shown.width * shown.height <= MAX_PICTURE_BYTES
+        thumbnails = tuple(data_uri(shown, side) for side in self.extras.thumbnails)
+        return prepared, thumbnails, np.asarray(shown) if keep else None
 
 
 def read_items(
@@ -167,11 +235,12 @@ def read_items(
     workers: int | None,
     timeout_s: float,
     allow_urls: bool = False,
+    extras: Extras = Extras(),
 ) -> Iterator[Read]:
     """Reads items ahead, in processes that may crash or hang: that is an error of the item, not of the run.
 
     Args:
-        model, items, workers, timeout_s, allow_urls: as for [`score_items`].
+        model, items, workers, timeout_s, allow_urls, extras: as for [`score_reads`].
         ahead (`int`): items of a batch: so many are read while the model works on those before.
 
     Yields:
@@ -188,19 +257,24 @@ def read_items(
     from ..reading import default_workers, read_ahead
 
     workers = default_workers() if workers is None else workers
-    load = Load(model.processor.cutter, allow_urls)
+    load = Load(model.processor.cutter, allow_urls, extras)
     with read_ahead(readable(), load, workers=workers, timeout_s=timeout_s, ahead=max(2 * workers, ahead)) as reader:
         for _, media in reader:
             while waiting[0].error is not None:
                 yield Read(waiting[0], error=waiting.popleft().error)
             item = waiting.popleft()
-            yield Read(item, error=str(media)) if isinstance(media, ValueError) else Read(item, media)
+            if isinstance(media, ValueError):
+                yield Read(item, error=str(media))
+            elif extras == Extras():
+                yield Read(item, media)
+            else:
+                yield Read(item, media[0], None, *media[1:])
     yield from (Read(item, error=item.error) for item in waiting)
 
 
-def _records(batch: list[Read], results: list) -> list[tuple[int, dict[str, Any]]]:
+def _records(batch: list[Read], results: list) -> list[tuple[Read, dict[str, Any]]]:
     done = iter(results)
-    return [(r.item.ordinal, make_record(r.item.path, r.error or next(done))) for r in batch]
+    return [(r, make_record(r.item.path, r.error or next(done))) for r in batch]
 
 
 def make_record(path: str, result: "QualityScore | MediaError | str") -> dict[str, Any]:

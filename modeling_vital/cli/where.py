@@ -6,13 +6,16 @@ import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..spreadsheet import CsvWriter
 from .errors import UsageError
+from .scoring import Read
 
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..modeling_vital import VitalForConditionalGeneration
 
 MAX_STEM_BYTES = 120  # of a file system's 255, with room for what is put after it
@@ -43,13 +46,16 @@ class Locator:
     Args:
         model (`VitalForConditionalGeneration`, *optional*): `None` where nothing can be scored.
         maps, curves (`Path`, *optional*): folders, made if they are not there; `None`: not asked for.
+        timeout_s (`float`): seconds that reading one file again may take.
 
     Raises:
         UsageError: for a folder that cannot be made, or a model without a decoder.
     """
 
-    def __init__(self, model: "VitalForConditionalGeneration | None", maps: Path | None, curves: Path | None):
-        self._model, self._folders = model, {"image": maps, "video": curves}
+    def __init__(
+        self, model: "VitalForConditionalGeneration | None", maps: Path | None, curves: Path | None, timeout_s: float
+    ):
+        self._model, self._folders, self._timeout_s = model, {"image": maps, "video": curves}, timeout_s
         wanted = [folder for folder in (maps, curves) if folder is not None]
         if wanted and model is not None and not hasattr(model, "encode_media"):
             raise UsageError("--map and --curve need a model with a decoder; a linear probe has none")
@@ -59,22 +65,25 @@ class Locator:
             except OSError as error:
                 raise UsageError(f"the folder {str(folder)!r} cannot be made: {error.strerror}") from error
 
-    def write(self, records: Iterable[dict]) -> None:
+    def write(self, scored: Iterable[tuple[Read, dict[str, Any]]]) -> None:
         """Writes the files for records of `vital score`; those with an error have none.
+
+        Args:
+            scored (`Iterable[tuple[Read, dict]]`): what was read, with the pixels of pictures, and its record.
 
         Raises:
             UsageError: if a file cannot be written.
         """
         from ..media_vital import MediaError
 
-        for record in records:
+        for read, record in scored:
             folder = self._folders.get(record["modality"])
             if record["error"] is not None or folder is None:
                 continue
             stem = folder / output_stem(record["path"])
             try:
                 if record["modality"] == "image":
-                    self._write_map(record["path"], stem)
+                    self._write_map(read, stem)
                 else:
                     self._write_curve(record["path"], stem)
             except MediaError as error:  # its stretches are too short for the checkpoint, or it has changed since
@@ -82,12 +91,25 @@ class Locator:
             except OSError as error:
                 raise UsageError(f"{str(stem)!r} cannot be written: {error.strerror or error}") from error
 
-    def _write_map(self, path: str, stem: Path) -> None:
-        from ..local_quality import draw_map, quality_map
-        from ..media_vital import load_media
+    def _write_map(self, read: Read, stem: Path) -> None:
+        from PIL import Image
 
-        picture = load_media(path)
+        from ..local_quality import draw_map, quality_map
+
+        pixels = read.picture
+        if pixels is None:  # too large to be held while its batch was scored
+            pixels = self._again(read.item.path)
+        picture = Image.fromarray(pixels)
         draw_map(picture, quality_map(self._model, picture)).save(f"{stem}.map.png")
+
+    def _again(self, path: str) -> "np.ndarray":
+        from ..reading import read_ahead
+
+        with read_ahead([path], load_pixels, workers=1, timeout_s=self._timeout_s) as reader:
+            ((_, pixels),) = reader
+        if isinstance(pixels, Exception):
+            raise pixels
+        return pixels
 
     def _write_curve(self, path: str, stem: Path) -> None:
         from PIL import Image
@@ -106,6 +128,19 @@ class Locator:
         Path(f"{stem}.curve.svg").write_text(curve_svg(curve), encoding="utf-8")
         frame = Image.fromarray(clip.get_frames([curve.worst_frame])[0])
         frame.save(f"{stem}.worst-{curve.worst_frame_s:.2f}s.png")
+
+
+def load_pixels(path: str) -> "np.ndarray":
+    """A picture as uint8 `[height, width, 3]`; what a worker does.
+
+    Raises:
+        MediaError: if it cannot be read.
+    """
+    import numpy as np
+
+    from ..media_vital import load_media
+
+    return np.asarray(load_media(path))
 
 
 def output_stem(path: str) -> str:

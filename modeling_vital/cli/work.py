@@ -11,7 +11,7 @@ from .loading import load_model
 from .pages import PageCount
 from .report import printable, terminal_width
 from .resume_log import ResumeLog
-from .scoring import Item, score_items
+from .scoring import Extras, Item, score_reads
 from .where import Locator
 
 
@@ -66,16 +66,19 @@ class Work:
             log.level_words = model.config.level_words
             self.calibration = checked_calibration(calibration, model, given=args.calibration is not None)
         require_calibration(args.where, self.calibration)
-        locator, pages = Locator(model, args.map, args.curve), PageCount()
+        locator, pages = Locator(model, args.map, args.curve, args.timeout), PageCount()
         yield []
         from .. import reading  # noqa: F401  its import shall not count as slow scoring
 
         with _progress(None, None if args.dataset else log.items, log.done) as bar:
-            scored = score_items(model, items, args.batch_size, args.workers, args.timeout, args.allow_urls, pages)
-            for batch in scored:
+            settings = (args.batch_size, args.workers, args.timeout, args.allow_urls)
+            for batch in score_reads(model, items, *settings, Extras(picture=args.map is not None)):
+                for read, _ in batch:
+                    if read.error is None:
+                        pages.add(read.media)
+                locator.write(batch)
+                log.save([(read.item.ordinal, record) for read, record in batch])
                 records = [record for _, record in batch]
-                locator.write(records)
-                log.save(batch)
                 bar.clear()
                 yield records
                 bar.update(len(batch))

@@ -4,7 +4,7 @@ import base64
 import datetime
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ MAX_CURVES = 60
 MAX_ERRORS = 500
 SHOWN = 8
 BINS = 20
-ROW_PX, CARD_PX = 64, 240
+PICTURE_SIDES = ROW_PX, CARD_PX = 64, 240
+"""Longer sides of the pictures of a page, pixels."""
 
 _TEMPLATES = Path(__file__).parent
 
@@ -42,6 +43,7 @@ class ReportPage:
         made (`datetime.datetime`): when the page is made.
         curves (`dict[str, QualityCurve]`): of clips, by path.
         notes (`list[str]`): what a reader must know, such as that the run was stopped.
+        pictures (`dict[str, Sequence[str]]`): by path the data URIs that [`show`] keeps.
     """
 
     rows: list[dict[str, Any]]
@@ -51,6 +53,20 @@ class ReportPage:
     made: datetime.datetime = field(default_factory=lambda: datetime.datetime.now().astimezone())
     curves: dict[str, QualityCurve] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    pictures: dict[str, Sequence[str]] = field(default_factory=dict)
+
+    def show(self, made: Iterable[tuple[dict[str, Any], Sequence[str]]]) -> None:
+        """Keeps pictures that were made when rows were read, so that their files are not read again.
+
+        Args:
+            made (`Iterable[tuple[dict, Sequence[str]]]`): rows of the page and their pictures as data URIs, of
+                `PICTURE_SIDES` each, or none. Those that the page has no room for are dropped.
+        """
+        self.pictures.update((row["path"], pictures) for row, pictures in made if pictures and row["error"] is None)
+        if len(self.pictures) > 2 * MAX_THUMBNAILS + 2 * SHOWN:
+            good = _from_worst(self.rows)
+            kept = {row["path"] for row in [*good[:MAX_THUMBNAILS], *good[-SHOWN:]]}
+            self.pictures = {path: pictures for path, pictures in self.pictures.items() if path in kept}
 
 
 def render_page(
@@ -75,7 +91,7 @@ def render_page(
     Returns:
         `str`: HTML, to be written as UTF-8.
     """
-    good = sorted((row for row in page.rows if row["error"] is None), key=lambda row: row["score"])
+    good = _from_worst(page.rows)
     errors = [row for row in page.rows if row["error"] is not None]
     shown = good[:MAX_ROWS]
     half = (len(good) + 1) // 2  # of few files, none is among the worst and the best
@@ -83,8 +99,8 @@ def render_page(
     pictured = shown[:MAX_THUMBNAILS]
     clips = [row for row in good if row["path"] in page.curves][:MAX_CURVES]
     cards = [*worst, *best]
-    pictures = [_picture(row, ROW_PX) for row in pictured] + [_picture(row, CARD_PX) for row in cards]
-    pictures += [_picture(row, CARD_PX, page.curves[row["path"]].worst_frame) for row in clips]
+    pictures = [_picture(page, row, ROW_PX) for row in pictured] + [_picture(page, row, CARD_PX) for row in cards]
+    pictures += [_picture(page, row, CARD_PX, page.curves[row["path"]].worst_frame) for row in clips]
     made = iter(_thumbnails(pictures, progress, workers, timeout_s))
     rows = [_entry(row, next(made)) for row in pictured] + [_entry(row, None) for row in shown[len(pictured) :]]
     cards = [_entry(row, next(made)) for row in cards]
@@ -144,19 +160,27 @@ def _entry(row: dict[str, Any], picture: str | None) -> dict[str, Any]:
     }
 
 
-def _picture(row: dict[str, Any], side: int, frame: int | None = None) -> Picture | None:
-    file = row.get("file", row["path"])
+def _from_worst(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that have a score, the lowest first."""
+    return sorted((row for row in rows if row["error"] is None), key=lambda row: row["score"])
+
+
+def _picture(page: ReportPage, row: dict[str, Any], side: int, frame: int | None = None) -> Picture | str | None:
+    """A picture to be made, or one that was made when the row was read."""
+    file, made = row.get("file", row["path"]), page.pictures.get(row["path"])
+    if made and frame is None:
+        return made[PICTURE_SIDES.index(side)]
     return None if file is None else Picture(file, side, frame)
 
 
 def _thumbnails(
-    pictures: list[Picture | None], progress: Callable[[int, int], None], workers: int | None, timeout_s: float
+    pictures: list[Picture | str | None], progress: Callable[[int, int], None], workers: int | None, timeout_s: float
 ) -> Iterator[str | None]:
     """One data URI a picture, in order; `None` where there is none, or what it is of cannot be read."""
-    wanted = [picture for picture in pictures if picture is not None]
+    wanted = [picture for picture in pictures if isinstance(picture, Picture)]
     with read_ahead(wanted, load_picture, workers=workers if wanted else 0, timeout_s=timeout_s) as reader:
         for done, picture in enumerate(pictures, start=1):
-            result = None if picture is None else next(reader)[1]
+            result = next(reader)[1] if isinstance(picture, Picture) else picture
             yield result if isinstance(result, str) else None
             progress(done, len(pictures))
 

@@ -2,13 +2,19 @@
 
 import csv
 import json
+import os
 import shutil
+from collections import Counter
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from modeling_vital import media_vital
 from modeling_vital.cli.main import main
 from modeling_vital.cli.where import output_stem
+from modeling_vital.media_vital import load_media
+from modeling_vital.thumbnails import WatchedClip
 from tests.fixtures.tiny_media import photo
 from tests.test_embedded_checkpoint import CLIPS
 
@@ -44,6 +50,62 @@ def test_score_writes_maps_and_curves(folder, tmp_path, capsys):
     (frame,) = (tmp_path / "c").glob("*.worst-*s.png")
     worst = rows[scores.index(min(scores))]
     assert float(worst["start_s"]) <= float(frame.name.split("worst-")[1][:-5]) <= float(worst["end_s"])
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """How often each file is loaded, with readers in this process."""
+    counted = Counter()
+    real = media_vital._from_file
+
+    def load(file, name, max_pixels):
+        counted[os.path.basename(file)] += 1
+        return real(file, name, max_pixels)
+
+    monkeypatch.setattr(media_vital, "_from_file", load)
+    return counted
+
+
+def test_a_report_reads_each_file_once(folder, tmp_path, loads):
+    output = tmp_path / "r.html"
+    assert main(["report", str(folder), "--output", str(output), "--no-curves", "--workers", "0"]) == 1
+    assert set(loads.values()) == {1, 2} and loads["a b.png"] == 2  # two of that name
+    assert loads["clip.mp4"] == 1 and loads[EVIL] == 1
+    text = output.read_text(encoding="utf-8")
+    assert text.count("data:image/webp") == 8 and "the model's guess" in text  # four rows and four cards
+
+
+def test_tags_and_pictures_of_scores_take_one_reading(folder, tmp_path, loads):
+    rows = [
+        {"path": str(folder / name), "modality": kind, "score": 0.25, "std": 0.1, "level": "poor", "error": None}
+        for name, kind in (("a b.png", "image"), ("clip.mp4", "video"))
+    ]
+    (tmp_path / "scores.json").write_text(json.dumps(rows))
+    options = ["--tags", "--allow-outside", "--workers", "0", "--output", str(tmp_path / "r.html")]
+    assert main(["report", "--from", str(tmp_path / "scores.json"), *options]) == 0
+    assert loads == {"a b.png": 1, "clip.mp4": 1}
+
+
+def test_a_map_takes_the_reading_of_the_score(folder, tmp_path, loads, monkeypatch):
+    from modeling_vital.cli import scoring
+
+    command = ["score", str(folder / "a b.png"), "--workers", "0", "--map"]
+    assert main([*command, str(tmp_path / "m")]) == 0
+    assert loads == {"a b.png": 1}
+    monkeypatch.setattr(scoring, "MAX_PICTURE_BYTES", 1)  # too large to be held: read again, in a worker
+    assert main([*command, str(tmp_path / "n")]) == 0
+    assert loads == {"a b.png": 2}
+    ((first,), (second,)) = ([path.read_bytes() for path in (tmp_path / name).iterdir()] for name in "mn")
+    assert first == second
+
+
+def test_a_watched_clip_gives_the_frames_it_was_asked_for(folder):
+    clip = load_media(str(folder / "clip.mp4"))
+    expected = clip.get_frames([1, 5, 9, 7])
+    for frame, asked in ((7, [1, 5, 9]), (9, [1, 5]), (1, [1, 5])):
+        watched = WatchedClip(load_media(str(folder / "clip.mp4")), frame)
+        assert np.array_equal(watched.get_frames(asked), clip.get_frames(asked))
+        assert np.array_equal(watched.kept, expected[[1, 5, 9, 7].index(frame)])
 
 
 def test_a_folder_for_maps_that_cannot_be_made_is_wrong_use(folder, tmp_path, caplog):
