@@ -20,6 +20,9 @@ DEFAULT_FPS = 30.0
 MAX_TOTAL_BYTES = 2**31
 """Bytes of the frames of one clip that are held at a time at most. Scoring holds one frame at its size."""
 
+_BREAKS_OFF = "breaks_off"  # In `info` of an animation that has been gone through to where it is damaged.
+_WHOLE = 0.85  # Share of the length a file states: sound may be longer than pictures, and rounding adds a frame.
+
 
 class Clip:
     """A video whose frames are decoded when asked for. Built by [`load_media`]. Use one from one thread at a time.
@@ -32,11 +35,13 @@ class Clip:
         name (`str`): what error messages call it.
         video_backend (`str`, *optional*): what decodes it, `"decord"` or `"pyav"`; where the first gives up half-way,
             the one that went on. `None` for arrays, lists of frames and animations.
+        warning (`str`, *optional*): what a viewer of its score should know: that the file breaks off.
     """
 
     def __init__(self, source: Any, name: str) -> None:
         self._source = source
         self.name = name
+        self.warning: str | None = None
         self.num_frames: int = source.num_frames
         self.fps = float(source.fps) if source.fps and math.isfinite(source.fps) and source.fps > 0 else DEFAULT_FPS
         self.width: int = source.width
@@ -45,6 +50,21 @@ class Clip:
     @property
     def video_backend(self) -> str | None:
         return getattr(self._source, "backend", None)
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_frames / self.fps
+
+    def check_whole(self, promised_s: float | None) -> None:
+        """Sets and logs `warning` if the file holds clearly less than it says.
+
+        Args:
+            promised_s (`float`, *optional*): length that the file says it has, seconds.
+        """
+        if promised_s is not None and self.duration_s < _WHOLE * promised_s:
+            length = f" of {promised_s:.1f} s" if math.isfinite(promised_s) else ""
+            self.warning = f"{self.name} breaks off after {self.duration_s:.1f} s{length}; the rest is not there."
+            logger.warning("%s", self.warning)
 
     def __len__(self) -> int:
         return self.num_frames
@@ -121,6 +141,7 @@ class PillowSource(ArraySource):
             self._orientation = orientation_of(image)  # Of the file: frames after the first may not say it.
             self.width, self.height = upright_size(image, self._orientation)
             durations_s = list(play(image))
+            self.breaks_off = image.info.get(_BREAKS_OFF, False)
         self.num_frames, self.fps = len(durations_s), len(durations_s) / sum(durations_s)
 
     def frames(self, indices: list[int]) -> Iterator[np.ndarray]:
@@ -160,7 +181,8 @@ def play(image: Image.Image) -> Iterator[float]:
         except Exception as error:  # See decoding: a damaged file makes Pillow raise almost any type.
             if index == 0:
                 raise
-            logger.warning("%s ends early, after %d frames (%s).", describe_item(image), index, error)
+            image.info[_BREAKS_OFF] = True
+            logger.debug("%s ends early, after %d frames (%s).", describe_item(image), index, error)
             return
         duration_ms = image.info.get("duration", 0)
         yield (duration_ms if duration_ms > 10 else 100) / 1000  # As browsers play it.

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import os
 import re
 import stat
@@ -46,6 +47,7 @@ _ARCHIVES = (
     b"\xfd7zXZ",
     b"\x28\xb5\x2f\xfd",
 )
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _RAW = "{} is a camera raw, not a picture yet: develop it, and give the TIFF, PNG or JPEG that comes out."
 _URL = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+)://|^(data):")
 
@@ -134,7 +136,7 @@ def _from_file(file: str | bytes, name: str, max_pixels: int) -> Image.Image | C
         _check_size(clip.width, clip.height, name, max_pixels)
         return clip
     try:
-        with Image.open(as_stream(file), formats=_readable_formats()) as image:
+        with Image.open(as_stream(file), formats=_readable_formats(head)) as image:
             return _from_pillow(image, file, name, max_pixels)
     except UnidentifiedImageError as error:
         if suffix in RAW_SUFFIXES:
@@ -142,9 +144,21 @@ def _from_file(file: str | bytes, name: str, max_pixels: int) -> Image.Image | C
         raise MediaError(f"{name} is {_what_it_is(head)}") from error
 
 
-def _readable_formats() -> list[str]:
+def _readable_formats(head: bytes) -> list[str]:
     Image.init()
+    if _is_heif(head) and "HEIF" not in Image.OPEN:
+        try:
+            import pillow_heif
+        except (ImportError, OSError) as error:  # OSError: installed, but a system library is missing.
+            logger.debug("pillow-heif is not usable: %s", error)
+        else:
+            pillow_heif.register_heif_opener()
     return [kind for kind in _FORMATS if kind in Image.OPEN]  # HEIF comes with a plug-in, AVIF with most builds.
+
+
+def _is_heif(head: bytes) -> bool:
+    """Whether a file is a picture of a phone, HEIC or HEIF; AVIF is another format in the same container."""
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and b"avif" not in head[8:64]
 
 
 def _what_it_is(head: bytes) -> str:
@@ -158,11 +172,10 @@ def _what_it_is(head: bytes) -> str:
         return "a web page, not a picture or video; get the file itself."
     if start.startswith((b"%!ps", b"\xc5\xd0\xd3\xc6", b"%pdf")):
         return "EPS or PDF, a document and not a picture; convert it to PNG."
-    if head[4:8] == b"ftyp":
-        return (
-            "not a picture or video this library knows; for HEIC, `pip install pillow-heif` and call its "
-            "register_heif_opener()."
-        )
+    if _is_heif(head) and "HEIF" not in Image.OPEN:
+        return "HEIC, which needs a package that is not installed; `pip install pillow-heif`, or convert it to JPEG."
+    if _is_heif(head):
+        return "a HEIC picture that cannot be read; it is damaged or cut short: get a whole copy."
     if is_tiff(head):
         return (
             "not a picture or video this library knows: a TIFF with samples that Pillow does not read, such as "
@@ -179,7 +192,10 @@ def _from_pillow(image: Image.Image, file: Any, name: str, max_pixels: int) -> I
         return to_rgb(image)
     check_frame_size(image.width, image.height, name)
     if isinstance(file, str | bytes):
-        return Clip(PillowSource(file), name)
+        source = PillowSource(file)
+        clip = Clip(source, name)
+        clip.check_whole(math.inf if source.breaks_off else None)
+        return clip
     position, frames, durations_s = image.tell(), [], []
     orientation = orientation_of(image)
     for duration_s in play(image):  # The file behind it may go away: read it all now.

@@ -246,16 +246,31 @@ def check_frame_size(width: int, height: int, name: str) -> None:
         )
 
 
-def _check_head(av: Any, file: str | bytes, name: str) -> None:
-    """Looks at the size that the head tells, before anything is decoded."""
+def _check_head(av: Any, file: str | bytes, name: str) -> float | None:
+    """Looks at the size that the head tells, before anything is decoded; returns the length it tells, seconds."""
     try:
         with av.open(as_stream(file)) as container:
             sizes = [(stream.width, stream.height) for stream in container.streams.video]
+            promised_s = _promised_s(container)
     except Exception as error:  # The decoders say what is wrong with it.
         logger.debug("PyAV cannot open %s: %s", name, error)
-        return
+        return None
     for width, height in sizes:
         check_frame_size(width, height, name)
+    return promised_s
+
+
+def _promised_s(container: Any) -> float | None:
+    """Seconds that the container says its video is long; `None` where it does not say."""
+    stream = _AvSource._video_stream(container)
+    rate, found = stream.average_rate or stream.guessed_rate, []
+    if stream.frames and rate:
+        found.append(float(stream.frames / rate))
+    if stream.duration is not None:
+        found.append(float(stream.duration * stream.time_base))
+    elif container.duration is not None:
+        found.append(container.duration / 1e6)
+    return max(found, default=None)
 
 
 def slowness(item: Any) -> str:
@@ -287,20 +302,23 @@ def open_video(file: str | bytes, name: str, container: str) -> Clip:
     decoders = _decoders()
     if not decoders:
         raise MediaError(f"{name} is a video, and no decoder is installed; `pip install decord2` or `pip install av`.")
-    if "av" in decoders:
-        _check_head(decoders["av"], file, name)
+    promised_s = _check_head(decoders["av"], file, name) if "av" in decoders else None
     decoders, only = _chosen(decoders, name)
     complaint: Exception | None = None
     # In others it miscounts and misplaces frames, and an AVI with a damaged header ends the process.
     if "decord" in decoders and container in ("mp4", "matroska"):
         try:
-            return Clip(_DecordSource(file, decoders), name)
+            clip = Clip(_DecordSource(file, decoders), name)
+            clip.check_whole(promised_s)
+            return clip
         except Exception as error:  # decord raises RuntimeError, DECORDError, AssertionError...
             logger.debug("decord refuses %s: %s", name, error)
             complaint = error
     if "av" in decoders:
         try:
-            return Clip(_AvSource(file, decoders), name)
+            clip = Clip(_AvSource(file, decoders), name)
+            clip.check_whole(promised_s)
+            return clip
         except Exception as error:  # PyAV raises FFmpegError, ValueError, MemoryError...
             complaint = error
     hint = "" if "av" in decoders else " `pip install av` reads more kinds of video."

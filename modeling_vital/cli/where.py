@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,15 +47,22 @@ class Locator:
         model (`VitalForConditionalGeneration`, *optional*): `None` where nothing can be scored.
         maps, curves (`Path`, *optional*): folders, made if they are not there; `None`: not asked for.
         timeout_s (`float`): seconds that reading one file again may take.
+        repeated (`Collection[str]`): names, by `plain_name` and `casefold`, that several files of this run have.
 
     Raises:
         UsageError: for a folder that cannot be made, or a model without a decoder.
     """
 
     def __init__(
-        self, model: "VitalForConditionalGeneration | None", maps: Path | None, curves: Path | None, timeout_s: float
+        self,
+        model: "VitalForConditionalGeneration | None",
+        maps: Path | None,
+        curves: Path | None,
+        timeout_s: float,
+        repeated: Collection[str],
     ):
-        self._model, self._folders, self._timeout_s = model, {"image": maps, "video": curves}, timeout_s
+        self._model, self._folders = model, {"image": maps, "video": curves}
+        self._timeout_s, self._repeated = timeout_s, repeated
         wanted = [folder for folder in (maps, curves) if folder is not None]
         if wanted and model is not None and not hasattr(model, "encode_media"):
             raise UsageError("--map and --curve need a model with a decoder; a linear probe has none")
@@ -80,7 +87,7 @@ class Locator:
             folder = self._folders.get(record["modality"])
             if record["error"] is not None or folder is None:
                 continue
-            stem = folder / output_stem(record["path"])
+            stem = folder / output_stem(record["path"], self._repeated)
             try:
                 if record["modality"] == "image":
                     self._write_map(read, stem)
@@ -143,13 +150,25 @@ def load_pixels(path: str) -> "np.ndarray":
     return np.asarray(load_media(path))
 
 
-def output_stem(path: str) -> str:
-    """How the outputs for a file begin: its name, and a part of the hash of where it is, so that no two clash.
+def output_stem(path: str, repeated: Collection[str] = ()) -> str:
+    """How the outputs for a file begin: its name; where others have it too, also a part of the hash of where it is.
 
     Args:
         path (`str`): the file; the same one gets the same name again.
+        repeated (`Collection[str]`, *optional*): names, by `plain_name` and `casefold`, that several files have.
     """
-    whole = os.fsencode(os.path.abspath(path))
+    name = plain_name(path)
+    if name.casefold() not in repeated:
+        return name
+    return f"{name}-{hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:12]}"
+
+
+def plain_name(path: str) -> str:
+    """The name of a file as every file system takes it.
+
+    Args:
+        path (`str`): the file.
+    """
     name = os.fsencode(os.path.basename(path))[:MAX_STEM_BYTES].decode("utf-8", errors="ignore")
     kept = "".join(char if char.isprintable() and char not in '\\/:*?"<>|' else "_" for char in name)
-    return f"{kept.lstrip('.') or 'file'}-{hashlib.sha256(whole).hexdigest()[:12]}"
+    return kept.lstrip(".") or "file"

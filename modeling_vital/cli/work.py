@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from .pages import PageCount
 from .report import printable, terminal_width
 from .resume_log import ResumeLog
 from .scoring import Extras, Item, score_reads
-from .where import Locator
+from .where import Locator, plain_name
 
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Work:
 
     def __init__(self, args: argparse.Namespace, source: str, log: ResumeLog) -> None:
         self.log, self.width, self.calibration = log, 0, None
+        self._names: Counter[str] = Counter()  # of files that may get a map or curve
         self._args, self._source = args, source
 
     def records(self) -> Iterator[list[dict[str, Any]]]:
@@ -66,7 +68,8 @@ class Work:
             log.level_words = model.config.level_words
             self.calibration = checked_calibration(calibration, model, given=args.calibration is not None)
         require_calibration(args.where, self.calibration)
-        locator, pages = Locator(model, args.map, args.curve, args.timeout), PageCount()
+        repeated = {name for name, count in self._names.items() if count > 1}
+        locator, pages = Locator(model, args.map, args.curve, args.timeout, repeated), PageCount()
         yield []
         from .. import reading  # noqa: F401  its import shall not count as slow scoring
 
@@ -88,6 +91,8 @@ class Work:
         with _progress("listing", None) as bar:
             for target in collect(self._args.paths, self._args.column or "path", self._args.allow_outside):
                 if self.log.add(target):
+                    if self._args.map or self._args.curve:
+                        self._names[plain_name(target.path).casefold()] += 1
                     self.width = max(self.width, terminal_width(printable(target.path)))
                     bar.update()
         if changed := self.log.changed:

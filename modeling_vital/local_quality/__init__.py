@@ -1,6 +1,6 @@
 """Where quality is bad: a map of a picture, a curve over a clip, and their drawings."""
 
-from .curve_plot import curve_svg
+from .curve_plot import curve_svg, told_in_words
 from .heat_map import draw_map, scale_colors
 from .quality_curve import CurvePoint, QualityCurve, quality_curve
 from .quality_map import QualityMap, quality_map
@@ -15,4 +15,5 @@ __all__ = [
     "quality_curve",
     "quality_map",
     "scale_colors",
+    "told_in_words",
 ]

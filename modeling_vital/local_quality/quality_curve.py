@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from ..batching_vital import exact_float32
+from ..levels_vital import LEVEL_VALUES
 from ..media_vital import Clip, MediaError, describe_item, load_media
 from ..modeling_vital import VitalForConditionalGeneration
 from ..video_processing_vital import sample_frames
-from .reading import check_reader, encoded, read_scores, window_starts
+from .reading import check_reader, clearly_worse_below, encoded, read_scores, score_range, window_starts
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,26 @@ class QualityCurve:
         fps (`float`): frames a second of the clip, on average; times are frame numbers divided by it.
         num_frames (`int`): frames of the clip.
         worst_frame (`int`): number of the key frame with the lowest score in the worst stretch.
+        whole_score (`float`): of the clip, as `model.score` gives it.
+        score_range (`tuple[float, float]`): lowest and highest score that the model can give.
     """
 
     points: tuple[CurvePoint, ...]
     fps: float
     num_frames: int
     worst_frame: int
+    whole_score: float
+    score_range: tuple[float, float] = (min(LEVEL_VALUES), max(LEVEL_VALUES))
 
     @property
     def worst(self) -> CurvePoint:
         """`CurvePoint`: the one with the lowest score, the first of equals."""
         return min(self.points, key=lambda point: point.score)
+
+    @property
+    def stands_out(self) -> bool:
+        """`bool`: whether any moment is clearly worse than the rest: than the upper quartile less one level."""
+        return self.worst.score < clearly_worse_below(np.array([point.score for point in self.points]))
 
     @property
     def worst_frame_s(self) -> float:
@@ -66,7 +76,9 @@ class QualityCurve:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain Python values, ready for JSON."""
-        return {**asdict(self), "points": [asdict(point) for point in self.points]}
+        record = {**asdict(self), "points": [asdict(point) for point in self.points], "stands_out": self.stands_out}
+        del record["score_range"]
+        return record
 
 
 @torch.no_grad()
@@ -104,8 +116,8 @@ def quality_curve(
         TypeError: for a model without a decoder.
 
     Note:
-        The whole clip's own score is not the mean of the curve: the curve looks at more frames, and at each also as a
-        picture. Read the curve for its dips.
+        The whole clip's own score, `whole_score`, is not the mean of the curve: the curve looks at more frames, and
+        at each also as a picture, in which blur shows. Read the curve for its dips.
     """
     check_reader(model)
     if not min(window_s, step_s) > 0 or not window_s * key_frames_per_s >= 2:
@@ -130,7 +142,10 @@ def quality_curve(
         worst_frames.append(stretch.keys[int(np.argmin(frame_scores))])
         progress(number + 1, len(starts))
     lowest = min(range(len(points)), key=lambda i: points[i].score)
-    return QualityCurve(tuple(points), media.fps, media.num_frames, worst_frames[lowest])
+    whole_score = model.score(media).score
+    return QualityCurve(
+        tuple(points), media.fps, media.num_frames, worst_frames[lowest], whole_score, score_range(model)
+    )
 
 
 @dataclass(frozen=True)

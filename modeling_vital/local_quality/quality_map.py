@@ -1,5 +1,6 @@
-"""Where in a picture quality is bad: every tile at native resolution, scored among its neighbours."""
+"""Where in a picture quality is bad: tiles at the size at which the whole is scored, each among its neighbours."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,10 @@ import torch
 from PIL import Image
 
 from ..batching_vital import exact_float32
+from ..levels_vital import LEVEL_VALUES
 from ..media_vital import MediaError, describe_item, load_media
 from ..modeling_vital import VitalForConditionalGeneration
-from .reading import check_reader, encoded, read_scores, window_starts
+from .reading import check_reader, clearly_worse_below, encoded, read_scores, score_range, window_starts
 
 
 CONTEXTS = ("neighbours", "alone")
@@ -26,6 +28,8 @@ class QualityMap:
         tops, lefts (`np.ndarray`): int64 of shapes `(rows,)` and `(columns,)`: where the tiles begin, pixels.
         tile_width, tile_height (`int`): of a tile, pixels of the picture.
         width, height (`int`): of the picture, pixels, upright.
+        whole_score (`float`): of the picture, as `model.score` gives it.
+        score_range (`tuple[float, float]`): lowest and highest score that the model can give.
     """
 
     scores: np.ndarray
@@ -35,6 +39,8 @@ class QualityMap:
     tile_height: int
     width: int
     height: int
+    whole_score: float
+    score_range: tuple[float, float] = (min(LEVEL_VALUES), max(LEVEL_VALUES))
 
     def values(self, width: int | None = None, height: int | None = None) -> np.ndarray:
         """The map as a picture: at each point the mean of the tiles over it, those centred near it most (Hann window).
@@ -62,6 +68,16 @@ class QualityMap:
         """`float`: the lowest score of a tile."""
         return float(self.scores.min())
 
+    @property
+    def clearly_worse_below(self) -> float:
+        """`float`: what scores less is clearly worse than the rest of the picture: upper quartile less one level."""
+        return clearly_worse_below(self.scores)
+
+    @property
+    def stands_out(self) -> bool:
+        """`bool`: whether any place is clearly worse than the rest."""
+        return self.worst_score < self.clearly_worse_below
+
     def to_dict(self) -> dict[str, Any]:
         """The record as plain Python values, ready for JSON."""
         return {
@@ -74,6 +90,8 @@ class QualityMap:
             "scores": self.scores.tolist(),
             "worst": list(self.worst),
             "worst_score": self.worst_score,
+            "whole_score": self.whole_score,
+            "stands_out": self.stands_out,
         }
 
 
@@ -88,8 +106,10 @@ def quality_map(
 ) -> QualityMap:
     """Scores a picture place by place.
 
-    Tiles are cut at the picture's own resolution and encoded once each. Besides the picture, no more than three rows
-    of tiles are held at a time. The same picture gives the same map.
+    The picture is taken at the size at which `model.score` sees it: its own, or, beyond what the checkpoint's tiles
+    hold, scaled down to that. So map and score are about the same picture, and a large one costs no more. To look
+    closer, map a crop. Tiles are encoded once each, and no more than three rows of them are held at a time. The same
+    picture gives the same map.
 
     Args:
         model (`VitalForConditionalGeneration`): in evaluation mode.
@@ -120,7 +140,12 @@ def quality_map(
     image = load_media(picture)
     if not isinstance(image, Image.Image):
         raise MediaError(f"{describe_item(picture)} is a clip, and a map is of a picture; use quality_curve.")
-    side = model.processor.image_processor.tile_size
+    tiling = model.processor.image_processor.tiling
+    width, height, side = image.width, image.height, tiling.tile_size
+    shrink = min(1.0, math.sqrt(tiling.max_tiles * side**2 / (width * height)))
+    whole_score = model.score(image).score
+    if shrink < 1:
+        image = image.resize((max(1, round(width * shrink)), max(1, round(height * shrink))), tiling.resample)
     tile_width, tile_height = min(side, image.width), min(side, image.height)
     lefts = window_starts(image.width, tile_width, max(1, round(tile_width * (1 - overlap))))
     tops = window_starts(image.height, tile_height, max(1, round(tile_height * (1 - overlap))))
@@ -139,7 +164,12 @@ def quality_map(
             scores[number - 1] = _read_row(model, band, whole, batch_size)
             rows = rows[-2:]
             progress(number * len(lefts), scores.size)
-    return QualityMap(scores, tops, lefts, tile_width, tile_height, image.width, image.height)
+    x, y = width / image.width, height / image.height
+    tile_width, tile_height = math.ceil(tile_width * x), math.ceil(tile_height * y)
+    lefts = np.minimum(np.floor(lefts * x).astype(np.int64), width - tile_width)
+    tops = np.minimum(np.floor(tops * y).astype(np.int64), height - tile_height)
+    limits = score_range(model)
+    return QualityMap(scores, tops, lefts, tile_width, tile_height, width, height, whole_score, limits)
 
 
 def _encode(model: VitalForConditionalGeneration, pictures: list[Image.Image], batch_size: int) -> torch.Tensor:

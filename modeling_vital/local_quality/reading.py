@@ -12,6 +12,27 @@ from ..levels_vital import expected_score
 from ..modeling_vital import VitalForConditionalGeneration
 
 
+ONE_LEVEL = 0.2
+"""From a level to the next, on the scale of the score."""
+
+
+def clearly_worse_below(scores: np.ndarray) -> float:
+    """The score below which a place or a moment is clearly worse than the rest: the upper quartile less one level.
+
+    The quartile, not the mean or median: it is sound even where more than half is damaged.
+
+    Args:
+        scores (`np.ndarray` of any shape): of all places or moments.
+    """
+    return float(np.quantile(scores, 0.75)) - ONE_LEVEL
+
+
+def score_range(model: VitalForConditionalGeneration) -> tuple[float, float]:
+    """Lowest and highest score that a model can give: the values of its worst and best level."""
+    values = model.config.level_values
+    return min(values), max(values)
+
+
 def check_reader(model: VitalForConditionalGeneration) -> None:
     """Refuses what cannot read encoded tiles.
 
@@ -87,4 +108,12 @@ def read_scores(model: VitalForConditionalGeneration, media: list[EncodedMedia])
     return expected_score(level_probs, model.config.level_values).numpy()
 
 
-__all__ = ["check_reader", "encoded", "read_scores", "window_starts"]
+__all__ = [
+    "ONE_LEVEL",
+    "check_reader",
+    "clearly_worse_below",
+    "encoded",
+    "read_scores",
+    "score_range",
+    "window_starts",
+]

@@ -38,10 +38,11 @@ def test_score_writes_maps_and_curves(folder, tmp_path, capsys):
     assert main(["score", str(folder), "--map", str(tmp_path / "m"), "--curve", str(tmp_path / "c")]) == 1
     assert capsys.readouterr().out.count("\n") == 6
     maps = sorted(path.name for path in (tmp_path / "m").iterdir())
-    assert len(maps) == 3 and sum(name.startswith("a b.png-") for name in maps) == 2
+    assert len(maps) == 3 and sum(name.startswith("a b.png-") for name in maps) == 2  # of two folders
+    assert "_img src=x onerror=alert(1)_.png.map.png" in maps
     with Image.open(tmp_path / "m" / maps[0]) as drawn:
         assert drawn.width == 160 and drawn.height > 120
-    stem = tmp_path / "c" / output_stem(str(folder / "clip.mp4"))
+    stem = tmp_path / "c" / "clip.mp4"
     with open(f"{stem}.curve.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     scores = [float(each["score"]) for each in rows]
@@ -115,10 +116,11 @@ def test_a_folder_for_maps_that_cannot_be_made_is_wrong_use(folder, tmp_path, ca
 
 
 def test_names_of_outputs_do_not_clash_and_fit():
-    stems = {output_stem(path) for path in ("a/x.png", "b/x.png", "a/x.jpg", "a/x.png")}
-    assert len(stems) == 3
+    paths = ("a/x.png", "b/X.png", "a/x.jpg", "a/x.png")
+    stems = [output_stem(path, {"x.png"}) for path in paths]
+    assert len(set(stems)) == 3 and stems[2] == "x.jpg" and stems[0] == stems[3] != stems[1]
     assert len(output_stem("ä" * 200 + ".png").encode()) < 150
-    assert output_stem("d/<b>|:.png").startswith("_b___.png-") and not output_stem(".hidden").startswith(".")
+    assert output_stem("d/<b>|:.png") == "_b___.png" and not output_stem(".hidden").startswith(".")
     assert output_stem("x\udcff.png").isprintable()
 
 

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -412,7 +414,7 @@ def test_loading_never_changes_the_input():
         (b"hello, I am a text", "not a picture or video"),
         (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/secret.ts\n", "not a picture or video"),
         (b"RIFF\x24\0\0\0WAVEfmt ", "not a picture or video"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "pillow-heif"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS"),
     ],
     ids=lambda value: value if isinstance(value, str) else "item",
@@ -752,3 +754,85 @@ def test_describe_item(tmp_path):
     assert describe_item({"bytes": b"abc", "path": "cat.png"}) == "'cat.png'"
     assert describe_item(load_media(np.zeros((2, 4, 4, 3), np.uint8))) == "<uint8 array [2, 4, 4, 3]>"
     assert len(describe_item("data:" + "A" * 10_000)) < 400
+
+
+# ------------------------------------------------------------------------------------ pictures of phones, broken clips
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_heic_is_read_without_more_ado(tmp_path, mode):
+    """In a process of its own: registering the plug-in is not left to the user."""
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra `cli`")
+    picture = Image.radial_gradient("L").resize((96, 64)).convert(mode)
+    pillow_heif.from_pillow(picture).save(tmp_path / "IMG_0001.HEIC", quality=95)
+    code = (
+        "import sys; from modeling_vital.media_vital import load_media; "
+        "p = load_media(sys.argv[1]); print(p.mode, p.size, p.getpixel((48, 32))[1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "IMG_0001.HEIC")], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("RGB (96, 64)")
+    expected = np.asarray(load_media(picture))[32, 48, 1]
+    assert abs(int(done.stdout.split()[-1]) - int(expected)) < 12
+
+
+def test_heic_that_was_turned_is_upright_and_too_large_is_refused(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra `cli`")
+    picture = Image.new("RGB", (96, 64), "red")
+    picture.paste("blue", (0, 0, 48, 64))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise: left becomes top
+    pillow_heif.from_pillow(picture).save(tmp_path / "turned.heic", quality=95, exif=exif.tobytes())
+    found = load_media(tmp_path / "turned.heic")
+    assert found.size == (64, 96) and found.getpixel((32, 10))[2] > 200 and found.getpixel((32, 86))[0] > 200
+    with pytest.raises(MediaError, match="turned.heic.*too large"):
+        load_media(tmp_path / "turned.heic", max_pixels=1000)
+
+
+def test_without_its_package_heic_is_refused_with_a_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    with pytest.raises(MediaError, match="HEIC, which needs a package.*pillow-heif"):
+        load_media(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+
+
+def _clip_bytes(path, codec, options=None):
+    av = pytest.importorskip("av", reason="needs the extra `video`")
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 160, 128, "yuv420p", 12
+        for _ in range(100):
+            pixels = rng.integers(0, 255, (128, 160, 3), dtype=np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.mkv", "libx264", {}),
+        ("a.webm", "libvpx", {}),
+        ("a.avi", "mpeg4", {}),
+        ("a.mp4", "libx264", {"movflags": "faststart"}),
+        ("a.gif", None, {}),
+    ],
+)
+def test_a_clip_that_breaks_off_is_read_with_a_warning(tmp_path, caplog, name, codec, options):
+    if codec is None:
+        rng = np.random.default_rng(0)
+        pages = [Image.fromarray(rng.integers(0, 255, (128, 160, 3), dtype=np.uint8)) for _ in range(30)]
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:], duration=40)
+        data = (tmp_path / name).read_bytes()
+    else:
+        data = _clip_bytes(tmp_path / name, codec, options)
+    whole = load_media(tmp_path / name)
+    assert whole.warning is None and caplog.text == ""
+    (tmp_path / f"cut {name}").write_bytes(data[: len(data) // 2])
+    clip = load_media(tmp_path / f"cut {name}")
+    assert 0.2 * whole.num_frames < clip.num_frames < 0.8 * whole.num_frames
+    assert f"cut {name}' breaks off after {clip.duration_s:.1f} s" in clip.warning and clip.warning in caplog.text
+    clip.get_frames([0, clip.num_frames - 1])

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dataset_scripts.distortions import distort_clip, distort_image
 from modeling_vital import VitalForConditionalGeneration
-from modeling_vital.local_quality import curve_svg, quality_curve
+from modeling_vital.local_quality import CurvePoint, QualityCurve, curve_svg, quality_curve, scale_colors
 from modeling_vital.media_vital import Clip, MediaError, load_media
 from tests.fixtures.tiny_media import frames
 from tests.fixtures.tiny_models import tiny_model
@@ -71,8 +71,9 @@ def test_one_pass_and_each_key_frame_encoded_once(model, monkeypatch):
     monkeypatch.setattr(model, "score", lambda items: (scored.append(1), score(items))[1])
     curve = quality_curve(model, clip, progress=lambda *step: steps.append(step))
     asked = clip._source.asked
-    assert asked == sorted(set(asked)) and set(asked) <= set(range(60))
-    assert len(scored) == len(set(np.round(np.arange(0, 60, 2.5)).astype(int)))
+    once = asked[: next((i for i in range(1, len(asked)) if asked[i] <= asked[i - 1]), len(asked))]
+    assert once == sorted(set(once)) and once[-1] >= 57  # one pass; what follows is the whole clip's own score
+    assert len(scored) == len(set(np.round(np.arange(0, 60, 2.5)).astype(int))) + 1  # and the whole clip
     assert steps[-1] == (len(curve.points), len(curve.points))
 
 
@@ -111,14 +112,36 @@ def test_short_slow_and_fast_clips(model, count, fps):
     ElementTree.fromstring(curve_svg(curve))
 
 
-def test_the_plot_is_xml_and_says_the_worst(model):
-    curve = quality_curve(model, clip_of(frames(3, count=60), fps=10.0))
+def curve_of(*scores, whole_score=0.75):
+    points = tuple(CurvePoint(i / 2, i / 2 + 1, score, score, score) for i, score in enumerate(scores))
+    return QualityCurve(points, 10.0, 5 * len(scores) + 5, 12, whole_score)
+
+
+def test_the_plot_is_xml_and_says_the_worst():
+    curve = curve_of(0.8, 0.7, 0.3, 0.8, 0.8)
     root = ElementTree.fromstring(curve_svg(curve, 'a <b> & "c"'))
-    assert root.get("aria-label").startswith('a <b> & "c". Worst ')
+    assert root.get("aria-label") == 'a <b> & "c". Worst 0.30 from 1.0 to 2.0 s. Whole clip 0.75.'
     drawn = next(element for element in root.iter() if element.tag.endswith("polyline"))
     assert len(drawn.get("points").split()) == len(curve.points)
     texts = [element.text for element in root.iter() if element.tag.endswith("text")]
-    assert f"Worst {curve.worst.score:.2f} from {curve.worst.start_s:.1f} to {curve.worst.end_s:.1f} s" in texts
+    assert "Worst 0.30 from 1.0 to 2.0 s; whole clip 0.75 (dashed)" in texts
+    assert {"score", "time, seconds", "0.1", "0.9"} <= set(texts) and "1.0" not in texts  # axes, and one range
+    circles = [element.get("fill") for element in root.iter() if element.tag.endswith("circle")]
+    assert circles[2] == f"#{scale_colors(np.array(0.3)).tobytes().hex()}" != circles[0]
+    dashed = next(e for e in root.iter() if e.get("stroke-dasharray"))
+    assert dashed.get("d").startswith("M58 45.1H")  # .75 on an axis from .9 at 14 to .1 at 180
+
+
+def test_an_even_clip_has_no_worst_stretch():
+    curve = curve_of(0.6, 0.65, 0.7, 0.6)
+    svg = curve_svg(curve)
+    assert not curve.stands_out and "Even throughout, 0.60 to 0.70" in svg and 'opacity="0.15"' not in svg
+    assert 'opacity="0.15"' in curve_svg(curve_of(0.8, 0.8, 0.3, 0.8))
+
+
+def test_the_whole_score_is_the_models_own(model):
+    clip = clip_of(frames(4, count=30), fps=10.0)
+    assert quality_curve(model, clip).whole_score == pytest.approx(model.score(clip).score, abs=1e-6)
 
 
 def test_what_has_no_curve_is_refused(model):

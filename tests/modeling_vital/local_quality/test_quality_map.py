@@ -1,5 +1,7 @@
 """Maps of pictures: where they point, what they hold, and how they are blended and drawn."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -79,8 +81,9 @@ def test_a_picture_of_one_tile_has_the_score_of_the_picture(model):
         assert result.values().shape == (height, width) and np.ptp(result.values()) < 1e-6
 
 
-def test_a_tile_is_read_with_its_neighbours_and_the_whole(model):
+def test_a_tile_is_read_with_its_neighbours_and_the_whole(model, monkeypatch):
     """Against a picture put together by hand: nine tiles and a thumbnail, in this order, through `model.score`."""
+    monkeypatch.setattr(model.processor.image_processor, "max_tiles", 9)
     picture = Image.fromarray(photo(1, 3 * TILE, 3 * TILE))
     result = quality_map(model, picture, overlap=0)
     boxes = [(c * TILE, r * TILE, (c + 1) * TILE, (r + 1) * TILE) for r in range(3) for c in range(3)]
@@ -98,7 +101,8 @@ def test_each_tile_is_encoded_once_and_the_map_is_the_same_again(model, monkeypa
     encode = model.model.encode_tiles
     monkeypatch.setattr(model.model, "encode_tiles", lambda tiles: (encoded.append(len(tiles)), encode(tiles))[1])
     first = quality_map(model, picture, progress=lambda *step: steps.append(step))
-    assert sum(encoded) == first.scores.size + 1  # and the whole
+    own = sum(model.processor.prepare(picture).num_tiles)  # of the picture's own score
+    assert sum(encoded) == first.scores.size + 1 + own  # and the whole as one tile
     assert steps[-1] == (first.scores.size, first.scores.size) and len(steps) == len(first.tops)
     again = quality_map(model, picture)
     assert np.array_equal(first.scores, again.scores)
@@ -114,7 +118,7 @@ def test_windows_cover_everything(length, size, stride):
 
 
 def test_values_are_blended_by_hand_numbers():
-    one = {"tops": np.array([0]), "tile_width": 8, "tile_height": 8, "height": 8}
+    one = {"tops": np.array([0]), "tile_width": 8, "tile_height": 8, "height": 8, "whole_score": 0.5}
     two = QualityMap(np.array([[0.2, 0.8]], dtype=np.float32), lefts=np.array([0, 4]), width=12, **one)
     values = two.values(width=12, height=1)[0]
     assert values[:4] == pytest.approx(0.2) and values[8:] == pytest.approx(0.8)
@@ -127,7 +131,7 @@ def test_values_are_blended_by_hand_numbers():
 
 
 def test_colors_rise_evenly_in_lightness():
-    rgb = scale_colors(np.linspace(0, 1, 101)).astype(float) / 255
+    rgb = scale_colors(np.linspace(0.1, 0.9, 101)).astype(float) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = linear @ [0.2126, 0.7152, 0.0722]
     lightness = np.where(luminance > 0.008856, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
@@ -136,14 +140,70 @@ def test_colors_rise_evenly_in_lightness():
     assert scale_colors(np.array([-1.0, 2.0])).tolist() == [[0x44, 0x01, 0x54], [0xFD, 0xE7, 0x25]]
 
 
-def test_the_drawing_has_a_legend_and_frames_the_worst(model):
+def map_of(scores, width, height):
+    """A map of tiles side by side with these scores."""
+    scores = np.array(scores, dtype=np.float32)
+    rows, columns = scores.shape
+    tops, lefts = np.arange(rows) * (height // rows), np.arange(columns) * (width // columns)
+    return QualityMap(scores, tops, lefts, width // columns, height // rows, width, height, float(scores.mean()))
+
+
+def test_only_what_is_clearly_worse_is_tinted_and_framed():
+    picture = Image.new("RGB", (400, 300), (90, 140, 70))
+    result = map_of([[0.8, 0.8, 0.3, 0.7], [0.8, 0.8, 0.8, 0.8], [0.8, 0.65, 0.8, 0.8]], 400, 300)
+    assert result.stands_out and result.clearly_worse_below == pytest.approx(0.6)
+    drawn = draw_map(picture, result)
+    assert drawn.width == 400 and drawn.height > 350
+    expected = 0.4 * np.array([90, 140, 70]) + 0.6 * scale_colors(np.array(0.3))
+    assert np.abs(np.array(drawn.getpixel((250, 50))) - expected).max() <= 1
+    for other in ((50, 50), (350, 50), (150, 250)):  # .7 and .65 are a little worse, not clearly
+        assert drawn.getpixel(other) == (90, 140, 70)
+    assert drawn.getpixel((200, 0)) == (0, 0, 0) and (255, 255, 255) in [
+        drawn.getpixel((200 + i, 50)) for i in range(8)
+    ]
+    assert drawn.getpixel((12, 300 + 14)) == tuple(scale_colors(np.array(0.1)).tolist())
+
+
+def test_where_nothing_stands_out_the_picture_stays_as_it_is():
     picture = Image.fromarray(photo(3, 400, 300))
-    result = quality_map(model, picture)
-    drawn = draw_map(picture, result, max_side=200)
-    assert drawn.width == 200 and drawn.height > 150 + 50
-    left, top, *_ = result.worst
-    assert drawn.getpixel((round(left / 2), round(top / 2))) == (0, 0, 0)
-    assert drawn.getpixel((12, 150 + 14)) == tuple(scale_colors(np.array(0.0)).tolist())
+    result = map_of([[0.8, 0.7, 0.65], [0.75, 0.8, 0.8]], 400, 300)
+    assert not result.stands_out and result.to_dict()["stands_out"] is False
+    drawn = draw_map(picture, result)
+    assert np.array_equal(np.asarray(drawn)[:300], np.asarray(picture))
+
+
+def test_half_of_a_picture_that_is_bad_stands_out():
+    assert map_of([[0.8, 0.2], [0.8, 0.2]], 64, 64).stands_out
+    assert not map_of([[0.2, 0.2], [0.25, 0.2]], 64, 64).stands_out  # bad all over: no place is worse than the rest
+
+
+def test_the_frame_can_be_seen_at_12_megapixels(vital_tiny):
+    pixels = np.asarray(load_media(PHOTOS[3]).resize((4000, 3000), Image.Resampling.BICUBIC)).copy()
+    pixels[2000:, :1300] = distort_image(pixels[2000:, :1300], "white_noise", 5, np.random.default_rng(0))
+    picture = Image.fromarray(pixels)
+    result = quality_map(vital_tiny, picture)
+    left, top, right, bottom = result.worst
+    assert (right - left) * 1024 / 4000 > 80 and 0 <= left < right <= 4000 and 0 <= top < bottom <= 3000
+    drawn = np.asarray(draw_map(picture, result))[:768].astype(int)
+    assert (np.abs(drawn).max(-1) == 0).sum() > 500 or not result.stands_out
+
+
+def test_a_large_picture_is_mapped_at_the_size_it_is_scored_at(vital_tiny):
+    """So the two agree: at its own resolution the map of such a picture was lower by .3 than its score."""
+    photo = load_media(PHOTOS[1])
+    large = photo.resize((4000, 3000), Image.Resampling.BICUBIC)
+    result = quality_map(vital_tiny, large)
+    assert result.scores.size < 250 and result.values(40, 30).shape == (30, 40)
+    assert result.whole_score == pytest.approx(vital_tiny.score(large).score, abs=1e-6)
+    assert abs(result.whole_score - result.values(200, 150).mean()) < 0.15
+
+
+@pytest.mark.slow
+def test_a_map_of_12_megapixels_takes_under_5_seconds(vital_tiny):
+    picture = load_media(PHOTOS[1]).resize((4000, 3000), Image.Resampling.BICUBIC)
+    started = time.process_time()
+    draw_map(picture, quality_map(vital_tiny, picture))
+    assert time.process_time() - started < 10  # of two cores, 5 s each
 
 
 def test_what_cannot_be_mapped_is_refused(model):

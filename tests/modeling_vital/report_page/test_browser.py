@@ -36,7 +36,7 @@ def report(tmp_path_factory):
         rows[-1] |= {"level": "poor" if score < 0.4 else "good", "tag": "severe white noise", "error": None}
     rows += [{"path": "holiday/cut short.jpg", "error": "'cut short.jpg' cannot be decoded; get a whole copy of it."}]
     points = tuple(CurvePoint(i / 2, i / 2 + 1, 0.7 - 0.4 * (i == 3), 0.6, 0.6) for i in range(5))
-    curves = {str(clip): QualityCurve(points, 25.0, 75, 40) for clip in CLIPS}
+    curves = {str(clip): QualityCurve(points, 25.0, 75, 40, 0.7) for clip in CLIPS}
     made = datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc)
     page = ReportPage(rows, "holiday", "vital-tiny", "0123abc", made, curves, ["The run was stopped."])
     (folder / "report.html").write_text(render_page(page), encoding="utf-8")

@@ -62,7 +62,7 @@ def test_names_and_messages_are_text(tmp_path):
     path = tmp_path / EVIL
     Image.fromarray(photo(0)).save(path)
     bad = '"><script>alert(2)</script>'
-    curve = QualityCurve((CurvePoint(0.0, 1.0, 0.5, 0.5, 0.5),), 10.0, 10, 0)
+    curve = QualityCurve((CurvePoint(0.0, 1.0, 0.5, 0.5, 0.5),), 10.0, 10, 0, 0.5)
     rows = [row(path, level=bad, tag=bad), row(tmp_path / bad, modality=bad), {"path": bad, "error": bad}]
     rows.append(row("new\nline \udcff \u202e.png"))
     text = render_page(ReportPage(rows, bad, bad, bad, MADE, {rows[1]["path"]: curve}, [bad]))
@@ -92,7 +92,7 @@ def test_its_size_is_bounded_and_it_says_what_is_left_out(tmp_path, monkeypatch)
     monkeypatch.setattr(page, "MAX_THUMBNAILS", 5)
     monkeypatch.setattr(page, "MAX_ERRORS", 2)
     monkeypatch.setattr(page, "MAX_CURVES", 1)
-    curve = QualityCurve((CurvePoint(0.0, 1.0, 0.5, 0.5, 0.5),), 10.0, 10, 0)
+    curve = QualityCurve((CurvePoint(0.0, 1.0, 0.5, 0.5, 0.5),), 10.0, 10, 0, 0.5)
     rows = [row(tmp_path / "a.png", i / 100) for i in range(50)] + [
         {"path": f"{i}.png", "error": "no"} for i in range(4)
     ]
