@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(name: str, quick: bool, folder: Path, fresh: bool) -> bool:
     """Measures one section, unless its file is there and from this machine. Returns whether it is there now."""
+    from modeling_vital.whole_files import write_whole
+
     from .cases import Settings
     from .machine import describe
 
@@ -78,9 +80,7 @@ def measure(name: str, quick: bool, folder: Path, fresh: bool) -> bool:
         logger.exception("%s failed", name)
         return False
     about |= {"seconds": round(time.monotonic() - started, 1), "result": result}
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(about, indent=1) + "\n")
     logger.info("%s: %.0f s", name, about["seconds"])
     return True
 

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from modeling_vital.whole_files import write_whole
+
 from .parts import Part, run_parts
 
 
@@ -105,9 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def write(output: Path, report: dict[str, Any]) -> None:
     """Writes `gpu.json` and `gpu.md`, each whole or not at all."""
     for name, text in (("gpu.json", json.dumps(report, indent=1) + "\n"), ("gpu.md", markdown(report))):
-        partial = output / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(output / name)
+        write_whole(output / name, text)
 
 
 def markdown(report: dict[str, Any]) -> str:

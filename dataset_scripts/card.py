@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from datasets.info import DatasetInfo, DatasetInfosDict
-from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from dataset_scripts.build_config import BuildConfig
@@ -13,6 +12,7 @@ from dataset_scripts.schema import row_features
 from dataset_scripts.sources.base import UNKNOWN_LICENSE
 from dataset_scripts.validator import DATA_DIR, FILE_PREFIX
 from modeling_vital.levels_vital import LEVEL_VALUES, LEVEL_WORDS
+from modeling_vital.publishing.data_card import add_data_files
 
 
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -59,15 +59,10 @@ def card_data(numbers: dict[str, Any], config: BuildConfig) -> DatasetCardData:
     }
     DatasetInfosDict(infos).to_dataset_card_data(data)
     files = {
-        name: {
-            "data_files": [
-                {"split": split, "path": f"{DATA_DIR}/{name}/{FILE_PREFIX}-{split}*.parquet"} for split in splits
-            ],
-            **({"default": True} if name == "scoring" else {}),
-        }
+        name: {split: f"{DATA_DIR}/{name}/{FILE_PREFIX}-{split}*.parquet" for split in splits}
         for name, splits in rows.items()
     }
-    MetadataConfigs(files).to_dataset_card_data(data)
+    add_data_files(data, files, default="scoring")
     return data
 
 

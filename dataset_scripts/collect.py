@@ -20,8 +20,9 @@ from dataset_scripts.fingerprint import CLIP_FRAMES, CopyIndex, image_hash, turn
 from dataset_scripts.sources import Source, SourceError, SourceItem, get_source
 from dataset_scripts.sources.base import from_position
 from dataset_scripts.splits import is_test
-from dataset_scripts.staging import Drop, Staging, write_atomically
+from dataset_scripts.staging import Drop, Staging
 from modeling_vital.media_vital import MediaError, load_media
+from modeling_vital.whole_files import write_whole
 
 
 logger = logging.getLogger(__name__)
@@ -228,7 +229,7 @@ def collect(config: BuildConfig, staging: Staging, mapper: Mapper) -> int:
     shards = shard.close()
     if not known.names:
         raise BuildError(f"no usable original in {', '.join(names)}; {staging.root / 'dropped'} says why of each")
-    write_atomically(total, json.dumps({"shards": shards}).encode())
+    write_whole(total, json.dumps({"shards": shards}))
     return shards
 
 

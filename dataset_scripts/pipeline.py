@@ -29,7 +29,8 @@ from dataset_scripts.collect import STAGE as COLLECT
 from dataset_scripts.collect import collect, open_sources
 from dataset_scripts.engines import Engine, LocalEngine
 from dataset_scripts.stages import STAGES
-from dataset_scripts.staging import Staging, differences, write_atomically
+from dataset_scripts.staging import Staging, differences
+from modeling_vital.whole_files import write_whole
 
 
 logger = logging.getLogger(__name__)
@@ -133,8 +134,8 @@ def build(
         report = {"stages": stage_report(staging), "versions": _versions(), "engine": type(engine).__name__}
         publish(staging, config, report, output)
         report["wall_seconds_of_last_run"] = round(time.monotonic() - started, 3)
-        write_atomically(output / REPORT_FILE, json.dumps(report, indent=1).encode())
-        write_atomically(output / COMPLETE_FILE, json.dumps(config.to_dict(), indent=1, sort_keys=True).encode())
+        write_whole(output / REPORT_FILE, json.dumps(report, indent=1))
+        write_whole(output / COMPLETE_FILE, json.dumps(config.to_dict(), indent=1, sort_keys=True))
         if not keep_staging:
             staging.clear()
     return report

@@ -6,7 +6,6 @@ killed therefore finds every shard either finished or absent, and makes the abse
 
 import json
 import logging
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset_scripts.build_config import BuildConfig, SettingsError
+from modeling_vital.whole_files import write_whole
 
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Staging:
         """
         file, wanted = self.root / CONFIG_FILE, config.to_dict()
         if not file.is_file():
-            write_atomically(file, json.dumps(wanted, indent=1, sort_keys=True).encode())
+            write_whole(file, json.dumps(wanted, indent=1, sort_keys=True))
             return
         found = json.loads(file.read_text(encoding="utf-8"))
         differing = sorted(differences(found, json.loads(json.dumps(wanted))))
@@ -94,13 +94,11 @@ class Staging:
         drops = list(drops)
         buffer = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
-        write_atomically(self.path(stage, shard), buffer.getvalue().to_pybytes())
+        write_whole(self.path(stage, shard), buffer.getvalue().to_pybytes())
         lines = [json.dumps({"stage": stage, **vars(drop)}, ensure_ascii=False, sort_keys=True) for drop in drops]
-        write_atomically(
-            self.root / "dropped" / stage / f"{shard:05d}.jsonl", "".join(f"{x}\n" for x in lines).encode()
-        )
+        write_whole(self.root / "dropped" / stage / f"{shard:05d}.jsonl", "".join(f"{x}\n" for x in lines))
         content = {**stats, "rows_out": len(rows), "dropped": dict(Counter(drop.reason for drop in drops))}
-        write_atomically(self.marker(stage, shard), json.dumps(content, sort_keys=True).encode())
+        write_whole(self.marker(stage, shard), json.dumps(content, sort_keys=True))
 
     def read(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """The rows of a finished shard, all columns by default."""
@@ -130,17 +128,3 @@ def differences(a: Any, b: Any, where: str = "") -> Iterator[str]:
             yield from differences(a.get(key), b.get(key), f"{where}.{key}" if where else key)
     elif a != b:
         yield where
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that nobody ever sees half of it, also after a power cut.
-
-    The temporary name holds the process id: an orphan of a killed build may write the same shard.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

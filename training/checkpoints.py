@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from modeling_vital.whole_files import whole_file
+
 
 COMPLETE = "mixture_state.json"
 """Written last into a checkpoint of the trainer, which is complete with it. Holds the state of the mixture."""
@@ -97,8 +99,8 @@ def save_state(path: Path, parts: dict, **numbers: float) -> None:
         parts (`dict`): name -> anything with a `state_dict()`: model, optimiser, schedule.
         numbers (`float`): what else to keep, such as the step.
     """
-    torch.save({**{name: part.state_dict() for name, part in parts.items()}, **numbers}, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
+    with whole_file(path) as unfinished:
+        torch.save({**{name: part.state_dict() for name, part in parts.items()}, **numbers}, unfinished)
 
 
 def load_state(path: Path, parts: dict) -> dict:

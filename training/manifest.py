@@ -11,11 +11,9 @@ columns are not read.
 
 import csv
 import hashlib
-import json
 import logging
 import math
 import os
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -33,6 +31,8 @@ from dataset_scripts.pmod import pmod_from_moments
 from dataset_scripts.rows import media_columns, score_text
 from modeling_vital.manifest_paths import resolve_entry
 from modeling_vital.media_vital import Clip, MediaError, load_media
+from modeling_vital.publishing.data_card import card_text
+from modeling_vital.whole_files import whole_folder
 
 
 logger = logging.getLogger(__name__)
@@ -127,16 +127,11 @@ def import_manifest(manifest: Path, root: Path, settings: ManifestSettings) -> P
         if label["mos"] is not None and not min(low, high) <= label["mos"] <= max(low, high):
             problems.setdefault(label["place"], []).append(f"mos {label['mos']:g} is outside [{low:g}, {high:g}]")
     _assign_splits(labels, settings)
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
+    with whole_folder(folder) as unfinished:
         _write(manifest, labels, (low, high), settings, unfinished, problems)
         if problems:
             lines = [f"{place}: {'; '.join(found)}" for place, found in problems.items()]
             raise ManifestError(f"Rows of {manifest} that cannot be used: {len(lines)}\n  " + "\n  ".join(lines))
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 
@@ -352,9 +347,8 @@ def _write(
             for name, writer in writers.items():
                 if chosen := [row for row in rows if row["split"] == name]:
                     writer.write_table(pa.Table.from_pylist(chosen, schema=FEATURES.arrow_schema))
-    files = [{"split": name, "path": f"data/{name}.parquet"} for name in splits]
-    head = json.dumps({"configs": [{"config_name": "scoring", "data_files": files}]})  # JSON is YAML
-    (folder / "README.md").write_text(f"---\n{head}\n---\n", encoding="utf-8")
+    files = {name: f"data/{name}.parquet" for name in splits}
+    (folder / "README.md").write_text(card_text({"scoring": files}), encoding="utf-8")
 
 
 def _with_media(manifest: Path, labels: list[dict[str, Any]]) -> Iterator[list[tuple[dict[str, Any], dict[str, Any]]]]:

@@ -20,6 +20,7 @@ from modeling_vital.levels_vital import expected_score
 from modeling_vital.media_vital import MediaError
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.probe_vital import VitalForQualityProbe, VitalProbeConfig, VitalProbeHead, VitalProbeProcessor
+from modeling_vital.whole_files import whole_file
 from modeling_vital.zoo import resolve
 from training.collators import RowError
 from training.data import DataArguments, scoring_rows
@@ -231,10 +232,8 @@ def compute_features(probe: VitalForQualityProbe, rows: Dataset, folder: Path, b
                 inputs = probe.processor.score_inputs(media, probe.device, probe.dtype)
                 values.append(probe(**inputs).features.float().cpu())
                 progress.update(len(media))
-            unfinished = _chunk_file(folder, chunk).with_suffix(".tmp")
-            with open(unfinished, "wb") as file:
-                np.save(file, torch.cat(values).numpy())
-            unfinished.replace(_chunk_file(folder, chunk))
+            with whole_file(_chunk_file(folder, chunk)) as unfinished:
+                np.save(unfinished, torch.cat(values).numpy())
 
 
 def collect_features(rows: Dataset, folder: Path) -> Features:

@@ -8,8 +8,6 @@ the large data sets.
 
 import argparse
 import io
-import json
-import shutil
 from pathlib import Path
 
 import cv2
@@ -24,6 +22,8 @@ from dataset_scripts.rows import distortion_text, media_columns, preference_of, 
 from dataset_scripts.schema import row_features
 from modeling_vital.levels_vital import preference_probability
 from modeling_vital.media_vital import load_media
+from modeling_vital.publishing.data_card import card_text
+from modeling_vital.whole_files import whole_folder
 
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "spaces_demo" / "examples"
@@ -58,22 +58,17 @@ def make_smoke_data(folder: Path, examples: Path = EXAMPLES) -> Path:
         rows["scoring"] += variants
         rows["pairwise"] += [_pair(a, b) for a, b in zip(variants, variants[1:], strict=False)]
         rows["distortion"] += [_tagged(variant) for variant in variants]
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
     names = sorted({name for names in ANNOTATORS.values() for name in names})
-    configs = []
-    for name, items in rows.items():
-        files = []
-        for split in ("train", "validation"):
-            target = unfinished / "data" / name / f"{split}.parquet"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            chosen = [row for row in items if row["split"] == split]
-            Dataset.from_list(chosen, features=row_features(name, names)).to_parquet(target)
-            files.append({"split": split, "path": f"data/{name}/{split}.parquet"})
-        configs.append({"config_name": name, "data_files": files})
-    head = json.dumps({"configs": configs})  # JSON is YAML
-    (unfinished / "README.md").write_text(f"---\n{head}\n---\n", encoding="utf-8")
-    unfinished.rename(folder)
+    splits = ("train", "validation")
+    with whole_folder(folder) as unfinished:
+        for name, items in rows.items():
+            (unfinished / "data" / name).mkdir(parents=True)
+            for split in splits:
+                chosen = [row for row in items if row["split"] == split]
+                table = Dataset.from_list(chosen, features=row_features(name, names))
+                table.to_parquet(unfinished / "data" / name / f"{split}.parquet")
+        files = {name: {split: f"data/{name}/{split}.parquet" for split in splits} for name in rows}
+        (unfinished / "README.md").write_text(card_text(files), encoding="utf-8")
     return folder
 
 

@@ -13,7 +13,6 @@ import csv
 import hashlib
 import io
 import logging
-import os
 import re
 import shutil
 import struct
@@ -32,6 +31,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
+
+from modeling_vital.whole_files import write_whole
 
 
 logger = logging.getLogger(__name__)
@@ -326,22 +327,8 @@ def extract_items(
                 f"holds another picture now, correct or remove the row in {ITEMS_CSV.name}"
             )
             continue
-        write_atomically(output_dir / item.output_path, data)
+        write_whole(output_dir / item.output_path, data)
     return problems
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that no reader ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o644)  # mkstemp makes it private
-        os.replace(name, path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def is_present(item: RegistryItem, output_dir: Path) -> bool:
@@ -366,7 +353,7 @@ def write_manifest(items: Iterable[RegistryItem], output_dir: Path) -> Path:
     for item in items:
         writer.writerow({**asdict(item), "path": item.output_path.as_posix()})
     path = output_dir / "manifest.csv"
-    write_atomically(path, buffer.getvalue().encode("utf-8"))
+    write_whole(path, buffer.getvalue())
     return path
 
 

@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..publishing.data_card import card_text
 from ..video_backend_vital import set_video_backend, video_backend
+from ..whole_files import remove_partial, whole_file, write_whole
 from .calibrations import checked_calibration, open_calibration, require_calibration, with_mos
 from .dataset_rows import Rows, open_rows, tables, to_items
 from .errors import Interrupted, UsageError
@@ -174,18 +176,12 @@ def _begin(output: Path, about: dict[str, Any], resume: bool) -> None:
         raise UsageError(f"{output} is not empty; give a folder that does not exist")
     (output / "data").mkdir(parents=True)
     progress.mkdir(exist_ok=True)
-    _write_whole(progress / "about.json", text)
+    write_whole(progress / "about.json", text)
 
 
 def _marker(output: Path, split: str, index: int, part: int | None = None) -> Path:
     name = f"{split}-{index:05d}" + ("" if part is None else f"-{part:05d}")
     return output / _PROGRESS / f"{name}.json"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text, encoding="utf-8")
-    os.replace(fresh, path)
 
 
 # --------------------------------------------------------------------------------------------------- the engines
@@ -273,7 +269,7 @@ def _copy_shard(
             writer, part = None, part + 1
     if writer is not None:
         writer.close()
-    _write_whole(_marker(output, split, index), "{}")
+    write_whole(_marker(output, split, index), "{}")
 
 
 def _score_tables(
@@ -308,9 +304,9 @@ class _PartWriter:
         self._names = job.columns
         self._prefix, self._marker = job.prefix, _marker(Path(job.output), split, index, part)
         self._place = Path(job.output, "data", f"{split}-{index:05d}-{part:05d}.parquet")
-        self._fresh = self._place.with_name(f".{self._place.name}.new")
+        self._file = contextlib.ExitStack()
         self._schema = self._features.arrow_schema
-        self._writer = parquet.ParquetWriter(self._fresh, self._schema)
+        self._writer = parquet.ParquetWriter(self._file.enter_context(whole_file(self._place)), self._schema)
         self._waiting: list[pa.Table] = []
         self.counts = {"split": split, "rows": 0, "kept": 0, "failed": 0}
 
@@ -340,11 +336,10 @@ class _PartWriter:
         """Puts the file in its place, unless it has no row."""
         self._flush()
         self._writer.close()
-        if self.counts["kept"]:
-            os.replace(self._fresh, self._place)
-        else:
-            self._fresh.unlink()
-        _write_whole(self._marker, json.dumps(self.counts))
+        self._file.close()
+        if not self.counts["kept"]:
+            self._place.unlink()
+        write_whole(self._marker, json.dumps(self.counts))
 
 
 def _features(job: CopyJob, rows: Rows, level_words: list[str]) -> Any:
@@ -365,10 +360,9 @@ def _finish(output: Path, job: CopyJob, rows: Rows, about: dict[str, Any]) -> di
         for name in ("rows", "kept", "failed"):
             splits[part["split"]][name] += part[name]
     counts = {"failed": sum(each["failed"] for each in splits.values()), "splits": splits}
-    for leftover in (output / "data").glob(".*.new"):
-        leftover.unlink()
+    remove_partial(output / "data")
     (output / "README.md").write_text(_card(job, about, splits), encoding="utf-8")
-    _write_whole(output / "scores.json", json.dumps({**counts, "made with": about}, indent=1) + "\n")
+    write_whole(output / "scores.json", json.dumps({**counts, "made with": about}, indent=1) + "\n")
     shutil.rmtree(output / _PROGRESS)
     for name, each in splits.items():
         logger.warning("%s: %d rows, %d kept, %d failed", name, each["rows"], each["kept"], each["failed"])
@@ -376,20 +370,18 @@ def _finish(output: Path, job: CopyJob, rows: Rows, about: dict[str, Any]) -> di
 
 
 def _card(job: CopyJob, about: dict[str, Any], splits: dict[str, dict[str, int]]) -> str:
-    from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCardData
 
-    data = DatasetCardData(tags=["image-quality-assessment", "vital"])
-    files = [{"split": name, "path": f"data/{name}-*.parquet"} for name, each in splits.items() if each["kept"]]
-    if files:
-        MetadataConfigs({"default": {"data_files": files}}).to_dataset_card_data(data)
+    files = {name: f"data/{name}-*.parquet" for name, each in splits.items() if each["kept"]}
     lines = [f"| {name} | {each['rows']} | {each['kept']} | {each['failed']} |" for name, each in splits.items()]
     kept = f", the rows with `{job.where}`" if job.where else ""
     name = os.path.basename(job.dataset) if os.path.isabs(job.dataset) else job.dataset
-    return (
-        f"---\n{data.to_yaml()}\n---\n\n# {name}, scored\n\nMade by `vital score` from `{name}`, column "
+    text = (
+        f"# {name}, scored\n\nMade by `vital score` from `{name}`, column "
         f"`{about['column']}`{kept}. The columns `{job.prefix}score` (in [0, 1], higher is better), "
         f"`{job.prefix}std`, `{job.prefix}level`, `{job.prefix}level_probs` and `{job.prefix}error` are new; the "
         "others are as they were, and so is their licence. `scores.json` says what the scores depend on.\n\n"
-        "| split | rows read | rows kept | failed |\n|---|---:|---:|---:|\n" + "\n".join(lines) + "\n"
+        "| split | rows read | rows kept | failed |\n|---|---:|---:|---:|\n" + "\n".join(lines)
     )
+    data = DatasetCardData(tags=["image-quality-assessment", "vital"])
+    return card_text({"default": files} if files else {}, text, data)

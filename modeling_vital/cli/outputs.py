@@ -4,12 +4,12 @@ import argparse
 import contextlib
 import io
 import logging
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..whole_files import whole_file
 from .calibrations import with_mos
 from .errors import Interrupted, UsageError
 from .filters import Condition
@@ -111,8 +111,7 @@ def write_file(work: Work, keep: Keep, format_: str, order: str | None, output: 
     log = work.log
     try:
         _score_all(work)
-        fresh = output.with_name(output.name + ".new")
-        with contextlib.ExitStack() as stack:
+        with whole_file(output) as fresh, contextlib.ExitStack() as stack:
             if format_ == "parquet":
                 report: Any = ParquetReport(fresh)
             else:
@@ -121,7 +120,6 @@ def write_file(work: Work, keep: Keep, format_: str, order: str | None, output: 
             stack.enter_context(report)
             for record in keep(log.records(order)):
                 report.row(record)
-        os.replace(fresh, output)
     except KeyboardInterrupt as stop:
         raise Interrupted(
             f"{log.done} of {log.items} records are kept in {log.path}; the same command with --resume goes on"

@@ -65,7 +65,7 @@ class Triage:
                 os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # the name is ours from here on
             except FileExistsError:
                 return False
-            os.replace(part, place)  # whole, or not at all
+            os.replace(part, place)  # not `whole_file`, which takes a name whether it is free or not
             return True
         finally:
             with contextlib.suppress(FileNotFoundError):

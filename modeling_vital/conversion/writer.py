@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ..whole_files import remove_partial, whole_file
 from .errors import ConversionError, ConversionUsageError
 from .source import DTYPE_NAMES
 
@@ -110,6 +110,7 @@ class Workspace:
     def finish(self) -> None:
         """Makes the folder the destination."""
         (self.folder / _PLAN).unlink()
+        remove_partial(self.folder)
         if self.destination.exists():
             self.destination.rmdir()
         self.folder.rename(self.destination)
@@ -138,23 +139,20 @@ def _layout(tensors: Mapping[str, torch.Tensor]) -> tuple[bytes, dict[str, int]]
 def _write_shard(path: Path, part: Part, advance: Callable[[int], None]) -> None:
     """Writes a safetensors file tensor by tensor: `safetensors.torch.save_file` holds all of it in memory, twice."""
     header, offsets = _layout(part.tensors)
-    unfinished = path.with_suffix(".unfinished")
     waiting = set(part.tensors)
-    with open(unfinished, "wb") as file:
-        file.write(header)
-        for name, tensor in part.read():
-            waiting.remove(name)
-            planned = part.tensors[name]
-            if (tensor.shape, tensor.dtype) != (planned.shape, planned.dtype):
-                raise ConversionError(f"{name} changed in the source during the conversion.")
-            file.seek(offsets[name])
-            file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
-            advance(tensor.nbytes)
-        file.flush()
-        os.fsync(file.fileno())
-    if waiting:
-        raise ConversionError(f"{sorted(waiting)} vanished from the source during the conversion.")
-    unfinished.replace(path)
+    with whole_file(path) as unfinished:
+        with open(unfinished, "wb") as file:
+            file.write(header)
+            for name, tensor in part.read():
+                waiting.remove(name)
+                planned = part.tensors[name]
+                if (tensor.shape, tensor.dtype) != (planned.shape, planned.dtype):
+                    raise ConversionError(f"{name} changed in the source during the conversion.")
+                file.seek(offsets[name])
+                file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+                advance(tensor.nbytes)
+        if waiting:
+            raise ConversionError(f"{sorted(waiting)} vanished from the source during the conversion.")
 
 
 def _is_finished(path: Path, part: Part) -> bool:

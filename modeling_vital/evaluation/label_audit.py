@@ -15,6 +15,7 @@ import torch
 
 from ..levels_vital import LEVEL_VALUES
 from ..media_vital import MediaError
+from ..whole_files import whole_file
 from .benchmarks import BenchmarkError
 from .correlation import MIN_ITEMS, bootstrap_intervals, correlations, paired_difference
 from .human_labels import Opinions
@@ -239,8 +240,6 @@ def _stored(store: Path | None, model: Any) -> dict[str, np.ndarray]:
 
 
 def _save(store: Path, model: Any, found: dict[str, np.ndarray]) -> None:
-    store.parent.mkdir(parents=True, exist_ok=True)
-    fresh = store.with_suffix(".new.npz")
     features = np.stack(list(found.values())) if found else np.zeros((0, 0))
-    np.savez(fresh, fingerprint=np.array(_fingerprint(model)), ids=np.array(list(found)), features=features)
-    fresh.replace(store)
+    with whole_file(store) as fresh:
+        np.savez(fresh, fingerprint=np.array(_fingerprint(model)), ids=np.array(list(found)), features=features)

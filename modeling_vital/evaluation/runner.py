@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..whole_files import write_whole
 from .benchmarks import BenchmarkError, Item, LoadedBenchmark
 from .scorers import Scorer
 
@@ -85,10 +86,7 @@ def _writer(
     if store is None:
         yield lambda record: None
         return
-    store.parent.mkdir(parents=True, exist_ok=True)
-    fresh = store.with_name(store.name + ".new")
-    fresh.write_text("".join(json.dumps(record) + "\n" for record in (header, *done)), encoding="utf-8")
-    fresh.replace(store)
+    write_whole(store, "".join(json.dumps(record) + "\n" for record in (header, *done)))
     with store.open("a", encoding="utf-8") as file:
 
         def write(record: dict[str, Any]) -> None:

@@ -3,13 +3,12 @@
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..messages import first_line
+from ..whole_files import whole_folder
 
 
 class ExportError(ValueError):
@@ -67,20 +66,14 @@ def new_folder(destination: Path) -> Iterator[Path]:
     """
     if os.path.lexists(destination):
         raise ExportError(f"{destination} exists; an export makes a new folder. Remove it or choose another name.")
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.partial-", dir=destination.parent))
-    except OSError as error:
-        raise ExportError(f"{destination} cannot be made: {error.strerror}.") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            partial = stack.enter_context(whole_folder(destination))
+        except OSError as error:
+            raise ExportError(f"{destination} cannot be made: {error.strerror}.") from error
         yield partial
-        mask = _umask()
-        partial.chmod(0o777 & ~mask)  # mkdtemp's folder and safetensors' files are for their owner only
         for path in partial.iterdir():
-            path.chmod(0o666 & ~mask)
-        partial.rename(destination)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            path.chmod(0o666 & ~_umask())  # safetensors' files are for their owner only
 
 
 def _umask() -> int:

@@ -146,7 +146,7 @@ def test_a_stop_before_any_write_is_made_up_for(originals, tmp_path, monkeypatch
     whole, broken = Staging(tmp_path / "whole"), Staging(tmp_path / "broken")
     with LocalEngine() as engine:
         run_stages(config, whole, engine)
-    real, left = staging_module.write_atomically, 0
+    real, left = staging_module.write_whole, 0
 
     def write(path, data):
         nonlocal left
@@ -156,7 +156,7 @@ def test_a_stop_before_any_write_is_made_up_for(originals, tmp_path, monkeypatch
         real(path, data)
 
     stops = 0
-    monkeypatch.setattr(staging_module, "write_atomically", write)
+    monkeypatch.setattr(staging_module, "write_whole", write)
     for allowed in (*range(0, 9), 12, 17):  # a shard takes three writes: stops fall before each of them
         left = allowed
         with pytest.raises(KeyboardInterrupt), LocalEngine() as engine:

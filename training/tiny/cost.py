@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import yaml
 
+from modeling_vital.whole_files import write_whole
 from training.tiny.originals import DataConfig, photos_by_license
 
 
@@ -41,14 +42,11 @@ def timed_call(command: Sequence[str], step: str, work_dir: Path, every: float =
 
 
 def _add_seconds(work_dir: Path, step: str, seconds: float) -> None:
-    work_dir.mkdir(parents=True, exist_ok=True)
     spent = read_spent(work_dir)
     before = spent.get(step, {"core": 0.0, "gpu": 0.0})
     now = {"core": seconds * (os.cpu_count() or 1), "gpu": seconds * torch.cuda.is_available()}
     spent[step] = {kind: before[kind] + now[kind] for kind in before}
-    unfinished = work_dir / f"{SPENT}.unfinished"
-    unfinished.write_text(json.dumps(spent, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(work_dir / SPENT)
+    write_whole(work_dir / SPENT, json.dumps(spent, indent=2) + "\n")
 
 
 def read_spent(work_dir: Path) -> dict[str, dict[str, float]]:

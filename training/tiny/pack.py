@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from dataset_scripts.encoding import CLIP_SUFFIX, IMAGE_SUFFIX, encode_clip
+from modeling_vital.whole_files import whole_file
 from training.tiny.originals import DataConfig, read_originals
 
 
@@ -46,10 +47,8 @@ def pack(folder: Path, config: DataConfig, destination: Path, root: Path, larges
         ValueError: there is no git checkout, no original, or the file would be too large.
     """
     code = _code(root)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = destination.with_name(f"{destination.name}.unfinished")
     rows = []
-    try:
+    with whole_file(destination) as unfinished:
         with tarfile.open(unfinished, "w:gz", compresslevel=6) as out:
             with tarfile.open(fileobj=io.BytesIO(code)) as files:
                 for member in files:
@@ -72,9 +71,6 @@ def pack(folder: Path, config: DataConfig, destination: Path, root: Path, larges
                 f"{destination} would be over {largest / 1e6:g} MB: keep the photos smaller (`photo_long_side`, now "
                 f"{config.photo_long_side}) or fewer (`licenses`)."
             )
-        unfinished.replace(destination)
-    finally:
-        unfinished.unlink(missing_ok=True)
     size = destination.stat().st_size
     logger.info("%s: %d originals, %.1f MB", destination, len(rows), size / 1e6)
     return size

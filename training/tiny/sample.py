@@ -1,7 +1,5 @@
 """Fresh rows that are kept: a data set for what reads stored rows, such as the linear probe."""
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,8 @@ from tqdm import tqdm
 
 from dataset_scripts.encoding import encode_clip, encode_image
 from dataset_scripts.rows import media_columns, score_text
+from modeling_vital.publishing.data_card import card_text
+from modeling_vital.whole_files import whole_folder
 from training.manifest import FEATURES
 from training.tiny.groups import FreshGroups
 
@@ -29,22 +29,17 @@ def write_sample(tables: dict[str, FreshGroups], groups: dict[str, int], folder:
     """
     if (folder / "README.md").exists():
         return folder
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
     for name, count in groups.items():
         for index in tqdm(range(count), desc=f"sample of {name}", unit="group"):
             split = "validation" if index % 8 == 7 else "train"
             rows[split] += scoring_rows_of(tables[name][index], split)
-    files = []
-    for split, chosen in rows.items():
-        table = pa.Table.from_pylist(chosen, schema=FEATURES.arrow_schema)
-        pq.write_table(table, unfinished / f"{split}.parquet", row_group_size=100)
-        files.append({"split": split, "path": f"{split}.parquet"})
-    head = json.dumps({"configs": [{"config_name": "scoring", "data_files": files}]})  # JSON is YAML
-    (unfinished / "README.md").write_text(f"---\n{head}\n---\n", encoding="utf-8")
-    unfinished.rename(folder)
+    with whole_folder(folder) as unfinished:
+        for split, chosen in rows.items():
+            table = pa.Table.from_pylist(chosen, schema=FEATURES.arrow_schema)
+            pq.write_table(table, unfinished / f"{split}.parquet", row_group_size=100)
+        text = card_text({"scoring": {split: f"{split}.parquet" for split in rows}})
+        (unfinished / "README.md").write_text(text, encoding="utf-8")
     return folder
 
 

@@ -4,7 +4,6 @@ import gzip
 import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
 from ...messages import first_line
+from ...whole_files import whole_folder
 from .manifest import BenchmarkError
 
 
@@ -32,23 +32,25 @@ def unpack(archive: Path, target: Path) -> None:
 
     if target.is_dir():
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     about = {"total": archive.stat().st_size, "desc": f"unpacking {archive.name}", "delay": 2, "disable": None}
     try:
-        with archive.open("rb") as file, tqdm.wrapattr(file, "read", **about) as watched:
+        with (
+            whole_folder(target) as part,
+            archive.open("rb") as file,
+            tqdm.wrapattr(file, "read", **about) as watched,
+        ):
             for name, content in _members(archive, watched):
                 path = part.joinpath(*_parts(archive, name))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("wb") as out:
                     shutil.copyfileobj(content, out, _BLOCK)
-        _rename(part, target)
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError) as error:
         # RuntimeError is what zipfile says of passwords and of compressions it does not know.
         first = first_line(error)
         raise BenchmarkError(f"{archive} cannot be unpacked ({first}); delete it and get it again") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    except OSError:
+        if not target.is_dir():  # else another process was faster
+            raise
 
 
 def _members(archive: Path, file: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
@@ -80,11 +82,3 @@ def _parts(archive: Path, name: str) -> tuple[str, ...]:
 
 def _refused(archive: Path, name: str, why: str) -> BenchmarkError:
     return BenchmarkError(f"{archive} is not unpacked: {name!r} {why}")
-
-
-def _rename(part: Path, target: Path) -> None:
-    try:
-        part.rename(target)
-    except OSError:
-        if not target.is_dir():  # else another process was faster
-            raise

@@ -229,7 +229,8 @@ def test_an_interrupted_conversion_goes_on(source, converted, tmp_path, monkeypa
 
     def interrupted(path, part, advance):
         if len(written) == 1:
-            path.with_suffix(".unfinished").write_bytes(b"half of it")
+            (path.parent / ".killed.1.partial").mkdir()
+            (path.parent / ".killed.1.partial" / path.name).write_bytes(b"half of it")
             raise KeyboardInterrupt
         write(path, part, advance)
         written.append(path.name)
