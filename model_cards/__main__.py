@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     keep = commands.add_parser(
         "record",
         help="keep what was measured",
-        description="Puts the result of `vital bench --suite tiny --output` into the data of a card, and into README "
+        description="Puts the result of `python -m training.suite --output` into the data of a card, and into README "
         "for the default model.",
     )
     keep.add_argument("name", choices=zoo.EMBEDDED, help="of the measured model")

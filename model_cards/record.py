@@ -17,7 +17,7 @@ def record(name: str, result: Path, training: Path | None = None, data: Path = D
 
     Args:
         name (`str`): of the zoo.
-        result (`Path`): `result.json` of `vital bench --suite tiny --output`, for this model.
+        result (`Path`): `result.json` of `python -m training.suite --output`, for this model.
         training (`Path`, *optional*): `cost.json` of `make tiny`, with the keys `TRAINING`. Without it the card has
             neither cost nor licences.
         data, root (`Path`, *optional*): folders of the cards' data and of README.md.
@@ -63,7 +63,7 @@ def numbers_table(results: dict[str, Any]) -> str:
     return (
         f"`{DEFAULT_MODEL}` on {results['photos']} photos and {results['clips']} clips, split by original. SRCC is "
         f"with the mean of {len(results['annotators'])} opinions;\nnever trained on: {held_out}. Intervals are 95 %, "
-        f"bootstrapped over originals. `vital bench --suite tiny` measures it again.\n\n"
+        f"bootstrapped over originals. `python -m training.suite` measures it again.\n\n"
         f"| what | measured | goal |\n|---|---|---|\n{table}"
     )
 

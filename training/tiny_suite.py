@@ -1,6 +1,6 @@
 """The suite `tiny`: measures a model on photos and clips that nothing was trained on.
 
-    vital bench --suite tiny --model vital-tiny --output results
+    python -m training.suite --model vital-tiny --output results
 
 Each original and distorted copies of it are made anew, the same ones every time, labelled by the rule of the training
 data ([`dataset_scripts.versions.LabelRule`]), and scored through `model.score`, the path users take. Other metrics are
@@ -8,8 +8,6 @@ measured beside the model. Orders that need no label are in `training.tiny_scene
 the result into README and card.
 """
 
-import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +22,7 @@ from dataset_scripts.distortions import distort_clip, distort_image
 from dataset_scripts.distortions.authentic import LOCAL, draw, subject_mask
 from dataset_scripts.pmod import pmod
 from dataset_scripts.versions import LabelRule, Version, even_version, history_version, original_version
-from modeling_vital.evaluation.results import oriented, plain
+from modeling_vital.evaluation.results import oriented
 from modeling_vital.evaluation.scorers import PeerScorer
 from modeling_vital.media_vital import load_media
 from training.tiny.originals import DataConfig, Originals, load_originals, pan_and_zoom
@@ -41,8 +39,6 @@ from training.tiny_measures import (
 )
 from training.tiny_scenes import chance, measure_scenes, shrink
 
-
-logger = logging.getLogger(__name__)
 
 EXAMPLES = Path(__file__).parents[1] / "spaces_demo" / "examples"
 NEEDS_ORIGINAL = ("brighten", "darken", "mean_shift", "contrast_change", "non_eccentricity_patch")
@@ -210,9 +206,3 @@ def _peer_scores(peer: PeerScorer, group: list[Row], media: list) -> list[float 
         return [None] * len(group)
     found = [result if isinstance(result, str) else oriented(peer, result[:1])[0] for result in peer.score(media)]
     return [None if isinstance(score, str) else score for score in found]
-
-
-def write_results(results: dict[str, Any], path: Path) -> None:
-    """Writes what [`measure`] returns as JSON; what is not a number becomes null."""
-    path.write_text(json.dumps(plain(results), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    logger.info("wrote %s", path)

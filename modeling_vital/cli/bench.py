@@ -15,7 +15,6 @@ from .options import add_batch_size, add_device, add_format, positive
 
 PAIRS = "vital-pairs"
 RATINGS = "ratings"
-SUITES = ("tiny",)
 HUB_MIRROR = "chaofengc/IQA-PyTorch-Datasets"
 
 logger = logging.getLogger(__name__)
@@ -32,7 +31,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog="Exit code: 0 all scored, 1 some items failed, 2 wrong use or an incomplete copy, 130 after Ctrl-C.",
         examples=[
             ("what there is", "vital bench --list"),
-            ("what our own models never saw, in a clone", "vital bench --suite tiny --model vital-tiny --format json"),
             (
                 "your own copy of a benchmark",
                 "vital bench --benchmark koniq10k --root koniq --split test --model vital-tiny --output results",
@@ -53,13 +51,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="NAME",
         help=f"name of a benchmark (see --list); {PAIRS} for a folder dataset_scripts made; {RATINGS} for a folder "
         "with a ratings.csv of your own, columns path and mos",
-    )
-    parser.add_argument(
-        "--suite",
-        choices=SUITES,
-        help="instead of a benchmark: photos and clips of package registries that our own models never saw, and "
-        "distorted copies, against machine opinions; in a clone of the repository, with its extra data. --root is "
-        "where they are, fetched if missing (build/registry in the clone)",
     )
     parser.add_argument("--root", metavar="DIR", type=Path, help="the folder with your copy")
     parser.add_argument(
@@ -142,12 +133,8 @@ def run(args: argparse.Namespace) -> int:
     if args.summary:
         sys.stdout.write(_summary(args.summary))
         return 0
-    if args.suite:
-        return _suite(args)
     if not args.benchmark or not (args.root or args.mirror) or not (args.model or args.peer):
-        raise UsageError(
-            "give --benchmark, --root (or --mirror) and at least one --model or --peer (or --suite, or --list)"
-        )
+        raise UsageError("give --benchmark, --root (or --mirror) and at least one --model or --peer (or --list)")
     try:
         return _ask(args) if args.benchmark in _question_files() and not args.mirror else _bench(args)
     except (BenchmarkError, MissingExtraError, OSError) as error:  # the last: an --output that cannot be written
@@ -195,36 +182,6 @@ def _bench(args: argparse.Namespace) -> int:
     if failed:
         logger.error("%d scores are missing: the numbers are over the other items only", failed)
     return EXIT_SOME_FAILED if failed else 0
-
-
-def _suite(args: argparse.Namespace) -> int:
-    """Runs a suite of the repository that this package is a part of."""
-    from ..evaluation import report
-    from ..evaluation.results import plain
-
-    if len(args.model) > 1 or args.benchmark:
-        raise UsageError("--suite measures one --model, beside any --peer, and no --benchmark")
-    repository = Path(__file__).resolve().parents[2]
-    if not (repository / "training" / "tiny_suite.py").is_file():
-        raise UsageError("--suite needs a clone of the repository: run it there, after make test")
-    sys.path.append(str(repository))
-    try:
-        from training.tiny import fetch_originals, recipe_data
-        from training.tiny_suite import measure, write_results
-    except ImportError as error:
-        raise UsageError(f"--suite needs more packages ({error}): pip install -e '.[video,data,eval]'") from error
-    peers = _peers(args.peer)
-    with contextlib.redirect_stdout(sys.stderr):
-        (name,) = args.model or ["vital-tiny"]
-        model = load_model(resolve_model(name), args.device)
-        folder = fetch_originals(args.root or repository / "build" / "registry")
-        results = {"model": name, **measure(model, folder, recipe_data(), peers)}
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        write_results(results, args.output / "result.json")
-    as_json = json.dumps(plain(results), indent=2, allow_nan=False) + "\n"
-    sys.stdout.write(as_json if args.format == "json" else report.suite_table(results))
-    return 0
 
 
 def _question_files() -> dict:

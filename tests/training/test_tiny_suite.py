@@ -11,7 +11,7 @@ from skimage import data
 
 from dataset_scripts.distortions import DISTORTIONS
 from dataset_scripts.versions import LabelRule
-from modeling_vital.cli.main import main
+from training.suite.__main__ import main
 from training.tiny import recipe_data
 from training.tiny.originals import DataConfig, is_test, load_originals
 from training.tiny_measures import (
@@ -154,7 +154,7 @@ def test_the_same_suite_every_time(folder):
 def test_command(folder, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("training.tiny_suite.EXAMPLES", tmp_path)  # the photos of the Space are many
     monkeypatch.setattr("training.tiny_scenes.DRAWINGS", 1)
-    assert main(["bench", "--suite", "tiny", "--root", str(folder), "--format", "json"]) == 0
+    assert main(["--root", str(folder), "--format", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     found = {row["subset"]: row for row in result["rows"]}
     assert {"in_domain", "held_out_distortions", "held_out_sources", "authentic"} <= set(found)
@@ -175,8 +175,8 @@ def test_command(folder, capsys, tmp_path, monkeypatch):
 
 
 def test_wrong_use(capsys):
-    assert main(["bench", "--suite", "tiny", "--model", "vital-tiny", "--model", "x"]) == 2
-    assert "one --model" in capsys.readouterr().err
+    assert main(["--model", "no/such/folder/here"]) == 2
+    assert "no/such/folder/here" in capsys.readouterr().err
 
 
 def test_a_probe_has_no_texts():

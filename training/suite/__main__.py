@@ -1,0 +1,77 @@
+"""Measures a model on photos and clips of package registries that our own models never saw, and distorted copies.
+
+    python -m training.suite --model vital-tiny --output results
+
+The labels are machine opinions, by the rule of the training data. `python -m model_cards record` puts the result into
+README and card.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from modeling_vital.cli.errors import UsageError
+from modeling_vital.cli.exit_codes import EXIT_USAGE
+from modeling_vital.cli.loading import load_model, resolve_model
+from modeling_vital.cli.options import add_device, add_format
+from modeling_vital.evaluation.results import plain
+from modeling_vital.evaluation.scorers import PeerScorer
+from modeling_vital.whole_files import write_whole
+from training.suite.table import suite_table
+from training.tiny import fetch_originals, recipe_data
+from training.tiny_suite import measure
+
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        `int`: 0, or 2 for a model or peer that is not there.
+    """
+    parser = argparse.ArgumentParser(prog="python -m training.suite", description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--model", default="vital-tiny", metavar="M", help="a name of the zoo, a folder, or a Hub id (%(default)s)"
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path("build/registry"),
+        metavar="DIR",
+        help="where the originals are, fetched if missing (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="another metric by its importable name, such as dataset_scripts.annotators.piqe:PIQE; repeatable",
+    )
+    parser.add_argument("--output", metavar="DIR", type=Path, help="folder for result.json")
+    add_format(parser, "table", "json")
+    add_device(parser)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # a library that prints would break the output
+            peers = [PeerScorer(name) for name in args.peer]
+            model = load_model(resolve_model(args.model), args.device)
+            results = {"model": args.model, **measure(model, fetch_originals(args.root), recipe_data(), peers)}
+    except (UsageError, ValueError) as error:
+        logger.error("%s", error)
+        return EXIT_USAGE
+    text = json.dumps(plain(results), indent=2, allow_nan=False) + "\n"
+    if args.output:
+        write_whole(args.output / "result.json", text)
+    sys.stdout.write(text if args.format == "json" else suite_table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
