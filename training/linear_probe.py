@@ -7,12 +7,11 @@ stopped and another loss or rate takes seconds. Several processes (torchrun, acc
 """
 
 import sys
-from pathlib import Path
 
 
 if __name__ == "__main__":
-    # Run as a file, Python looks for modules beside this one; the packages are one level up.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    import checkout  # noqa: F401  beside this file
+
     from training.probe import main
 
     sys.exit(main(__doc__))

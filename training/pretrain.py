@@ -6,12 +6,11 @@ The same command goes on where an earlier run was stopped.
 """
 
 import sys
-from pathlib import Path
 
 
 if __name__ == "__main__":
-    # Run as a file, Python looks for modules beside this one; the packages are one level up.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    import checkout  # noqa: F401  beside this file
+
     from training.run import main
 
     sys.exit(main("pretrain", __doc__))

@@ -11,9 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from dataset_scripts.distortions import blur, brightness, color, compression, noise, sharpness_contrast, spatial, video
+from modeling_vital.vocabulary import IMAGE_DISTORTION_WORDS, SEVERITY_WORDS, VIDEO_DISTORTION_WORDS
 
-
-SEVERITY_WORDS: tuple[str, ...] = ("slight", "mild", "moderate", "relatively severe", "severe")
 
 ORIGINAL_TAG = "none"
 """The tag of a version that nothing was done to."""
@@ -58,98 +57,98 @@ class Distortion:
 def _image(
     name: str,
     family: str,
-    words: str,
     apply: Callable[..., np.ndarray],
     parameters: tuple[Any, Any, Any, Any, Any],
     meaning: str,
     draws: Literal["none", "layout", "noise"] = "none",
     rendering: Literal["same", "none"] | Callable[..., np.ndarray] = "same",
 ) -> Distortion:
-    return Distortion(name, family, words, "image", parameters, apply, meaning, draws, rendering)
+    return Distortion(
+        name, family, IMAGE_DISTORTION_WORDS[name], "image", parameters, apply, meaning, draws, rendering
+    )
 
 
 def _video(
     name: str,
-    words: str,
     apply: Callable[..., np.ndarray],
     parameters: tuple[Any, Any, Any, Any, Any],
     meaning: str,
 ) -> Distortion:
-    return Distortion(name, "video", words, "video", parameters, apply, meaning)
+    return Distortion(name, "video", VIDEO_DISTORTION_WORDS[name], "video", parameters, apply, meaning)
 
 
 # fmt: off
 _IMAGE_TABLE = (
-    _image("gaussian_blur", "blur", "gaussian blur", blur.gaussian_blur,
+    _image("gaussian_blur", "blur", blur.gaussian_blur,
            (0.4, 0.7, 1.2, 2.2, 5.0), "sigma, px"),
-    _image("lens_blur", "blur", "lens blur", blur.lens_blur,
+    _image("lens_blur", "blur", blur.lens_blur,
            (1.0, 2.0, 4.0, 6.0, 8.0), "radius of the disk, px"),
-    _image("motion_blur", "blur", "motion blur", blur.motion_blur,
+    _image("motion_blur", "blur", blur.motion_blur,
            (2.0, 3.5, 6.0, 9.0, 14.0), "length of the path, px", "layout"),
-    _image("color_diffusion", "color", "color diffusion", color.color_diffusion,
+    _image("color_diffusion", "color", color.color_diffusion,
            (3.5, 6.5, 11.0, 14.0, 20.0), "sigma on a and b, px"),
-    _image("color_shift", "color", "color shift", color.color_shift,
+    _image("color_shift", "color", color.color_shift,
            (1.0, 3.0, 6.0, 8.0, 12.0), "move of green, px", "layout"),
-    _image("color_quantization", "color", "color quantization", color.color_quantization,
+    _image("color_quantization", "color", color.color_quantization,
            (64, 48, 32, 16, 8), "colors in the palette", rendering="none"),
-    _image("color_saturation_hsv", "color", "HSV color saturation change", color.color_saturation_hsv,
+    _image("color_saturation_hsv", "color", color.color_saturation_hsv,
            (0.7, 0.4, 0.2, 0.0, -0.4), "factor on S of HSV"),
-    _image("color_saturation_lab", "color", "Lab color saturation change", color.color_saturation_lab,
+    _image("color_saturation_lab", "color", color.color_saturation_lab,
            (1.4, 2.0, 3.0, 6.0, 9.0), "factor on a and b of Lab"),
-    _image("jpeg2000", "compression", "JPEG2000 compression", compression.jpeg2000,
+    _image("jpeg2000", "compression", compression.jpeg2000,
            (16, 32, 45, 120, 170), "compression ratio", rendering="none"),
-    _image("jpeg", "compression", "JPEG compression", compression.jpeg,
+    _image("jpeg", "compression", compression.jpeg,
            (43, 36, 24, 7, 4), "libjpeg quality", rendering="none"),
-    _image("white_noise", "noise", "white noise", noise.white_noise,
+    _image("white_noise", "noise", noise.white_noise,
            (0.001, 0.002, 0.003, 0.005, 0.01), "variance, values in 0..1", "noise", rendering="none"),
-    _image("white_noise_color", "noise", "white noise in color component", noise.white_noise_color,
+    _image("white_noise_color", "noise", noise.white_noise_color,
            (0.0001, 0.0005, 0.001, 0.002, 0.003), "variance in YCbCr, values in 0..1", "noise", rendering="none"),
-    _image("impulse_noise", "noise", "impulse noise", noise.impulse_noise,
+    _image("impulse_noise", "noise", noise.impulse_noise,
            (0.001, 0.005, 0.01, 0.02, 0.03), "share of the values hit", "noise", rendering="none"),
-    _image("multiplicative_noise", "noise", "multiplicative noise", noise.multiplicative_noise,
+    _image("multiplicative_noise", "noise", noise.multiplicative_noise,
            (0.001, 0.005, 0.01, 0.02, 0.05), "variance of the factor", "noise", rendering="none"),
-    _image("denoise", "noise", "denoising artifacts", noise.denoise,
+    _image("denoise", "noise", noise.denoise,
            (0.001, 0.0025, 0.005, 0.01, 0.02), "variance before the filter, values in 0..1", "noise",
            rendering="none"),
-    _image("brighten", "brightness", "brightening", brightness.brighten,
+    _image("brighten", "brightness", brightness.brighten,
            (0.1, 0.2, 0.4, 0.6, 0.85), "rise of mid lightness, times 2"),
-    _image("darken", "brightness", "darkening", brightness.darken,
+    _image("darken", "brightness", brightness.darken,
            (0.05, 0.1, 0.2, 0.4, 0.8), "fall of mid lightness, times 2"),
-    _image("mean_shift", "brightness", "mean shift", brightness.mean_shift,
+    _image("mean_shift", "brightness", brightness.mean_shift,
            (0.03, 0.06, 0.09, 0.13, 0.18), "constant added or taken, values in 0..1", "layout"),
-    _image("jitter", "spatial", "jitter", spatial.jitter,
+    _image("jitter", "spatial", spatial.jitter,
            (0.1, 0.2, 0.45, 1.1, 2.2), "std of the offset in x and in y, px", "layout", rendering="none"),
-    _image("non_eccentricity_patch", "spatial", "non-eccentricity patch", spatial.non_eccentricity_patch,
+    _image("non_eccentricity_patch", "spatial", spatial.non_eccentricity_patch,
            (20, 40, 60, 80, 100), "16 x 16 patches on 512 x 384", "layout", rendering="none"),
-    _image("pixelate", "spatial", "pixelation", spatial.pixelate,
+    _image("pixelate", "spatial", spatial.pixelate,
            (0.88, 0.78, 0.70, 0.57, 0.29), "size of the small picture over the full size",
            rendering=spatial.shrink_and_enlarge),
-    _image("quantization", "spatial", "quantization", spatial.quantization,
+    _image("quantization", "spatial", spatial.quantization,
            (20, 16, 13, 10, 7), "values kept", rendering="none"),
-    _image("color_block", "spatial", "color block", spatial.color_block,
+    _image("color_block", "spatial", spatial.color_block,
            (2, 4, 6, 8, 10), "32 x 32 blocks on 512 x 384", "layout", rendering="none"),
-    _image("high_sharpen", "sharpness_contrast", "high sharpening", sharpness_contrast.high_sharpen,
+    _image("high_sharpen", "sharpness_contrast", sharpness_contrast.high_sharpen,
            (1.0, 2.0, 3.0, 6.0, 12.0), "factor on the detail", rendering="none"),
-    _image("contrast_change", "sharpness_contrast", "contrast change", sharpness_contrast.contrast_change,
+    _image("contrast_change", "sharpness_contrast", sharpness_contrast.contrast_change,
            (0.08, 0.15, 0.28, 0.42, 0.6), "move of the quarter points, times 4", "layout"),
 )
 
 _VIDEO_TABLE = (
-    _video("h264_compression", "H264 compression", video.h264_compression,
+    _video("h264_compression", video.h264_compression,
            (28, 34, 39, 44, 50), "constant rate factor of libx264"),
-    _video("h265_compression", "H265 compression", video.h265_compression,
+    _video("h265_compression", video.h265_compression,
            (28, 34, 39, 44, 50), "constant rate factor of libx265"),
-    _video("stutter", "stutter", video.stutter,
+    _video("stutter", video.stutter,
            ((0.08, 0.10), (0.15, 0.15), (0.25, 0.22), (0.40, 0.32), (0.60, 0.45)),
            "share of the clip held, length of one hold in s"),
-    _video("frame_drop_rate", "frame rate drop", video.frame_drop_rate,
+    _video("frame_drop_rate", video.frame_drop_rate,
            (2, 3, 4, 6, 8), "frames shown for one kept"),
-    _video("flicker", "flicker", video.flicker,
+    _video("flicker", video.flicker,
            (0.02, 0.05, 0.09, 0.15, 0.25), "gain up or down on a frame"),
-    _video("temporal_noise", "temporal noise bursts", video.temporal_noise,
+    _video("temporal_noise", video.temporal_noise,
            ((0.10, 0.001), (0.20, 0.002), (0.30, 0.004), (0.40, 0.01), (0.50, 0.02)),
            "share of the frames hit, variance on them"),
-    _video("bitrate_switch", "bitrate switching", video.bitrate_switch,
+    _video("bitrate_switch", video.bitrate_switch,
            (30, 35, 40, 45, 51), "constant rate factor of every second segment"),
 )
 # fmt: on

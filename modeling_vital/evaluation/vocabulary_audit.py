@@ -11,25 +11,14 @@ from typing import Any
 import torch
 
 from ..levels_vital import LEVEL_WORDS
+from ..vocabulary import IMAGE_DISTORTION_WORDS, SEVERITY_WORDS, VIDEO_DISTORTION_WORDS
 
 
-SEVERITY_WORDS = ("slight", "mild", "moderate", "relatively severe", "severe")
-IMAGE_DISTORTIONS = tuple(
-    "gaussian blur,lens blur,motion blur,color diffusion,color shift,color quantization,HSV color saturation change,"
-    "Lab color saturation change,JPEG2000 compression,JPEG compression,white noise,white noise in color component,"
-    "impulse noise,multiplicative noise,denoising artifacts,brightening,darkening,mean shift,jitter,"
-    "non-eccentricity patch,pixelation,quantization,color block,high sharpening,contrast change".split(",")
-)
-VIDEO_DISTORTIONS = tuple(
-    "H264 compression,H265 compression,stutter,frame rate drop,flicker,temporal noise bursts,bitrate switching".split(
-        ","
-    )
-)
 VOCABULARY = {
     "level": ("The quality of the image is", LEVEL_WORDS),
     "severity": ("The distortion of the image is", SEVERITY_WORDS),
-    "distortion of images": ("The distortion of the image is severe", IMAGE_DISTORTIONS),
-    "distortion of videos": ("The distortion of the video is severe", VIDEO_DISTORTIONS),
+    "distortion of images": ("The distortion of the image is severe", tuple(IMAGE_DISTORTION_WORDS.values())),
+    "distortion of videos": ("The distortion of the video is severe", tuple(VIDEO_DISTORTION_WORDS.values())),
 }
 """Kind of words -> what stands before them, and the words as the training texts of `dataset_scripts` write them."""
 
