@@ -76,6 +76,18 @@ def test_zero_takes_encoders_from_one_and_the_rest_from_the_other(encoders, kind
     assert [r.score for r in loaded.score(items)] == pytest.approx(expected, abs=1e-6)
 
 
+def test_projectors_keep_the_activation_they_were_trained_with(encoders):
+    decoder = tiny_model(seed=2, projector_hidden_act="relu")
+    model = VitalForConditionalGeneration.from_parts(encoders, decoder)
+    features = torch.linspace(-3, 3, 4 * model.model.multi_modal_projector.linear_1.in_features).reshape(4, -1)
+    with torch.no_grad():
+        expected = decoder.model.multi_modal_projector(features)
+        assert torch.equal(model.model.multi_modal_projector(features), expected)
+        reloaded = type(model)(model.config)  # what a saved configuration makes
+        reloaded.load_state_dict(model.state_dict())
+        assert torch.equal(reloaded.model.multi_modal_projector(features), expected)
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_plain_language_model_gets_projectors_and_placeholders(encoders, tokenizer, tied, tmp_path, caplog):
     plain = without_tokens(tokenizer, ["<quad>", "<img>", "</img>", "<IMG_CONTEXT>"])

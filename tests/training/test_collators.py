@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tokenizers import processors
 
 from tests.fixtures.tiny_models import tiny_model
 from training.collators import DEFAULT_QUESTIONS, RowError, VitalCollator
@@ -173,3 +174,25 @@ def test_too_long_is_an_error_not_a_cut(data):
     collator = VitalCollator(tiny_model().processor, data.tables, max_length=20)
     with pytest.raises(RowError, match="more than max_length"):
         collator([{"table": "scoring", "row": 0}])
+
+
+@pytest.mark.parametrize("modality", ["image", "video"])
+def test_a_token_that_the_tokenizer_puts_first_is_nowhere(collator, data, modality):
+    """Training and inference see the same prompt, whatever the tokenizer adds of its own accord."""
+    processor = collator.processor
+    first = processor.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    processor.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", first)]
+    )
+    assert processor.tokenizer("a")["input_ids"][0] == first
+    table = data.tables["scoring"]
+    row = table[find(table, modality)]
+    media = (row["images"] or row["videos"])[0]["bytes"]
+    (encoded,) = collator.encode(row)
+    prompt = encoded.input_ids[: encoded.level_place]
+    assert first not in encoded.input_ids
+    assert processor.score_inputs([media])["input_ids"].tolist() == [prompt]
+    shown = {"images": media} if modality == "image" else {"videos": media}
+    assert processor(text=processor.score_prompt(modality), **shown, return_tensors="pt")["input_ids"].tolist() == [
+        prompt
+    ]
