@@ -57,16 +57,15 @@ def parts(toy: bool, folder: str) -> list[Part]:
         return Part(name, f"benchmarks.gpu_parts:{function}", (toy, *args), limit_s)
 
     found = [part("machine", "machine"), part("tests", "run_tests", tests_s - 1, limit_s=tests_s)]
-    for size in ("1b", "8b", "tiny"):
-        found += [part(f"scoring, {size}, {kind}", "scoring", folder, size, kind, limit_s=40.0) for kind in KINDS]
-        if size != "tiny":
-            found.append(part(f"image encoder, {size}", "encoder", size))
-    found += [part(f"peers, 1b, {kind}", "peers", kind) for kind in ("one photo", "eight photos", "clip")]
     for size in ("1b", "8b"):
+        found += [part(f"scoring, {size}, {kind}", "scoring", folder, size, kind, limit_s=40.0) for kind in KINDS]
+        found.append(part(f"image encoder, {size}", "encoder", size))
         for stage in ("pretrain", "warm_up"):
             for checkpointing in (False, True):
                 name = f"training, {size}, {stage}, {'with' if checkpointing else 'without'} checkpointing"
                 found.append(part(name, "training", size, stage, checkpointing))
+    found += [part(f"scoring, tiny, {kind}", "scoring", folder, "tiny", kind, limit_s=40.0) for kind in KINDS]
+    found += [part(f"peers, 1b, {kind}", "peers", kind) for kind in ("one photo", "eight photos", "clip")]
     return found
 
 

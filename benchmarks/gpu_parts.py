@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from modeling_vital.cli.scoring import Item, score_items
+from modeling_vital.reading import default_workers
 from training.collators import MODEL_INPUTS, VitalCollator
 from training.freezing import freeze, set_training_mode
 from training.losses import LossConfig, MultiTaskLoss
@@ -125,11 +126,10 @@ def scoring(toy: bool, folder: str, size: str, kind: str) -> dict[str, Any]:
     speeds["model only"], _ = speed(model_only, least, most)
     speeds["from memory"], _ = speed(from_memory, least, most)
     result["peak_gib"] = peak_gib(model.device)
-    count = max(least, min(most, round(3 * SECONDS * speeds["model only"])))
     try:
         paths = files(folder, items, kind, model.config.get_text_config().hidden_size)
-        at_once = batch_size if kind != "clip" else max(1, count // _CLIP_BATCHES)
-        found = from_files(model, list(islice(cycle(paths), count)), at_once, 1 if toy else None)
+        wanted = round(3 * SECONDS * speeds["model only"])
+        found = from_files(model, paths, wanted, 2 if toy else 8 if kind == "clip" else 32, 1 if toy else None)
         speeds["from files"], speeds["from files, start included"] = found
     except NotReached as error:  # the rest stands
         result["from files"] = f"not reached: {error}"
@@ -326,21 +326,33 @@ def scoring_row(number: int, picture: Image.Image) -> dict[str, Any]:
 
 
 # --------------------------------------------------------------------------------------------------------- measuring
-def from_files(model: Any, paths: list[str], batch_size: int | str, workers: int | None) -> tuple[float, float]:
-    """Items a second as `vital score` reads and scores them: from the first batch on, and from the start.
+def from_files(model: Any, paths: list[str], wanted: int, batch_size: int, workers: int | None) -> tuple[float, float]:
+    """Items a second as `vital score` reads and scores them.
+
+    Args:
+        model: with a processor.
+        paths (`list[str]`): files, read again and again.
+        wanted (`int`): items to read, besides those that are there when the first batch is scored: what workers read
+            while nothing was scored says nothing of how fast they read.
+        batch_size (`int`): items a forward pass.
+        workers (`int`, *optional*): as of `vital score`.
+
+    Returns:
+        `tuple[float, float]`: behind those first items, and over all with the start of the workers.
 
     Raises:
         RuntimeError: an item could not be scored.
     """
+    ahead = max(2 * (default_workers() if workers is None else workers), batch_size) + 2 * batch_size
     begun, marks, done = time.perf_counter(), [], 0
-    for batch in score_items(model, map(Item, range(len(paths)), paths), batch_size, workers, 60):
+    items = map(Item, range(ahead + max(wanted, 2 * batch_size)), cycle(paths))
+    for batch in score_items(model, items, batch_size, workers, 60):
         if errors := [record["error"] for _, record in batch if record["error"]]:
             raise RuntimeError(errors[0])
         done += len(batch)
         marks.append((time.perf_counter(), done))
-    (first_at, first), (last_at, last) = marks[0], marks[-1]
-    whole = last / (last_at - begun)
-    return (last - first) / (last_at - first_at) if last > first else whole, whole
+    (first_at, first), (last_at, last) = next(mark for mark in marks if mark[1] >= ahead), marks[-1]
+    return (last - first) / (last_at - first_at), last / (last_at - begun)
 
 
 def speed(work: Callable[[int], float], least: int, most: int) -> tuple[float, int]:

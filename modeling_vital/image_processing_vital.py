@@ -174,6 +174,8 @@ class VitalImageProcessor(ZooNamesMixin, BaseImageProcessor):
             `torch.Tensor` of shape `(N, ..., 3, H, W)`: bit for bit `(x / 255 - mean) / std` in float32, then
             rounded to `dtype`.
         """
+        if isinstance(pixels, np.ndarray) and not pixels.flags.writeable:  # Pillow's own memory; torch warns of it
+            pixels = pixels.copy()
         pixels = torch.as_tensor(pixels).to(device, non_blocking=True).movedim(-1, -3)
         values = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
         # Dividing by 255 and multiplying by 1/255 differ in the last bit; the released code divides. Tensors, because

@@ -6,6 +6,7 @@ the slow pathway and the fusion layers never reach that output: the fast pathway
 """
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel, initialization
 
@@ -28,23 +29,47 @@ def _learns(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters())
 
 
+class VitalMotionNorm(nn.BatchNorm3d):
+    """Batch norm whose scale and shift may have another dtype than its statistics.
+
+    FSDP2 computes with parameters in bfloat16 and leaves buffers in float32, and no kernel takes the two together.
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        dtype = self.running_mean.dtype
+        if self.weight.dtype == dtype:
+            return super().forward(hidden_states)
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        return F.batch_norm(
+            hidden_states,
+            self.running_mean,
+            self.running_var,
+            self.weight.to(dtype),
+            self.bias.to(dtype),
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+
+
 class VitalMotionBlock(nn.Module):
     """Bottleneck residual block: (3,1,1), (1,3,3) and (1,1,1) convolutions, each with batch norm."""
 
     def __init__(self, in_channels: int, inner_channels: int, out_channels: int, stride: int, eps: float):
         super().__init__()
         self.temporal_conv = nn.Conv3d(in_channels, inner_channels, (3, 1, 1), padding=(1, 0, 0), bias=False)
-        self.temporal_norm = nn.BatchNorm3d(inner_channels, eps=eps)
+        self.temporal_norm = VitalMotionNorm(inner_channels, eps=eps)
         self.spatial_conv = nn.Conv3d(
             inner_channels, inner_channels, (1, 3, 3), stride=(1, stride, stride), padding=(0, 1, 1), bias=False
         )
-        self.spatial_norm = nn.BatchNorm3d(inner_channels, eps=eps)
+        self.spatial_norm = VitalMotionNorm(inner_channels, eps=eps)
         self.output_conv = nn.Conv3d(inner_channels, out_channels, 1, bias=False)
-        self.output_norm = nn.BatchNorm3d(out_channels, eps=eps)
+        self.output_norm = VitalMotionNorm(out_channels, eps=eps)
         self.shortcut_conv = self.shortcut_norm = None
         if in_channels != out_channels or stride != 1:
             self.shortcut_conv = nn.Conv3d(in_channels, out_channels, 1, stride=(1, stride, stride), bias=False)
-            self.shortcut_norm = nn.BatchNorm3d(out_channels, eps=eps)
+            self.shortcut_norm = VitalMotionNorm(out_channels, eps=eps)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         shortcut = hidden_states
@@ -75,7 +100,7 @@ class VitalMotionModel(PreTrainedModel):
         self.stem_conv = nn.Conv3d(
             3, config.stem_channels, (t, h, w), stride=(1, 2, 2), padding=(t // 2, h // 2, w // 2), bias=False
         )
-        self.stem_norm = nn.BatchNorm3d(config.stem_channels, eps=config.norm_eps)
+        self.stem_norm = VitalMotionNorm(config.stem_channels, eps=config.norm_eps)
         self.stem_pool = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
         self.stages = nn.ModuleList()
         channels = config.stem_channels

@@ -8,7 +8,7 @@ from modeling_vital.configuration_vital import VitalConfig, VitalMotionConfig
 from modeling_vital.levels_vital import level_token_ids
 from modeling_vital.media_vital import MediaError
 from modeling_vital.modeling_vital import VitalForConditionalGeneration, pixel_unshuffle
-from modeling_vital.motion_vital import VitalMotionModel
+from modeling_vital.motion_vital import VitalMotionModel, VitalMotionNorm
 from modeling_vital.outputs_vital import QualityScore
 from tests.fixtures.tiny_models import tiny_model
 
@@ -218,3 +218,18 @@ def test_configuration_round_trip_and_errors(tmp_path):
         VitalConfig(level_words=["high"])
     with pytest.raises(ValueError, match="stage"):
         VitalMotionConfig(depths=[1])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_norms_of_motion_take_parameters_in_bfloat16_beside_statistics_in_float32(training):
+    """As FSDP2 gives them, which casts parameters and not buffers."""
+    expected, norm = VitalMotionNorm(3).train(training), VitalMotionNorm(3).train(training)
+    norm.weight.data, norm.bias.data = norm.weight.data.bfloat16(), norm.bias.data.bfloat16()
+    values = torch.randn(2, 3, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    shown = values.bfloat16().requires_grad_()
+    found = norm(shown)
+    assert torch.allclose(found.float(), expected(values), atol=0.05)
+    found.float().square().sum().backward()
+    assert shown.grad.isfinite().all() and norm.weight.grad.dtype == torch.bfloat16
+    assert torch.allclose(norm.running_mean, expected.running_mean, atol=0.01)
+    assert norm.num_batches_tracked == expected.num_batches_tracked == int(training)

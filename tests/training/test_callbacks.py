@@ -79,6 +79,34 @@ dist.destroy_process_group()
     assert "the gradient of 1.weight is not finite" in done.stdout, done.stderr
 
 
+@pytest.mark.distributed
+def test_a_divided_model_in_bfloat16_has_gradients_in_all_that_learns(tmp_path):
+    """FSDP2 on one process, as `fsdp2.yaml` divides the model: the norms of the motion encoder failed."""
+    code = """
+import sys, numpy as np, torch, torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from tests.fixtures.tiny_models import TILE, tiny_model
+from training.freezing import freeze, set_training_mode
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}/rendezvous", rank=0, world_size=1)
+model = tiny_model()
+names = freeze(model, "pretrain")
+set_training_mode(model)
+how = {"mesh": init_device_mesh("cpu", (1,)), "mp_policy": MixedPrecisionPolicy(param_dtype=torch.bfloat16)}
+for module in [*model.model.language_model.layers, *model.model.vision_tower.encoder.layer, model]:
+    fully_shard(module, **how)
+rng = np.random.default_rng(0)
+items = [rng.integers(0, 256, (count, TILE, TILE, 3), np.uint8) for count in (1, 12)]
+with torch.autocast("cpu", torch.bfloat16):
+    logits = model(**model.processor.score_inputs([items[0][0], items[1]])).logits
+logits.float().square().mean().backward()
+print({name for name, p in model.named_parameters() if p.grad is not None} == set(names))
+dist.destroy_process_group()
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "True", done.stderr
+
+
 def test_varied_answers_are_not_warned_of(watched, caplog, monkeypatch):
     answers = [f"The distortion of the image is strong {name} noise." for name in ("a", "b", "c", "d", "e", "f")]
     monkeypatch.setattr(watched.model, "describe", lambda media, **kwargs: answers[: len(media)])
