@@ -37,6 +37,7 @@ def clean_run(hub, code, cwd, home):
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_dry_run_checks_shows_and_sends_nothing(hub, capsys):
     assert main(["push", "model", "vital-tiny", "org/vital-tiny", "--dry-run"]) == 0
     said = capsys.readouterr()

@@ -379,6 +379,7 @@ def test_ctrl_c_leaves_valid_json_of_what_was_scored(start):
     assert err == "vital: interrupted; what was scored so far is on stdout\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_model_loads_leaves_an_empty_array(start):
     process = start("--format", "json", load_s=60)
     wait_for(process.stderr, "loading")
@@ -389,6 +390,7 @@ def test_ctrl_c_while_the_model_loads_leaves_an_empty_array(start):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_whole_rows_in_the_table(start):
     process = start(sleep_s=60)
     wait_for(process.stderr, "third batch")
@@ -406,7 +408,7 @@ def test_rows_come_out_while_the_work_goes_on(start):
     assert process.poll() is None
 
 
-@pytest.mark.parametrize("format_", ["json", "table"])
+@pytest.mark.parametrize("format_", [pytest.param("json", marks=pytest.mark.slow), "table"])
 def test_reader_that_goes_away_ends_it_without_a_traceback(start, format_):
     process = start("--format", format_)
     process.stdout.readline()
@@ -417,6 +419,7 @@ def test_reader_that_goes_away_ends_it_without_a_traceback(start, format_):
     assert "BrokenPipe" not in err
 
 
+@pytest.mark.slow
 def test_progress_is_not_shown_off_a_terminal(start):
     process = start(sleep_s=2.5)
     _, err = process.communicate(timeout=60)
@@ -424,6 +427,7 @@ def test_progress_is_not_shown_off_a_terminal(start):
     assert err.split("\n") == ["loading", "third batch", ""]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sleep_s", "shown"), [(2.5, True), (0, False)])
 def test_progress_is_shown_on_a_terminal_when_it_takes_long(start, sleep_s, shown):
     terminal, end = pty.openpty()
@@ -438,6 +442,7 @@ def test_progress_is_shown_on_a_terminal_when_it_takes_long(start, sleep_s, show
     assert (b"file/s" in text) == shown
 
 
+@pytest.mark.slow
 def test_table_survives_a_stdout_that_has_no_such_letters(tmp_path):
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     (tmp_path / "日本").mkdir()

@@ -62,7 +62,12 @@ def published(originals, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("workers", "items_per_shard"), [(2, 2), (3, 1), (1, 100)], ids=["2 workers", "3 workers", "large shards"]
+    ("workers", "items_per_shard"),
+    [
+        pytest.param(2, 2, id="2 workers"),
+        pytest.param(3, 1, id="3 workers", marks=pytest.mark.slow),
+        pytest.param(1, 100, id="large shards", marks=pytest.mark.slow),
+    ],
 )
 def test_workers_and_shards_change_no_row(originals, published, tmp_path, workers, items_per_shard):
     config = BuildConfig.from_dict(recipe(originals, collect={"items_per_shard": items_per_shard}))
@@ -123,6 +128,7 @@ print(json.dumps({"whole_s": whole, "kills_s": kills}))
 """
 
 
+@pytest.mark.slow
 def test_three_kills_at_random_moments_change_nothing(originals, published, tmp_path):
     seed = random.SystemRandom().randrange(2**32)
     arguments = [json.dumps(recipe(originals)), str(tmp_path / "out"), str(seed)]
@@ -141,6 +147,7 @@ def test_three_kills_at_random_moments_change_nothing(originals, published, tmp_
         }, stage
 
 
+@pytest.mark.slow
 def test_a_stop_before_any_write_is_made_up_for(originals, tmp_path, monkeypatch):
     config = BuildConfig.from_dict(recipe(originals))
     whole, broken = Staging(tmp_path / "whole"), Staging(tmp_path / "broken")
@@ -217,6 +224,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_it_loads_without_our_code(published, tmp_path):
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     command = [sys.executable, "-I", "-c", LOADER, str(published)]

@@ -78,6 +78,7 @@ def test_all_through_workers(corpus):
             check(case, load_media(media[0], fps=media[1]) if isinstance(media, tuple) else media)
 
 
+@pytest.mark.slow
 def test_all_in_one_run_of_the_command(corpus):
     done = subprocess.run(
         [sys.executable, "-m", "modeling_vital.cli.main", "score", str(corpus), "--format", "json"],

@@ -20,6 +20,7 @@ def parts(tmp_path):
     return {name: str(tmp_path / name) for name in ("vision", "decoder")}
 
 
+@pytest.mark.slow
 def test_the_encoders_of_one_and_all_else_of_the_other(parts, smoke_data, tmp_path):
     data_args = DataArguments(dataset=str(smoke_data), max_eval_samples=6)
     stage.run(ZeroShotArguments(**parts, output_dir=str(tmp_path / "run"), use_cpu=True), data_args)

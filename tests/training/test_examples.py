@@ -48,6 +48,7 @@ def test_a_denoiser_begins_by_changing_nothing_and_noise_is_what_it_says():
     assert torch.equal(noisy, denoise.with_noise(clean, 0)) and not torch.equal(noisy, denoise.with_noise(clean, 1))
 
 
+@pytest.mark.slow
 def test_each_loss_leads_where_it_points():
     photos = [np.random.default_rng(0).integers(0, 256, (140, 150, 3), np.uint8)]
     metric = VitalMetric(as_loss=True, device="cpu")

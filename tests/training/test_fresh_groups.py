@@ -257,6 +257,7 @@ def test_the_encoders_learn_at_their_own_rate(tmp_path, originals):
     assert 3e-4 < largest[False] < 3e-3
 
 
+@pytest.mark.slow
 def test_a_killed_run_on_fresh_rows_goes_on_as_if_nothing_had_been(tmp_path, originals):
     settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "mirrored": True}
     whole = trainer_of(tmp_path / "whole", originals, "base", **settings)

@@ -115,6 +115,7 @@ def test_adapters_and_projectors_learn_and_the_merged_model_is_written(command, 
     ).stat().st_size
 
 
+@pytest.mark.slow
 def test_a_run_with_adapters_goes_on_from_its_checkpoint(command, tmp_path):
     whole = run(
         Recipe.parse(
@@ -131,6 +132,7 @@ def test_a_run_with_adapters_goes_on_from_its_checkpoint(command, tmp_path):
         assert torch.equal(a, b), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "saving", [("--gradient_checkpointing", "true"), ("--decoder_dtype", "bfloat16")], ids=" ".join
 )

@@ -183,6 +183,7 @@ def test_a_run_leaves_a_model_a_card_a_picture_and_its_recipe(recipe_file, tmp_p
     assert run(Recipe.parse("warm_up", arguments)).state.global_step == 4  # finished: nothing is done again
 
 
+@pytest.mark.slow
 def test_a_result_that_cannot_be_written_is_said_and_written_later(recipe_file, tmp_path, caplog):
     (tmp_path / "out put").mkdir()
     (tmp_path / "out put" / "curves.png").mkdir()  # in the way
@@ -219,6 +220,7 @@ def test_a_decoder_in_four_bits_trains_resumes_and_loads(recipe_file, tmp_path):
     assert curve == pytest.approx(list(history(tmp_path / "whole").values()), rel=0.2)
 
 
+@pytest.mark.slow
 def test_what_is_wanted_each_epoch_comes_each_pass_over_the_rows(recipe_file, tmp_path):
     options = ["--max_steps", "-1", "--num_train_epochs", "2", "--max_samples", "6", "--monitor_samples", "0"]
     options += ["--eval_strategy", "epoch", "--save_strategy", "epoch", "--mixture", '{"scoring": 1}']

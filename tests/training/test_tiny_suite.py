@@ -133,6 +133,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_same_suite_every_time(folder):
     config = DataConfig(**{**vars(recipe_data()), "clip_distortions": []})
     originals = [load_originals(folder, config, split) for split in ("test", "held_out_sources")]
@@ -151,6 +152,7 @@ def test_the_same_suite_every_time(folder):
     assert len({r.mos for r in pristine}) == 2  # the label does not
 
 
+@pytest.mark.slow
 def test_command(folder, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("training.tiny_suite.EXAMPLES", tmp_path)  # the photos of the Space are many
     monkeypatch.setattr("training.tiny_scenes.DRAWINGS", 1)

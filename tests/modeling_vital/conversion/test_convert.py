@@ -286,6 +286,7 @@ MEASURE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_stays_within_one_shard(source, tmp_path):
     config = json.loads(json.dumps(CONFIG))
