@@ -176,9 +176,10 @@ def test_command(folder, capsys, tmp_path, monkeypatch):
     assert result["shown"]["n"] == sum(row.distortion not in NEEDS_ORIGINAL for row in made)
 
 
-def test_wrong_use(capsys):
-    assert main(["--model", "no/such/folder/here"]) == 2
-    assert "no/such/folder/here" in capsys.readouterr().err
+@pytest.mark.parametrize("arguments", [["--model", "no/such/folder/here"], ["--peer", "no.such.module:Metric"]])
+def test_wrong_use(arguments, caplog):
+    assert main(arguments) == 2
+    assert arguments[1] in caplog.text
 
 
 def test_a_probe_has_no_texts():
