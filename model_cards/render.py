@@ -103,6 +103,9 @@ def file_hashes(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(files.items())}
 
 
+_METHODS = {"averaged logistic4": "logistics of VQEG, averaged and shrunk to a line"}
+
+
 def _calibration(weights: Path | None) -> dict[str, str] | None:
     """Lines about the calibration beside the weights."""
     try:
@@ -122,7 +125,7 @@ def _calibration_lines(found: Calibration) -> dict[str, str]:
     rated = "pictures" if found.modality == "image" else "clips"
     worst_best = found.mos_range and [f"{end:g}" for end in found.mos_range]
     return {
-        "method": {"logistic4": "the four-parameter logistic of VQEG"}.get(found.method, found.method),
+        "method": _METHODS.get(found.method, found.method),
         "ratings": f"{found.ratings} {rated} of {found.contents} contents",
         "scale": f"{worst_best[0]} (worst) to {worst_best[1]} (best)" if worst_best else "that of the ratings",
         "cross-validated error (RMSE)": "{rmse:.3g} ({rmse_low:.3g} to {rmse_high:.3g})".format(**found.errors)

@@ -38,7 +38,8 @@ class Calibration:
         weights_sha256 (`str`): hash of that model's weights, see [`weights_sha256`].
         scoring (`dict`): what the scores depend on besides the weights, see [`scoring_settings`].
         modality (`str`): `"image"` or `"video"`, what was rated. Results of the other modality get no MOS.
-        method (`str`): name of the curve: `"logistic4"`, the monotone four-parameter curve of VQEG.
+        method (`str`): name of the curve: `"averaged logistic4"`, the four-parameter logistics of VQEG that suit the
+            ratings, averaged, and shrunk towards a line as far as the ratings do not ask for a curve.
         scores (`list[float]`): scores of the table, rising, on the scale of the model.
         mos (`list[float]`): MOS at each of them, in units of the ratings.
         curve_low, curve_high (`list[float]`): simultaneous interval of the curve at each of them: with probability

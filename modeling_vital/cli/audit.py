@@ -13,7 +13,7 @@ from ..messages import first_line
 from .errors import UsageError
 from .exit_codes import EXIT_INTERRUPTED
 from .loading import load_model, resolve_model
-from .options import add_device, add_format, positive
+from .options import add_device, add_format, add_video_backend, positive
 
 
 _EXIT_CODES = "Exit code: 0 whatever was found, 2 wrong use, 130 stopped by Ctrl-C."
@@ -81,12 +81,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                 "of another model, on a GPU",
                 "vital audit labels --model org/vital --device cuda --root pairs --human mos.csv --mos-range 1 5 "
                 "--std-column sd --split train --test-split test --per-stratum 20 --resamples 500 --seed 1 "
-                "--format json",
+                "--video-backend auto --format json",
             ),
         ],
     )
     labels.add_argument("--model", default="vital-tiny", help="whose encoder (default: %(default)s)")
     add_device(labels)
+    add_video_backend(labels)
     _add_opinions(labels, split="train", per_stratum=10)
     labels.add_argument("--test-split", default="test", help="default: %(default)s")
     _add_output(labels)

@@ -10,7 +10,7 @@ from pathlib import Path
 from .errors import UsageError
 from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
-from .options import add_batch_size, add_device, add_format, positive
+from .options import add_batch_size, add_device, add_format, add_video_backend, positive
 
 
 PAIRS = "vital-pairs"
@@ -39,6 +39,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                 "a part of a copy, beside another metric, on a GPU",
                 "vital bench --benchmark spaq --root spaq --partial --model org/vital --peer my.metrics:Sharpness "
                 "--device cuda --batch-size 32 --format json",
+            ),
+            (
+                "clips decoded by PyAV alone",
+                "vital bench --benchmark konvid1k --root konvid --model vital-tiny --video-backend pyav",
             ),
             ("from a mirror", "vital bench --benchmark csiq --mirror --model vital-tiny --resamples 2000 --seed 1"),
             ("your own ratings", "vital bench --benchmark ratings --root photos --model vital-tiny"),
@@ -99,6 +103,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="how a model picks an option of a question (default: %(default)s)",
     )
     add_device(parser)
+    add_video_backend(parser)
     parser.add_argument(
         "--resamples", type=positive, default=1000, metavar="N", help="bootstrap samples (default: %(default)s)"
     )

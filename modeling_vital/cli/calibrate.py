@@ -23,9 +23,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "calibrate",
         help="fit scores to the scale of your ratings",
-        description="Fits a monotone curve (the four-parameter logistic of VQEG) from scores to your ratings, with "
-        "cross-validated errors, intervals and a plot. `vital score --calibration` and `model.score` then give the "
-        "mean opinion that a score stands for. Needs the extra eval.",
+        description="Fits a rising curve from scores to your ratings (the four-parameter logistic of VQEG, averaged "
+        "over its shapes and shrunk to a line where the ratings do not ask for a curve), with cross-validated errors, "
+        "intervals and a plot. `vital score --calibration` and `model.score` then give the mean opinion that a score "
+        "stands for. Needs the extra eval.",
         epilog="Exit code: 0 fitted, 1 some files failed, or the scores say nothing about the ratings (nothing is "
         "written then), 2 wrong use, 130 stopped by Ctrl-C.",
         examples=[

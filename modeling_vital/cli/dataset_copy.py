@@ -113,13 +113,16 @@ def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | N
     table_rows = _TABLE_ROWS if args.batch_size == "auto" else args.batch_size
     part_rows = -(-args.shard_rows // table_rows) * table_rows
     dataset = os.path.abspath(args.dataset) if os.path.exists(args.dataset) else args.dataset
+    model, calibration = None, open_calibration(args.calibration, source)
+    if calibration is not None:  # which columns there are depends on whether it suits the model
+        model = load_model(source, "cpu" if args.engine == "ray" else args.device)
+        calibration = checked_calibration(calibration, model, given=args.calibration is not None)
+    require_calibration(args.where, calibration)
     job = CopyJob(
         dataset, args.config, args.split, args.revision, args.column, source, args.device, str(output.absolute()),
         args.where, args.prefix, table_rows, part_rows, args.batch_size, args.workers, args.timeout,
-        torch.get_num_threads(), open_calibration(args.calibration, source), allow_outside=args.allow_outside,
-        video_backend=video_backend(),
+        torch.get_num_threads(), calibration, allow_outside=args.allow_outside, video_backend=video_backend(),
     )  # fmt: skip
-    require_calibration(args.where, job.calibration)
     with contextlib.redirect_stdout(sys.stderr):
         rows = job.open()
         if clash := [name for name in job.columns if args.prefix + name in rows.features]:
@@ -133,7 +136,7 @@ def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | N
         pending = [shard for shard in shards if not _marker(output, *shard).exists()]
         run = _run_on_ray if args.engine == "ray" else _run_here
         try:
-            run(job, rows, pending, args.address)
+            run(job, rows, pending, args.address, model)
             counts = _finish(output, job, rows, about)
         except KeyboardInterrupt as stop:
             raise Interrupted(f"whole files are kept in {output}; the same command with --resume goes on") from stop
@@ -185,19 +188,18 @@ def _marker(output: Path, split: str, index: int, part: int | None = None) -> Pa
 
 
 # --------------------------------------------------------------------------------------------------- the engines
-def _run_here(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], address: str | None) -> None:
+def _run_here(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], address: str | None, model: Any) -> None:
     from tqdm import tqdm
 
     if not pending:
         return
-    model = load_model(job.model, job.device)
-    checked_calibration(job.calibration, model, given=True)
+    model = model or load_model(job.model, job.device)
     with tqdm(unit="row", delay=2, disable=None) as bar:
         for split, index in pending:
             _copy_shard(job, model, rows, split, index, bar.update)
 
 
-def _run_on_ray(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], address: str | None) -> None:
+def _run_on_ray(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], address: str | None, model: Any) -> None:
     try:
         import ray
         import ray.data

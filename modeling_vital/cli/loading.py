@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..messages import first_line, short
+from ..video_backend_vital import video_backend
 from .errors import UsageError
 
 
@@ -104,14 +105,14 @@ def _damaged_files(folder: Path) -> list[str]:
 
 
 def fingerprint(source: str) -> dict[str, str]:
-    """What scores depend on besides the media: the model's content, and the version of this package.
+    """What scores depend on besides the media: the model's content, the version of this package, and the decoder.
 
     Args:
         source (`str`): a folder or a Hub id.
 
     Returns:
-        `dict[str, str]`: `model`, the hash of a folder's weights and configuration or the commit on the Hub, and
-        `version of modeling-vital`.
+        `dict[str, str]`: `model`, the hash of a folder's weights and configuration or the commit on the Hub,
+        `version of modeling-vital`, and `video backend`, the one that is set.
 
     Raises:
         UsageError: if a model on the Hub cannot be found.
@@ -129,4 +130,4 @@ def fingerprint(source: str) -> dict[str, str]:
             content = f"{source}@{PreTrainedConfig.get_config_dict(source)[0].get('_commit_hash')}"
         except Exception as error:  # as above
             raise UsageError(_not_loaded(source, error)) from error
-    return {"model": content, "version of modeling-vital": __version__}
+    return {"model": content, "version of modeling-vital": __version__, "video backend": video_backend()}

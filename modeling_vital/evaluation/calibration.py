@@ -8,17 +8,17 @@ import numpy as np
 from ..calibration_vital import Calibration
 from .correlation import bootstrap, checked
 from .extras import require
-from .logistic import LogisticFit, fit_rising_logistic
+from .logistic import rising_curve, rising_logistics
 
 
 MIN_RATINGS = 50
 """Fewer ratings leave the four parameters of the curve, and the quantile of the errors, to chance."""
 
-METHOD = "logistic4"
+METHOD = "averaged logistic4"
 _FOLDS = 10
 _KNOTS = 101
 _RESAMPLES = 1000
-_SIMULATIONS = 4000
+_AT_ONCE = 100
 
 
 class UninformativeScoresError(ValueError):
@@ -38,12 +38,11 @@ def fit_calibration(
     scoring: dict[str, Any],
     modality: str,
 ) -> Calibration:
-    """Fits the monotone four-parameter logistic of VQEG from scores to ratings.
+    """Fits a rising curve from scores to ratings: the four-parameter logistic of VQEG, see [`rising_curve`].
 
-    The interval of the curve is simultaneous (sup-t): its standard errors come from the Jacobian of the curve with a
-    covariance that allows for items of one content varying together, and its width from simulated draws of the whole
-    curve. The interval of one item is the conformal quantile of the errors in ten-fold cross-validation, in which no
-    content is on both sides.
+    The interval of the curve is simultaneous (sup-t): its standard errors and its width come from logistics that are
+    fitted to bootstrap samples of contents. The interval of one item is the conformal quantile of the errors in
+    ten-fold cross-validation, in which no content is on both sides.
 
     Args:
         scores (`Sequence[float]` of length N): scores of the model, higher is better.
@@ -89,10 +88,9 @@ def fit_calibration(
             f"curve is wrong by {errors['rmse']:.3g} (RMSE), the mean rating alone by {errors['rmse_mean']:.3g}. Rate "
             "more items, take another model, or train one on these ratings."
         )
-    fit = fit_rising_logistic(x, sign * y)
     knots = np.linspace(x.min(), x.max(), _KNOTS)
-    half_width = _half_width(fit, x, sign * y, clusters, knots, confidence, seed)
-    curve = fit(knots)
+    curve = rising_curve(x, sign * y, knots)
+    half_width = _half_width(curve, x, sign * y, clusters, knots, confidence, seed)
     edges = sorted((sign * (curve - half_width), sign * (curve + half_width)), key=lambda edge: float(edge.sum()))
     rank = min(int(np.ceil((len(x) + 1) * confidence)), len(x))
     return Calibration(
@@ -146,7 +144,7 @@ def _cross_validate(
     residuals = {name: np.empty(len(x)) for name in ("curve", "line", "mean")}
     for number in range(_FOLDS):
         out, rest = fold == number, fold != number
-        residuals["curve"][out] = y[out] - fit_rising_logistic(x[rest], y[rest])(x[out])
+        residuals["curve"][out] = y[out] - rising_curve(x[rest], y[rest], x[out])
         residuals["line"][out] = y[out] - np.polyval(np.polyfit(x[rest], y[rest], 1), x[out])
         residuals["mean"][out] = y[out] - y[rest].mean()
 
@@ -165,7 +163,7 @@ def _cross_validate(
 
 
 def _half_width(
-    fit: LogisticFit,
+    curve: np.ndarray,
     x: np.ndarray,
     y: np.ndarray,
     clusters: np.ndarray,
@@ -174,30 +172,14 @@ def _half_width(
     seed: int,
 ) -> np.ndarray:
     """Half the width of the simultaneous interval of the curve at each knot."""
-    at_items, at_knots = _jacobian(fit, x), _jacobian(fit, knots)
-    scale = np.abs(at_items).max(axis=0) + 1e-300
-    at_items, at_knots = at_items / scale, at_knots / scale
-    bread = np.linalg.pinv(at_items, rcond=1e-8)  # a curve that is nearly straight has fewer than four parameters
-    spread = np.zeros((4, clusters.max() + 1))  # what each content moves the parameters by
-    np.add.at(spread.T, clusters, (bread * (y - fit(x))).T)
-    count, parameters = spread.shape[1], np.linalg.matrix_rank(at_items, rtol=1e-8)
-    correction = count / (count - 1) * (len(x) - 1) / (len(x) - parameters)
-    moves = at_knots @ spread * np.sqrt(correction)
-    error = np.sqrt((moves**2).sum(axis=1))
-    rng = np.random.default_rng(seed)
-    draws = moves @ rng.standard_normal((count, _SIMULATIONS)) / np.maximum(error, 1e-300)[:, None]
-    # Student's t for the normal: the spread itself is estimated.
-    degrees = count - parameters
-    draws *= np.sqrt(degrees / rng.chisquare(degrees, _SIMULATIONS))
-    return error * np.quantile(np.abs(draws).max(axis=0), confidence)
-
-
-def _jacobian(fit: LogisticFit, x: np.ndarray) -> np.ndarray:
-    """Derivatives of the curve by its parameters at each score, `[N, 4]`."""
-    b1, b2, b3, b4 = fit.parameters
-    gate = 0.5 * (1 + np.tanh(0.5 * (x - b3) / abs(b4)))
-    slope = (b1 - b2) * gate * (1 - gate) / abs(b4)
-    return np.stack([gate, 1 - gate, -slope, -slope * (x - b3) / abs(b4)], axis=1)
+    rng, count = np.random.default_rng(seed), clusters.max() + 1
+    draws = []
+    for _ in range(0, _RESAMPLES, _AT_ONCE):  # the weights of all samples at once would not fit a small memory
+        weights = rng.multinomial(count, np.full(count, 1 / count), size=_AT_ONCE)[:, clusters]
+        draws.append(rising_logistics(x, y, knots, weights))
+    moved = np.concatenate(draws)
+    error = np.maximum(moved.std(axis=0), 1e-300)
+    return error * np.quantile(np.abs((moved - curve) / error).max(axis=1), confidence)
 
 
 def plot_calibration(calibration: Calibration, scores: Sequence[float], mos: Sequence[float], path: Any) -> None:

@@ -49,7 +49,7 @@ def extract_features(
         `np.ndarray` of shape `[N, 3 * hidden_size]`, float64; the motion part is zero for pictures.
 
     Raises:
-        BenchmarkError: for an item that cannot be read, or a `store` of another model.
+        BenchmarkError: for an item that cannot be read, or a `store` of another model or video backend.
     """
     found = _stored(store, model)
     progress(sum(name in found for name in ids))
@@ -235,7 +235,9 @@ def _stored(store: Path | None, model: Any) -> dict[str, np.ndarray]:
         return {}
     with np.load(store, allow_pickle=False) as data:
         if str(data["fingerprint"]) != _fingerprint(model):
-            raise BenchmarkError(f"{store} holds features of another model; give another --output, or delete it")
+            raise BenchmarkError(
+                f"{store} holds features of another model or video backend; give another --output, or delete it"
+            )
         return dict(zip(data["ids"].tolist(), data["features"], strict=True))
 
 

@@ -25,8 +25,8 @@ LOGISTICS = {"logistic4": logistic4, "logistic5": logistic5}
 """The curves by name."""
 
 _SPREADS = (0.2, 0.5, 1.0, 3.0, 10.0)  # of the first guesses, in standard deviations of the scores
-_RISING_SPREADS = (0.25, 0.5, 1.0, 2.0)
-_STEEPEST, _STRAIGHTEST, _FARTHEST = 0.1, 3.0, 2.5  # bounds of a curve for use on other items, in the same
+_MIDDLES, _WIDTHS = np.linspace(-2, 2, 17), np.geomspace(0.15, 2, 8)  # of curves for use on other items, in the same
+_FEWEST = 5
 
 
 @dataclass(frozen=True)
@@ -80,42 +80,73 @@ def fit_logistic(scores: np.ndarray, mos: np.ndarray, curve: str = "logistic4") 
     return LogisticFit(curve, _in_own_units(curve, best, centre, spread, level, height))
 
 
-def fit_rising_logistic(scores: np.ndarray, mos: np.ndarray) -> LogisticFit:
-    """Fits `logistic4` for use on other items: rising, neither steeper nor straighter than the scores can show.
+def rising_curve(scores: np.ndarray, mos: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Fits a rising curve for use on other items, which is as bent as the opinions show and no more.
 
-    [`fit_logistic`] follows the literature, where a curve is judged on the items it was fitted to, and may end in a
-    step or a straight line of unbounded parameters. Here the middle of the curve lies within 2.5 standard deviations
-    of the mean score, and its spread between 0.1 and 3 of them.
+    [`fit_logistic`] follows the literature, where a curve is judged on the items it was fitted to. On other items its
+    four parameters cost more than they give wherever a straight line does as well. Here `logistic4` is fitted with
+    each of a grid of middles and widths, these curves are averaged by their likelihoods, and the average is shrunk
+    towards the least-squares line as by James and Stein: what two parameters gain by chance is taken off.
 
     Args:
-        scores, mos (`np.ndarray` of shape `[N]`): as for [`fit_logistic`], at least four.
+        scores, mos (`np.ndarray` of shape `[N]`): as for [`fit_logistic`].
+        at (`np.ndarray` of shape `[K]`): scores to predict opinions for.
 
     Returns:
-        [`LogisticFit`] of the curve `logistic4` with `b1 >= b2`; all alike (`b1 == b2`) where no rising curve fits.
+        `np.ndarray` of shape `[K]`: opinions, which nowhere fall as the score rises.
     """
-    x, y = np.asarray(scores, dtype=np.float64), np.asarray(mos, dtype=np.float64)
-    centre, spread, level, height = x.mean(), x.std(), y.mean(), y.std()
-    u, v = (x - centre) / spread, (y - level) / height
+    count = len(scores)
+    features, errors, slopes, levels = _regress(scores, mos, at, np.ones((1, count)))
+    curves, fits = levels[0, :, None] + slopes[0, :, None] * features, 0.5 * count * np.log(errors[0])
+    weights = np.exp(fits[:-1].min() - fits[:-1])
+    weights /= weights.sum()
+    gain = fits[-1] - weights @ fits[:-1]  # of log-likelihood over the line
+    share = 1 - 1 / gain if gain > 1 else 0.0
+    return curves[-1] + share * (weights @ curves[:-1] - curves[-1])
 
-    def errors(p: np.ndarray) -> np.ndarray:
-        return p[0] + p[1] * _sigmoid((u - p[2]) / p[3]) - v
 
-    def jacobian(p: np.ndarray) -> np.ndarray:
-        t = (u - p[2]) / p[3]
-        gate = _sigmoid(t)
-        slope = p[1] * gate * (1 - gate) / p[3]
-        return np.stack([np.ones_like(u), gate, -slope, -slope * t], axis=1)
+def rising_logistics(scores: np.ndarray, mos: np.ndarray, at: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The best `logistic4` of the grid of [`rising_curve`] for each of several weightings of the items.
 
-    bounds = ([-np.inf, 0.0, -_FARTHEST, _STEEPEST], [np.inf, np.inf, _FARTHEST, _STRAIGHTEST])
-    least_squares = require("scipy.optimize").least_squares
-    fits = [
-        least_squares(errors, [-1.5 * k, 3 * k, 0.0, k], jacobian, bounds=bounds, x_scale="jac")
-        for k in _RISING_SPREADS
-    ]
-    low, rise, middle, width = min(fits, key=lambda fit: fit.cost).x
-    return LogisticFit(
-        "logistic4", _in_own_units("logistic4", [low + rise, low, middle, width], centre, spread, level, height)
-    )
+    Args:
+        scores, mos (`np.ndarray` of shape `[N]`), at (`np.ndarray` of shape `[K]`): as for [`rising_curve`].
+        weights (`np.ndarray` of shape `[B, N]`): how often each item counts, such as in bootstrap samples.
+
+    Returns:
+        `np.ndarray` of shape `[B, K]`: opinions.
+    """
+    features, errors, slopes, levels = _regress(scores, mos, at, weights)
+    rows, best = np.arange(len(weights)), errors[:, :-1].argmin(axis=1)
+    return levels[rows, best, None] + slopes[rows, best, None] * features[best]
+
+
+def _regress(
+    scores: np.ndarray, mos: np.ndarray, at: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Regresses opinions on each logistic of the grid, and last on the score itself, with slopes of at least zero.
+
+    Returns:
+        Features `[C, K]` at the scores `at`; and of each weighting the mean squared errors, relative to the variance
+        of the opinions, the slopes and the levels, `[B, C]`.
+    """
+    centre, spread, height = scores.mean(), scores.std(), mos.std()
+    middles, widths = (grid.ravel()[:, None] for grid in np.meshgrid(_MIDDLES, _WIDTHS))
+
+    def features(x: np.ndarray) -> np.ndarray:
+        u = (x - centre) / spread
+        return np.vstack([_sigmoid((u - middles) / widths), u])
+
+    g, v = features(scores), (mos - mos.mean()) / height
+    w = weights / weights.sum(axis=1, keepdims=True)
+    mean_g, mean_v = w @ g.T, (w @ v)[:, None]
+    covariance = (w * v) @ g.T - mean_g * mean_v
+    variance = w @ (g**2).T - mean_g**2
+    # A curve whose rise rests on fewer scores than these stays flat: they may be outliers.
+    farthest = np.maximum(g.max(axis=1) - mean_g, mean_g - g.min(axis=1))
+    firm = len(np.unique(scores)) * variance > _FEWEST * farthest**2
+    slopes = np.where(firm, np.maximum(covariance, 0) / np.maximum(variance, 1e-9), 0)
+    errors = np.maximum((w @ v**2)[:, None] - mean_v**2 - slopes * covariance, 1e-12)
+    return features(at), errors, height * slopes, mos.mean() + height * (mean_v - slopes * mean_g)
 
 
 def _guesses(curve: str, u: np.ndarray, v: np.ndarray) -> list[list[float]]:

@@ -73,7 +73,8 @@ def _read(store: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 raise BenchmarkError(f"{store} is damaged in line {number + 1}; delete it to score anew") from None
     if not records or records[0] != json.loads(json.dumps(header)):
         raise BenchmarkError(
-            f"{store} was written for another model, list of items or settings; give another --output, or delete it"
+            f"{store} was written for another model, list of items, video backend or settings; give another --output, "
+            "or delete it"
         )
     return {record["id"]: record for record in records[1:] if record["error"] is None}
 

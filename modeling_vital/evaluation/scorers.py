@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..media_vital import MediaError, load_media
+from ..video_backend_vital import video_backend
 
 
 PEER_FRAMES = 32
@@ -57,7 +58,7 @@ class VitalScorer:
         self.name, self.source, self.model, self.batch_size = name, source, model, batch_size
 
     def describe(self) -> dict[str, Any]:
-        """Revision or file hashes, what is seen of a picture or clip, precision, and level values."""
+        """Revision or file hashes, what is seen of a picture or clip and by which decoder, precision, level values."""
         processor = self.model.processor
         folder = Path(self.source)
         return {
@@ -67,6 +68,7 @@ class VitalScorer:
             "sha256": folder_hash(folder) if folder.is_dir() else None,
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "frame_policy": processor.frame_sampling,
+            "video_backend": video_backend(),
             "image_processor": processor.image_processor.to_dict(),
             "level_values": list(self.model.config.level_values),
             "answer_prefixes": getattr(processor, "answer_prefixes", None),
@@ -123,6 +125,7 @@ class PeerScorer:
             "sha256": None,
             "import_name": self.import_name,
             "frame_policy": {"max_frames": PEER_FRAMES} if self.peer.modality == "video" else None,
+            "video_backend": video_backend(),
         }
 
     def score(self, media: Sequence[Any]) -> list[tuple[float, float | None] | str]:

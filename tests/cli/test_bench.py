@@ -131,7 +131,17 @@ def test_scores_of_another_model_are_not_taken(model, tmp_path, capsys):
     assert call(*args) == 0
     model.processor = SimpleNamespace(**{**vars(model.processor), "frame_sampling": {"max_key_frames": 8}})
     assert call(*args) == 2
-    assert "another model, list of items or settings" in capsys.readouterr().err
+    assert "another model, list of items, video backend or settings" in capsys.readouterr().err
+
+
+def test_scores_by_another_video_decoder_are_not_taken(model, tmp_path, capsys):
+    COPIES["livevqc"](tmp_path / "copy")
+    args = ["--benchmark", "livevqc", "--root", tmp_path / "copy", "--output", tmp_path / "out", "--format", "json"]
+    args += ["--model", "vital-tiny"]
+    assert call(*args, "--video-backend", "pyav") == 0
+    assert json.loads(capsys.readouterr().out)["models"][0]["video_backend"] == "pyav"
+    assert call(*args) == 2
+    assert "video backend" in capsys.readouterr().err
 
 
 def test_items_that_fail_are_listed_and_tried_again(model, tmp_path, capsys):

@@ -6,24 +6,28 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from modeling_vital import reading
 from modeling_vital.calibration_vital import Calibration
-from modeling_vital.cli import ratings, work
+from modeling_vital.cli import dataset_copy, ratings, work
 from modeling_vital.cli.main import main
 from modeling_vital.video_processing_vital import FrameSampling
 from tests.fixtures.stand_in import WORDS, StandIn, install
 
 
 class Rated(StandIn):
-    """The stand-in with what tells a model from others."""
+    """The stand-in with what tells a model from others; of a row of a data set it takes the path."""
 
     def __init__(self, folder):
         super().__init__()
         values = (0.9, 0.7, 0.5, 0.3, 0.1)
         self.config = SimpleNamespace(level_words=WORDS, level_values=values, _name_or_path=str(folder))
         self.processor = SimpleNamespace(cutter=None, sampling=FrameSampling(), answer_prefixes=None)
+
+    def value(self, path):
+        return super().value(path["path"] if isinstance(path, dict) else path)
 
 
 @pytest.fixture
@@ -33,7 +37,7 @@ def place(tmp_path, monkeypatch):
     model.mkdir()
     (model / "config.json").write_text("{}")
     (model / "model.safetensors").write_bytes(b"weights")
-    install(monkeypatch, Rated(model), work, ratings)
+    install(monkeypatch, Rated(model), work, ratings, dataset_copy)
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     rows = []
@@ -135,6 +139,30 @@ def test_the_one_beside_the_weights_is_used_and_a_stale_one_is_not(place, capsys
     out, err = capsys.readouterr()
     assert "mos" not in json.loads(out)[0]
     assert "scores get no MOS" in err
+
+
+def test_a_copy_of_a_data_set_follows_the_same_rule(place, capsys):
+    """A stale calibration costs a warning where it was found, and is an error where it was named."""
+    datasets = pytest.importorskip("datasets")
+    picture = datasets.Features({"image": datasets.Image()})
+    (place / "set").mkdir()
+    made = datasets.Dataset.from_dict({"image": [{"path": str(place / "0.jpg"), "bytes": None}]}, features=picture)
+    made.to_parquet(str(place / "set" / "train.parquet"))
+    calibrate("--output", "model/calibration.json")
+    arguments = ["score", "--dataset", "set", "--model", "model", "--allow-outside", "--output"]
+    assert main([*arguments, "with"]) == 0
+    (place / "model" / "model.safetensors").write_bytes(b"other weights")
+    assert main([*arguments, "without"]) == 0
+    assert "scores get no MOS" in capsys.readouterr().err
+    columns = [
+        pyarrow.parquet.read_schema(next((place / name / "data").iterdir())).names for name in ("with", "without")
+    ]
+    assert "vital_mos" in columns[0] and "vital_mos" not in columns[1]
+    assert main([*arguments, "other", "--where", "mos > 1"]) == 2
+    assert "there is no calibration" in capsys.readouterr().err
+    assert main([*arguments, "other", "--calibration", "model/calibration.json"]) == 2
+    assert "scores of two models do not share a scale" in capsys.readouterr().err
+    assert not (place / "other").exists()
 
 
 def test_one_of_other_weights_is_refused(place, capsys):

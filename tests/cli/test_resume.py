@@ -231,6 +231,15 @@ def test_scores_of_an_earlier_run_are_neither_lost_nor_mixed(stand_in, folder, m
     assert "is of another model, version of modeling-vital" in capsys.readouterr().err
 
 
+def test_scores_by_another_video_decoder_are_not_mixed(stand_in, folder, monkeypatch, capsys):
+    interrupted(monkeypatch, "--output", "s.csv", "--video-backend", "pyav")
+    capsys.readouterr()
+    assert vital("--output", "s.csv", "--resume") == 2
+    assert "is of another video backend" in capsys.readouterr().err
+    install(monkeypatch, StandIn(), work)
+    assert vital("--output", "s.csv", "--resume", "--video-backend", "pyav") == 1  # one file has no score
+
+
 def test_log_that_is_none_and_log_in_use(stand_in, folder, capsys):
     (folder / "s.csv.resume").write_text("no log " * 500)
     assert vital("--output", "s.csv", "--resume") == 2

@@ -141,7 +141,7 @@ def calibrated(tmp_path):
     table = {"scores": [0.0, 1.0], "mos": [1.0, 5.0], "curve_low": [1.0, 4.0], "curve_high": [2.0, 5.0]}
     errors = {"rmse": 0.4321, "rmse_low": 0.4, "rmse_high": 0.475}
     numbers = {"margin": 0.9, "confidence": 0.9, "mos_range": [1.0, 5.0], "ratings": 312, "contents": 104}
-    found = Calibration(**about, **table, **numbers, method="logistic4", errors=errors)
+    found = Calibration(**about, **table, **numbers, method="averaged logistic4", errors=errors)
     found.save(folder / "calibration.json")
     return folder, found
 
@@ -153,7 +153,7 @@ def test_the_card_shows_the_calibration_beside_the_weights(cards, calibrated, tm
     card = (tmp_path / "cards" / "vital-tiny.md").read_text()
     assert "\n\n\n" not in card and "## Calibration" in card
     for line in (
-        "| method | the four-parameter logistic of VQEG |",
+        "| method | logistics of VQEG, averaged and shrunk to a line |",
         "| ratings | 312 pictures of 104 contents |",
         "| scale | 1 (worst) to 5 (best) |",
         "| cross-validated error (RMSE) | 0.432 (0.4 to 0.475) at 90 % |",

@@ -11,6 +11,7 @@ from modeling_vital.cli.main import main
 from modeling_vital.evaluation.benchmarks import BenchmarkError
 from modeling_vital.evaluation.human_labels import Opinions
 from modeling_vital.evaluation.label_audit import audit_labels, extract_features, fit_levels, fit_regression
+from modeling_vital.video_backend_vital import BACKEND_VARIABLE
 from tests.fixtures.tiny_models import tiny_model
 
 
@@ -79,7 +80,7 @@ def model(tmp_path):
     return VitalForConditionalGeneration.from_pretrained(tmp_path / "model").eval()
 
 
-def test_features_are_kept_and_belong_to_one_model(model, tmp_path):
+def test_features_are_kept_and_belong_to_one_model(model, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)) for _ in range(3)]
     asked = []
@@ -96,6 +97,10 @@ def test_features_are_kept_and_belong_to_one_model(model, tmp_path):
     assert both.shape == (3, 3 * model.config.text_config.hidden_size)
     assert not both[:, -model.config.text_config.hidden_size :].any()  # a picture has no motion
     assert np.array_equal(extract_features(model, names[:1], get[:1]), first[:1])
+    with monkeypatch.context() as patch:
+        patch.setenv(BACKEND_VARIABLE, "pyav")
+        with pytest.raises(BenchmarkError, match="features of another model or video backend"):
+            extract_features(model, names, get, store)
     model.config.level_values = [1.0, 0.8, 0.6, 0.4, 0.2]
     with pytest.raises(BenchmarkError, match="features of another model"):
         extract_features(model, names, get, store)
