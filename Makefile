@@ -29,7 +29,7 @@ ANNOTATOR_TESTS := tests/dataset_scripts/test_pyiqa.py tests/dataset_scripts/tes
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow peers browser lowest latest annotators bounds lint format docs wheel tag tiny experiment reference pairs bench bench-gpu clean
+.PHONY: help demo space test slow peers browser lowest latest annotators bounds lint format docs wheel tag tiny experiment reference pictures pairs bench bench-gpu clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -104,11 +104,15 @@ experiment: $(VENV)/.test  ## the paper's experiment at laptop scale: what is mi
 reference: $(VENV)/.test  ## make docs/command-line.md and its pages from the parser
 	$(PY) -m modeling_vital.cli.reference docs/command-line.md
 
+pictures: $(VENV)/.test  ## the pictures and outputs that README and docs/ show, from the examples; needs Chromium
+	$(PY) -m benchmarks.pictures $(ARGS)
+	HF_HUB_OFFLINE=1 $(PY) -m tests.fixtures.doc_blocks
+
 pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)
 	$(PY) -m dataset_scripts build --config dataset_scripts/recipes/demo.yaml --output build/pairs $(ARGS)
 
 bench: $(VENV)/.test  ## measure speed and memory on the CPU, a quarter of an hour on two quiet cores; goes on after a stop
-	$(PY) -m benchmarks --readme README.md $(ARGS)
+	$(PY) -m benchmarks --page docs/speed.md $(ARGS)
 
 # Not in .venv: it is for a bare machine without network, whose own Python has torch with CUDA.
 bench-gpu:  ## tests, speed and memory on a GPU, four minutes, with the Python that is there; ARGS=--toy: on the CPU

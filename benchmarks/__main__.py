@@ -48,12 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         logger.error("interrupted; the same command goes on with the section that was stopped")
         code = 130
-    from .report import write, write_readme
+    from .report import write, write_page
 
     report = write(folder)
     logger.info("wrote %s", folder / "report.md")
-    if args.readme and not code and not failed:
-        write_readme(report, args.readme)
+    if args.page and not code and not failed:
+        write_page(report, args.page)
     if failed:
         logger.error("failed: %s", ", ".join(failed))
     return code or int(bool(failed))
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="once, at toy size; into build/benchmarks-quick")
     parser.add_argument("--output", type=Path, help=f"folder of the report; default: {RESULTS}")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
-    parser.add_argument("--readme", type=Path, help="a README to put the numbers in, between its markers")
+    parser.add_argument("--page", type=Path, help="a page to put the numbers in, between its markers")
     return parser
 
 

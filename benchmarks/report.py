@@ -1,4 +1,4 @@
-"""From the sections' JSON files to the report: `report.json`, `report.md`, plots, and README's section on speed."""
+"""From the sections' JSON files to the report: `report.json`, `report.md`, plots, and the table of docs/speed.md."""
 
 import json
 from collections.abc import Mapping
@@ -49,20 +49,20 @@ def write(folder: Path) -> dict[str, Any]:
     return report
 
 
-def write_readme(report: Mapping[str, Any], readme: Path) -> None:
-    """Puts machine and targets between the `speed` markers of a README.
+def write_page(report: Mapping[str, Any], page: Path) -> None:
+    """Puts machine and targets between the `speed` markers of a page.
 
     Raises:
         ValueError: if the markers are not there, or the report is of a quick run, whose numbers mean nothing.
     """
-    text = readme.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
-        raise ValueError(f"{readme} lacks the lines {BEGIN.strip()!r} and {END!r}.")
+        raise ValueError(f"{page} lacks the lines {BEGIN.strip()!r} and {END!r}.")
     if report["quick"]:
-        raise ValueError("The numbers of a quick run are not for a README: measure without --quick.")
+        raise ValueError("The numbers of a quick run are not for a page: measure without --quick.")
     head, rest = text.split(BEGIN, 1)
     tail = rest.split(END, 1)[1]
-    readme.write_text(f"{head}{BEGIN}{_summary(report)}{END}{tail}", encoding="utf-8")
+    page.write_text(f"{head}{BEGIN}{_summary(report)}{END}{tail}", encoding="utf-8")
 
 
 def _summary(report: Mapping[str, Any]) -> str:

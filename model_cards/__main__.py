@@ -1,9 +1,10 @@
-"""`python -m model_cards render | record`: writes the cards of the zoo, and the data they show."""
+"""`python -m model_cards render | record | page`: cards of the zoo, the data they show, the page of models."""
 
 import argparse
 import sys
 from pathlib import Path
 
+from model_cards.models_page import PAGE, write_models_page
 from model_cards.record import record
 from model_cards.render import DEFAULT_ORG, CardError, render_model_card
 from modeling_vital import zoo
@@ -30,13 +31,18 @@ def main(argv: list[str] | None = None) -> int:
     keep = commands.add_parser(
         "record",
         help="keep what was measured",
-        description="Puts the result of `python -m training.suite --output` into the data of a card, and into README "
-        "for the default model.",
+        description="Puts the result of `python -m training.suite --output` into the data of a card and into "
+        "docs/models.md.",
     )
     keep.add_argument("name", choices=zoo.EMBEDDED, help="of the measured model")
     keep.add_argument("result", type=Path, help="result.json")
     keep.add_argument("--training", type=Path, metavar="FILE", help="cost.json of make tiny")
+    commands.add_parser("page", help="write the tables of docs/models.md", description="Makes docs/models.md again.")
     args = parser.parse_args(argv)
+    if args.command == "page":
+        write_models_page()
+        sys.stdout.write(f"{PAGE}\n")
+        return 0
     if args.command == "record":
         return _record(args)
     if args.weights is not None and len(args.names) != 1:

@@ -25,7 +25,7 @@ DEFAULT_ORG = "ORG"
 
 _WEAK_BELOW = 0.5
 MEASURES = yaml.safe_load((DATA / "measures.yaml").read_text(encoding="utf-8"))
-"""What the suite `tiny` measures, section by section: words for cards and README, and goals."""
+"""What the suite `tiny` measures, section by section: words for cards and pages, and goals."""
 
 _EVALUATED = "held-out photos and clips of package registries"
 _WATTS_A_CORE = 8  # of a server's core with its share of memory and cooling: an assumption, said in the card
@@ -56,7 +56,7 @@ def render_model_card(name: str, repo_id: str | None = None, weights: Path | Non
         weights = Path(zoo.resolve(name))
     if weights is not None and not any(weights.glob("*.safetensors")):
         raise CardError(f"{weights} holds no .safetensors; give the folder of the weights of {name}.")
-    entry, measured = presets.entry(name), _measured(name)
+    entry, measured = presets.entry(name), read_measured(name)
     paper = json.loads((DATA / "paper.json").read_text(encoding="utf-8"))
     quoted = paper.get(name, {})
     text = (
@@ -68,8 +68,8 @@ def render_model_card(name: str, repo_id: str | None = None, weights: Path | Non
             probe=zoo.is_probe(name),
             weights=entry.weights,
             metadata=_metadata(name, measured, quoted).to_yaml().strip(),
-            parameters={part: _parameters(count) for part, count in entry.parameters.items()},
-            memory={kind: _memory(size) for kind, size in entry.memory_bytes.items()},
+            parameters={part: format_parameters(count) for part, count in entry.parameters.items()},
+            memory={kind: format_memory(size) for kind, size in entry.memory_bytes.items()},
             level_values=_values(LEVEL_VALUES),
             released_values=_values(SCORING_CONVENTIONS["released"].level_values),
             measured=measured,
@@ -143,8 +143,9 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _measured(name: str) -> dict[str, Any] | None:
-    path = DATA / f"{name}.json"
+def read_measured(name: str, data: Path = DATA) -> dict[str, Any] | None:
+    """What was measured of a member of the zoo, as `model_cards.record` keeps it; `None` for nothing."""
+    path = data / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
@@ -160,11 +161,20 @@ def _metadata(name: str, measured: dict[str, Any] | None, quoted: dict[str, Any]
             **shared,
             base_model=quoted["base_model"],
             license="other",
-            license_name="ask-the-authors-of-vital",
+            license_name=license_of(name, measured),
         )
     return ModelCardData(
-        **shared, license="apache-2.0", metrics=["spearmanr"], model_name=name, eval_results=_eval_results(measured)
+        **shared,
+        license=license_of(name, measured).lower(),
+        metrics=["spearmanr"],
+        model_name=name,
+        eval_results=_eval_results(measured),
     )
+
+
+def license_of(name: str, measured: dict[str, Any] | None) -> str:
+    """The licence of a model's weights: ours where we made them, else whom to ask."""
+    return "Apache-2.0" if name in zoo.EMBEDDED or measured is not None else "ask-the-authors-of-vital"
 
 
 def _eval_results(measured: dict[str, Any]) -> list[EvalResult]:
@@ -190,7 +200,7 @@ def _eval_results(measured: dict[str, Any]) -> list[EvalResult]:
 
 
 def measured_lines(results: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """The lines of the table of README and card: what was measured, the number with its interval, the goal.
+    """The lines of the table of a card: what was measured, the number with its interval, the goal.
 
     Args:
         results (`dict`): what `training.tiny_suite.measure` returns.
@@ -260,9 +270,11 @@ def _values(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _parameters(count: int) -> str:
+def format_parameters(count: int) -> str:
+    """A number of parameters in millions or billions."""
     return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.2f} M"
 
 
-def _memory(size: int) -> str:
+def format_memory(size: int) -> str:
+    """A number of bytes in MiB or GiB."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

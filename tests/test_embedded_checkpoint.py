@@ -1,6 +1,5 @@
 """The checkpoint in the package does what README says of it, on the example media in the repository."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from PIL import Image, ImageFilter
 
 from dataset_scripts.distortions import distort_image
-from model_cards.record import numbers_table
 from modeling_vital.media_vital import load_media
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.zoo import DEFAULT_MODEL, EMBEDDED, resolve
@@ -65,8 +63,3 @@ def test_resolve_names_folders_and_hub_ids(tmp_path):
         resolve(str(tmp_path))
     with pytest.raises(ValueError, match="vital-tiny"):
         resolve("vital-huge")
-
-
-def test_readme_shows_the_numbers_that_were_measured():
-    results = json.loads(Path("model_cards/data/vital-tiny.json").read_text())
-    assert numbers_table(results) in Path("README.md").read_text()

@@ -1,11 +1,11 @@
-"""The report follows from the sections' files and nothing else; README gets its numbers from it."""
+"""The report follows from the sections' files and nothing else; docs/speed.md gets its numbers from it."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from benchmarks.report import BEGIN, END, flatten, load, write, write_readme
+from benchmarks.report import BEGIN, END, flatten, load, write, write_page
 from benchmarks.sections.cold_start import import_seconds
 from benchmarks.targets import targets
 
@@ -65,29 +65,29 @@ def test_what_there_is_to_compute_explains_a_ratio(folder):
     assert "| eight photos | 300 | 200 | 1.50 | 1.25 |" in (folder / "report.md").read_text()
 
 
-def test_readme_is_filled_between_its_markers(folder, tmp_path):
-    report, readme = write(folder), tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGIN}stale numbers\n{END}\nafter\n")
-    write_readme(report, readme)
-    text = readme.read_text()
+def test_a_page_is_filled_between_its_markers(folder, tmp_path):
+    report, page = write(folder), tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}stale numbers\n{END}\nafter\n")
+    write_page(report, page)
+    text = page.read_text()
     assert text.startswith(f"before\n{BEGIN}Measured on: Made-up 3000") and text.endswith(f"{END}\nafter\n")
     assert "stale" not in text
     with pytest.raises(ValueError, match="quick run"):
-        write_readme({**report, "quick": True}, readme)
-    readme.write_text("no markers")
+        write_page({**report, "quick": True}, page)
+    page.write_text("no markers")
     with pytest.raises(ValueError, match="lacks the lines"):
-        write_readme(report, readme)
+        write_page(report, page)
 
 
-def test_readme_shows_the_results_that_are_kept(tmp_path):
-    results, readme = ROOT / "benchmarks" / "results" / "report.json", (ROOT / "README.md").read_text("utf-8")
+def test_the_page_on_speed_shows_the_results_that_are_kept(tmp_path):
+    results, page = ROOT / "benchmarks" / "results" / "report.json", (ROOT / "docs" / "speed.md").read_text("utf-8")
     if not results.exists():
-        assert f"{BEGIN}Not measured yet" in readme
+        assert f"{BEGIN}Not measured yet" in page
         return
-    written = tmp_path / "README.md"
-    written.write_text(readme, "utf-8")
-    write_readme(json.loads(results.read_text("utf-8")), written)
-    assert written.read_text("utf-8") == readme
+    written = tmp_path / "page.md"
+    written.write_text(page, "utf-8")
+    write_page(json.loads(results.read_text("utf-8")), written)
+    assert written.read_text("utf-8") == page
 
 
 def test_nested_results_become_rows():
