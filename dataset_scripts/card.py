@@ -8,6 +8,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from dataset_scripts.build_config import BuildConfig
 from dataset_scripts.pmod import DEFAULT_MAX_RESIDUAL, LEVEL_SCALE
+from dataset_scripts.samples import NAME as SAMPLES
 from dataset_scripts.schema import row_features
 from dataset_scripts.sources.base import UNKNOWN_LICENSE
 from dataset_scripts.validator import DATA_DIR, FILE_PREFIX
@@ -78,8 +79,11 @@ def render_card(numbers: dict[str, Any], config: BuildConfig, plots: dict[str, s
     Returns:
         `str`: `README.md`.
     """
+    samples = {name: words for name, words in plots.items() if Path(name).name == SAMPLES}
+    plots = {name: words for name, words in plots.items() if name not in samples}
     parts = [
         f"# {config.publish.title}\n\n{_summary(numbers)}",
+        *(f"![Sample rows]({name})\n\n{words}" for name, words in samples.items()),
         _configs_section(numbers),
         _loading_section(numbers),
         _columns_section(config),

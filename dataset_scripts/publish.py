@@ -10,7 +10,8 @@ from typing import Any
 
 from dataset_scripts.build_config import BuildConfig, BuildError
 from dataset_scripts.card import render_card
-from dataset_scripts.plots import draw_plots
+from dataset_scripts.plots import PLOT_DIR, draw_plots
+from dataset_scripts.samples import draw_samples
 from dataset_scripts.schema import CONFIGS
 from dataset_scripts.staging import Staging
 from dataset_scripts.statistics import describe_folder
@@ -85,7 +86,7 @@ def publish(staging: Staging, config: BuildConfig, report: dict[str, Any], outpu
 
 
 def write_about(folder: Path, config: BuildConfig, report: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """Writes what tells of the tables in a folder: statistics, plots, card.
+    """Writes what tells of the tables in a folder: statistics, sample pictures, plots, card.
 
     Returns:
         `dict`: configuration -> split -> rows.
@@ -93,7 +94,7 @@ def write_about(folder: Path, config: BuildConfig, report: dict[str, Any]) -> di
     for leftover in [*(folder / DATA_DIR).glob("*.lock"), *(folder / DATA_DIR).glob("*/dataset_info.json")]:
         leftover.unlink()  # what `datasets` needs while it writes
     numbers = describe_folder(folder)
-    plots = draw_plots(numbers, folder)
+    plots = {**draw_samples(folder, PLOT_DIR), **draw_plots(numbers, folder)}
     for name, text in (
         ("statistics.json", json.dumps(numbers, indent=1) + "\n"),
         ("README.md", render_card(numbers, config, plots, report)),

@@ -247,6 +247,9 @@ def test_the_card_is_what_the_hub_reads(published):
         assert f"(plots/{picture}.png)" in card.text
         with Image.open(published / "plots" / f"{picture}.png") as image:
             image.verify()
+    assert "![Sample rows](plots/samples.jpg)" in card.text.partition("## Configurations")[0]
+    with Image.open(published / "plots" / "samples.jpg") as sheet:
+        assert sheet.width == 960 and sheet.height % 274 == 0 and len(set(sheet.convert("L").tobytes())) > 100
     files = ("README.md", "build.json", "dropped.jsonl", "run_report.json", "statistics.json")
     assert {path.name for path in published.iterdir()} == {*files, "data", "plots"}
 
