@@ -1,12 +1,13 @@
 """`python -m model_cards render | record | page`: cards of the zoo, the data they show, the page of models."""
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
 from model_cards.models_page import PAGE, write_models_page
 from model_cards.record import record
-from model_cards.render import DEFAULT_ORG, CardError, render_model_card
+from model_cards.render import DEFAULT_ORG, PICTURES, ROOT, CardError, render_model_card
 from modeling_vital import zoo
 
 
@@ -18,7 +19,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m model_cards", description="Cards of the models.")
     commands = parser.add_subparsers(dest="command", required=True)
-    render = commands.add_parser("render", help="write cards", description="Writes FOLDER/NAME.md for each model.")
+    render = commands.add_parser(
+        "render", help="write cards", description="Writes FOLDER/NAME.md for each model, and the pictures they show."
+    )
     render.add_argument("names", nargs="*", metavar="NAME", help=f"default: all ({', '.join(zoo.NAMES)})")
     render.add_argument("--org", default=DEFAULT_ORG, help="whose name stands in the code (default: %(default)s)")
     render.add_argument(
@@ -57,6 +60,9 @@ def main(argv: list[str] | None = None) -> int:
     for name, card in cards.items():
         path = args.output / f"{name}.md"
         path.write_text(card, encoding="utf-8")
+        for picture, file in PICTURES.items():
+            if f"({picture})" in card:
+                shutil.copy(ROOT / "docs" / "images" / file, args.output / picture)
         sys.stdout.write(f"{path}\n")
     return 0
 

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).with_name("data")
 CITATION = ROOT / "CITATION.cff"
 DEFAULT_ORG = "ORG"
+PICTURES = {"hero.jpg": "hero.jpg", "example.jpg": "mountain-path-blurred.jpg"}
+"""Pictures that a card of ours shows, to be sent beside it: name there -> file in `docs/images`."""
 
 _WEAK_BELOW = 0.5
 MEASURES = yaml.safe_load((DATA / "measures.yaml").read_text(encoding="utf-8"))
@@ -67,7 +69,9 @@ def render_model_card(name: str, repo_id: str | None = None, weights: Path | Non
             repo_id=repo_id or f"{DEFAULT_ORG}/{name}",
             probe=zoo.is_probe(name),
             weights=entry.weights,
-            metadata=_metadata(name, measured, quoted).to_yaml().strip(),
+            metadata=_metadata(name, repo_id or f"{DEFAULT_ORG}/{name}", measured, quoted).to_yaml().strip(),
+            pictured=name == zoo.DEFAULT_MODEL,
+            base_model=quoted.get("base_model"),
             parameters={part: format_parameters(count) for part, count in entry.parameters.items()},
             memory={kind: format_memory(size) for kind, size in entry.memory_bytes.items()},
             level_values=_values(LEVEL_VALUES),
@@ -149,7 +153,7 @@ def read_measured(name: str, data: Path = DATA) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _metadata(name: str, measured: dict[str, Any] | None, quoted: dict[str, Any]) -> ModelCardData:
+def _metadata(name: str, repo_id: str, measured: dict[str, Any] | None, quoted: dict[str, Any]) -> ModelCardData:
     shared = {
         "library_name": "transformers",
         "pipeline_tag": "image-classification" if zoo.is_probe(name) else "image-text-to-text",
@@ -163,10 +167,14 @@ def _metadata(name: str, measured: dict[str, Any] | None, quoted: dict[str, Any]
             license="other",
             license_name=license_of(name, measured),
         )
+    if name == zoo.DEFAULT_MODEL:
+        shared["widget"] = [{"src": "example.jpg", "example_title": "A photo whose right third is blurred"}]
+    else:
+        shared["base_model"] = f"{repo_id.partition('/')[0]}/{zoo.DEFAULT_MODEL}"
     return ModelCardData(
         **shared,
         license=license_of(name, measured).lower(),
-        metrics=["spearmanr"],
+        metrics=["spearmanr", "accuracy"],
         model_name=name,
         eval_results=_eval_results(measured),
     )

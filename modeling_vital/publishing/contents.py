@@ -56,7 +56,8 @@ def read_contents(kind: str, root: Path, card: Path | None = None, also: Iterabl
     Args:
         kind (`str`): one of `KINDS`.
         root (`Path`): the folder.
-        card (`Path`, *optional*): a file that becomes the `README.md`, in the place of the folder's own.
+        card (`Path`, *optional*): a file that becomes the `README.md`, in the place of the folder's own. Pictures that
+            it shows and that lie beside it are sent, too.
         also (`Iterable[str]`, *optional*): paths in the folder to send though they are not on the list, look like a
             secret, or are links out of the folder.
 
@@ -76,8 +77,12 @@ def read_contents(kind: str, root: Path, card: Path | None = None, also: Iterabl
             there[relative] = path
     if missing := sorted(set(also) - set(there)):
         raise PublishError(f"{root} has no file {', '.join(missing)} to send; give paths as the folder has them.")
+    beside: dict[str, Path] = {}
     if card is not None:
-        there[CARD] = card
+        beside = {path.name: path for path in card.absolute().parent.iterdir() if path.is_file()}
+        beside = {name: beside[name] for name in shown_by_card(card, beside)}
+        _check_safe(card.absolute().parent, beside)
+        there |= {**beside, CARD: card}
     wanted = {name for name in there if belongs(kind, name)} | set(also)
     if CARD in there:
         wanted |= shown_by_card(there[CARD], there)
@@ -85,7 +90,9 @@ def read_contents(kind: str, root: Path, card: Path | None = None, also: Iterabl
         wanted |= named_code(there)
     files = {name: path for name, path in there.items() if name in wanted}
     left_out += sorted(set(there) - wanted)
-    _check_safe(root, {name: path for name, path in files.items() if name not in also and path != card})
+    _check_safe(
+        root, {name: path for name, path in files.items() if name not in also and path != card and name not in beside}
+    )
     if kind == "model":
         files |= code_files(files)
     contents = Contents(kind, root, dict(sorted(files.items())), sorted(left_out))

@@ -15,7 +15,7 @@ from model_cards.render import DATA, MEASURES, CardError, measured_lines, render
 from modeling_vital import zoo
 from modeling_vital.calibration_vital import Calibration, folder_sha256
 from modeling_vital.publishing.code_files import code_files
-from modeling_vital.publishing.contents import read_card
+from modeling_vital.publishing.contents import read_card, read_contents
 from tests.test_embedded_checkpoint import PHOTOS
 
 
@@ -37,6 +37,17 @@ def test_huggingface_hub_accepts_the_card(cards, name, tmp_path):
         assert f"\n## {heading}\n" in cards[name]
     assert "{{" not in cards[name] and "None" not in cards[name] and "\n\n\n" not in cards[name]
     assert f'"ORG/{name}"' in cards[name] and "@article{vital" in cards[name]
+
+
+def test_the_hub_shows_an_example_and_where_weights_come_from(cards):
+    data = ModelCard(cards["vital-tiny"]).data.to_dict()
+    assert data["widget"] == [{"src": "example.jpg", "example_title": "A photo whose right third is blurred"}]
+    assert data["model-index"][0]["results"] and data["license"] == "apache-2.0" and "base_model" not in data
+    for name, card in cards.items():
+        table = card.split("\n## Licences\n")[1].split("\n## ")[0]
+        assert "| code | Apache-2.0 |" in table
+        assert ("| weights | Apache-2.0 |" in table) == (name in zoo.EMBEDDED)
+        assert name == "vital-tiny" or "widget" not in ModelCard(card).data.to_dict()
 
 
 def test_results_of_the_measured_one_are_those_of_the_file(cards):
@@ -184,6 +195,9 @@ def test_command(tmp_path, capsys):
     path = Path(capsys.readouterr().out.strip())
     assert path == tmp_path / "my cards" / "vital-tiny.md"
     assert '"someone/vital-tiny"' in path.read_text()
+    assert sorted(each.name for each in path.parent.iterdir()) == ["example.jpg", "hero.jpg", "vital-tiny.md"]
+    contents = read_contents("model", Path(zoo.resolve("vital-tiny")), path)
+    assert {"hero.jpg", "example.jpg", "README.md"} <= set(contents.files)
     assert main(["render", "vital-9b", "--output", str(tmp_path)]) == 2
     assert "vital-14b" in capsys.readouterr().err
 

@@ -264,6 +264,17 @@ def test_not_a_folder(tmp_path):
         read_contents("model", tmp_path / "nothing")
 
 
+def test_pictures_beside_a_card_from_elsewhere_are_sent_with_it(tmp_path):
+    root, cards = model(tmp_path / "m"), tmp_path / "cards"
+    write(cards, card__md="---\ntags: [b]\n---\n![a photo](hero.jpg)\n", hero__jpg="a", other__jpg="b")
+    files = read_contents("model", root, cards / "card.md").files
+    assert files["hero.jpg"] == cards / "hero.jpg" and "other.jpg" not in files
+    (cards / "hero.jpg").unlink()
+    (cards / "hero.jpg").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PublishError, match="hero.jpg"):
+        read_contents("model", root, cards / "card.md")
+
+
 def test_a_card_from_elsewhere_takes_the_place_of_the_folders_own(tmp_path):
     root = model(tmp_path / "m")
     card = tmp_path / "card.md"
