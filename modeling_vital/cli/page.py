@@ -5,15 +5,16 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .collect import collect
+from .collect import Target, collect
 from .errors import UsageError
 from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
-from .loading import load_model, resolve_model
+from .loading import fingerprint, load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
+from .resume_log import SUFFIX, ResumeLog
 from .scoring import Extras, Item, Read, grouped, read_items, score_reads
 
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..report_page import ReportPage
 
 PROGRESS_DELAY_S = 2
+MAP_PX = 480
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "Ctrl-C (the page has what was done until then).",
         examples=[
             ("a page about a folder", "vital report holiday/ --output holiday.html"),
+            ("continue after a crash, or add what is new", "vital report archive/ --output archive.html --resume"),
+            ("where the worst pictures are bad", "vital report holiday/ --maps"),
             ("about what was scored before", "vital report --from scores.jsonl --no-tags --no-curves"),
             ("another model, a GPU", "vital report a/ --model org/vital --device cuda --batch-size 32"),
             (
@@ -65,6 +69,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="let a list, or --from FILE, name files outside the folder that it is in",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: report.html)")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep scores, guesses and thumbnails in FILE.resume beside --output, and take from there what an earlier "
+        "run with --resume kept: only new and changed files are read; another model is refused",
+    )
+    parser.add_argument("--maps", action="store_true", help="show where the worst pictures are bad")
     add_model(parser)
     add_batch_size(parser)
     add_reading(parser)
@@ -93,10 +104,13 @@ def run(args: argparse.Namespace) -> int:
     """
     if bool(args.paths) == bool(args.rows):
         raise UsageError("give files and folders, or --from FILE with what was scored before, and not both")
+    if args.rows and (args.resume or args.maps):
+        raise UsageError("--resume and --maps are for files and folders: with --from, nothing is scored")
     args.output = args.output or Path("report.html")
     if args.output.is_dir() or not args.output.absolute().parent.is_dir():
         raise UsageError(f"--output {str(args.output)!r} must be a file in a folder that is there")
     page, interrupted = _page(args), False
+    page.folder = args.output.absolute().parent
     with redirect_stdout(sys.stderr):  # stdout is for the page's path alone
         try:
             _fill(page, args)
@@ -164,8 +178,6 @@ def _file(path: str, folder: Path, allow_outside: bool) -> str | None:
 
 def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
     """Scores, tags and curves, as far as they are asked for; the page has at any time what is done so far."""
-    from ..report_page import PICTURE_SIDES
-
     tags, curves = (args.rows is None if wanted is None else wanted for wanted in (args.tags, args.curves))
     targets = (
         []
@@ -174,17 +186,45 @@ def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
     )
     if args.rows and not (tags or curves):
         return
+    log = _log(args, tags) if args.resume else nullcontext()
+    with log:
+        _work(page, args, targets, log if args.resume else None, tags, curves)
+
+
+def _log(args: argparse.Namespace, tags: bool) -> ResumeLog:
+    """What earlier runs kept; the names of distortions are a part of it, so it is of runs with or without them."""
+    about = {**fingerprint(resolve_model(args.model)), "--tags": str(tags)}
+    return ResumeLog(args.output.with_name(args.output.name + SUFFIX), about)
+
+
+def _work(
+    page: "ReportPage",
+    args: argparse.Namespace,
+    targets: list[Target],
+    log: ResumeLog | None,
+    tags: bool,
+    curves: bool,
+) -> None:
+    from ..report_page import PICTURE_SIDES
+
+    if log is not None:
+        for target in targets:
+            log.add(target)
+        _restore(page, log)
     model = None
-    if args.rows or any(target.error is None for target in targets):
+    files = any(target.error is None for target in targets)
+    if args.rows or (files and (curves or args.maps or log is None or log.needs_model)):
         model = load_model(resolve_model(args.model), args.device)
         if (tags or curves) and not hasattr(model, "encode_media"):
             raise UsageError("a linear probe only scores: give --no-tags --no-curves")
         page.revision = getattr(model.config, "_commit_hash", None)
+        page.score_range = (min(model.config.level_values), max(model.config.level_values))
         if args.rows:
             page.notes.append(f"The guesses and curves are by {args.model}, which need not have made the scores.")
     sides = Extras(thumbnails=PICTURE_SIDES)
     if args.rows is None:
-        items = [Item(ordinal, target.path, target.error) for ordinal, target in enumerate(targets)]
+        pending = enumerate(targets) if log is None else log.pending()
+        items = [Item(ordinal, target.path, target.error) for ordinal, target in pending]
         with _progress("file") as step:
             for batch in score_reads(
                 model, items, args.batch_size, args.workers, args.timeout, allow_urls=False, extras=sides
@@ -194,7 +234,17 @@ def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
                 page.show((row, read.thumbnails) for row, (read, _) in zip(rows, batch, strict=True))
                 if tags:
                     _tag(model, rows, [read for read, _ in batch], args.batch_size)
-                step(len(page.rows), len(items))
+                if log is not None:
+                    log.save(
+                        (read.item.ordinal, {**row, "thumbnails": read.thumbnails})
+                        for row, (read, _) in zip(rows, batch, strict=True)
+                    )
+                step(len(page.rows), len(targets))
+        if log is not None:  # in the order of the files, whatever was kept
+            order = {target.path: ordinal for ordinal, target in enumerate(targets)}
+            page.rows.sort(key=lambda row: order[row["path"]])
+        if args.maps:
+            _map(page, model)
     elif tags:
         rows = [row for row in page.rows if row["error"] is None and not row["tag"] and row["file"] is not None]
         items = [Item(ordinal, row["file"]) for ordinal, row in enumerate(rows)]
@@ -208,6 +258,34 @@ def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
                 step(batch[-1].item.ordinal + 1, len(rows))
     if curves:
         _follow(page, model, args)
+
+
+def _restore(page: "ReportPage", log: ResumeLog) -> None:
+    """Puts what earlier runs kept of this run's files into the page."""
+    for record in log.records():
+        thumbnails = record.pop("thumbnails", ())
+        page.rows.append(record)
+        page.show([(record, thumbnails)])
+    if page.rows:
+        logger.info("%d of %d files are kept in %s", len(page.rows), log.items, log.path)
+
+
+def _map(page: "ReportPage", model: "VitalForConditionalGeneration") -> None:
+    """Draws where the worst pictures are bad."""
+    from ..local_quality import draw_map, quality_map
+    from ..media_vital import MediaError, load_media
+    from ..thumbnails import data_uri
+
+    rows = [row for row in page.worst_rows() if row["modality"] == "image"]
+    with _progress("map") as step:
+        for done, row in enumerate(rows, start=1):
+            try:
+                picture = load_media(row["path"])
+                drawn = draw_map(picture, quality_map(model, picture), max_side=MAP_PX)
+                page.maps[row["path"]] = data_uri(drawn, drawn.width)
+            except MediaError as error:  # it was there a moment ago
+                page.notes.append(f"No map of a picture: {error}")
+            step(done, len(rows))
 
 
 def _tag(

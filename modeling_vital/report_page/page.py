@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import numpy as np
@@ -24,6 +25,10 @@ MAX_CURVES = 60
 MAX_ERRORS = 500
 SHOWN = 8
 BINS = 20
+SPREAD = 0.1
+"""Scores that differ by less tell little apart: files are called worst or best only beyond it."""
+GOOD_FROM = 0.6
+"""Scores from here on mean good or high, and no file that has one is called worst."""
 PICTURE_SIDES = ROW_PX, CARD_PX = 64, 240
 """Longer sides of the pictures of a page, pixels."""
 
@@ -43,6 +48,9 @@ class ReportPage:
         made (`datetime.datetime`): when the page is made.
         curves (`dict[str, QualityCurve]`): of clips, by path.
         notes (`list[str]`): what a reader must know, such as that the run was stopped.
+        folder (`Path`, *optional*): where the page will lie. Names link to files in or below it, by relative paths.
+        score_range (`tuple[float, float]`, *optional*): lowest and highest score of the model, where it is known.
+        maps (`dict[str, str]`): of pictures, by path, as data URIs.
         pictures (`dict[str, Sequence[str]]`): by path the data URIs that [`show`] keeps.
     """
 
@@ -54,6 +62,30 @@ class ReportPage:
     curves: dict[str, QualityCurve] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     pictures: dict[str, Sequence[str]] = field(default_factory=dict)
+    folder: Path | None = None
+    score_range: tuple[float, float] | None = None
+    maps: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def root(self) -> str:
+        """The folder that all files are in or below; paths on the page start there. Empty where there is none."""
+        folders = [os.path.dirname(os.path.abspath(row["path"])) for row in self.rows if _is_local(row["path"])]
+        try:
+            return os.path.commonpath(folders) if folders else ""
+        except ValueError:  # two drives
+            return ""
+
+    def worst_rows(self) -> list[dict[str, Any]]:
+        """The lowest scores, as far as they stand out: `SPREAD` below the middle one, and not called good."""
+        good = _from_worst(self.rows)
+        few = good[: min(len(good) // 4, SHOWN)]
+        return [row for row in few if row["score"] < min(good[len(good) // 2]["score"] - SPREAD, GOOD_FROM)]
+
+    def best_rows(self) -> list[dict[str, Any]]:
+        """The highest scores, where the scores differ at all."""
+        good = _from_worst(self.rows)
+        few = good[::-1][: min(len(good) // 4, SHOWN)]
+        return few if few and few[0]["score"] - good[0]["score"] >= SPREAD else []
 
     def show(self, made: Iterable[tuple[dict[str, Any], Sequence[str]]]) -> None:
         """Keeps pictures that were made when rows were read, so that their files are not read again.
@@ -94,16 +126,17 @@ def render_page(
     good = _from_worst(page.rows)
     errors = [row for row in page.rows if row["error"] is not None]
     shown = good[:MAX_ROWS]
-    half = (len(good) + 1) // 2  # of few files, none is among the worst and the best
-    worst, best = good[: min(half, SHOWN)], good[half:][::-1][:SHOWN]
+    worst, best = page.worst_rows(), page.best_rows()
     pictured = shown[:MAX_THUMBNAILS]
     clips = [row for row in good if row["path"] in page.curves][:MAX_CURVES]
     cards = [*worst, *best]
     pictures = [_picture(page, row, ROW_PX) for row in pictured] + [_picture(page, row, CARD_PX) for row in cards]
     pictures += [_picture(page, row, CARD_PX, page.curves[row["path"]].worst_frame) for row in clips]
     made = iter(_thumbnails(pictures, progress, workers, timeout_s))
-    rows = [_entry(row, next(made)) for row in pictured] + [_entry(row, None) for row in shown[len(pictured) :]]
-    cards = [_entry(row, next(made)) for row in cards]
+    root = page.root
+    rows = [_entry(page, root, row, next(made)) for row in pictured]
+    rows += [_entry(page, root, row, None) for row in shown[len(pictured) :]]
+    cards = [_entry(page, root, row, next(made)) for row in cards]
     script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
     return (
         _environment()
@@ -117,9 +150,14 @@ def render_page(
                 ("Worst", cards[: len(worst)]),
                 ("Best", cards[len(worst) :]),
             ],
-            clips=[_clip(_entry(row, next(made)), page.curves[row["path"]]) for row in clips],
+            clips=[_clip(_entry(page, root, row, next(made)), page.curves[row["path"]]) for row in clips],
             rows=rows,
-            errors=[{"path": _text(row["path"]), "error": _text(row["error"])} for row in errors[:MAX_ERRORS]],
+            errors=[
+                {"path": _text(_within(root, row["path"])), "error": _text(_without(root, row["error"]))}
+                for row in errors[:MAX_ERRORS]
+            ],
+            notes=[_without(root, note) for note in page.notes],
+            model=os.path.basename(page.model) if os.path.isabs(page.model) else page.model,
             left_out=_left_out(page, good, errors, pictured),
             tagged=any(row.get("tag") for row in shown),
             style=(_TEMPLATES / "page.css").read_text(encoding="utf-8"),
@@ -144,18 +182,44 @@ def _text(text: str) -> str:
     return as_text("".join(char if char.isprintable() else ascii(char)[1:-1] for char in text))
 
 
-def _entry(row: dict[str, Any], picture: str | None) -> dict[str, Any]:
-    path = _text(row["path"])
+def _is_local(path: str) -> bool:
+    return "://" not in path
+
+
+def _within(root: str, path: str) -> str:
+    """A path without the folder that all are in, so that a page that is passed on tells nothing of the disk."""
+    return os.path.relpath(os.path.abspath(path), root) if root and _is_local(path) else path
+
+
+def _without(root: str, text: str) -> str:
+    """A message without the folder that all are in."""
+    return text.replace(root + os.sep, "") if root else text
+
+
+def _link(page: ReportPage, row: dict[str, Any]) -> str | None:
+    """The relative address of a file that is in or below the folder of the page."""
+    file = row.get("file", row["path"])
+    if page.folder is None or file is None or not _is_local(file):
+        return None
+    path = os.path.relpath(os.path.abspath(file), os.path.abspath(page.folder))
+    inside = not path.startswith(os.pardir + os.sep) and not os.path.isabs(path)
+    return "./" + quote(path.replace(os.sep, "/").encode("utf-8", "surrogateescape")) if inside else None
+
+
+def _entry(page: ReportPage, root: str, row: dict[str, Any], picture: str | None) -> dict[str, Any]:
+    path = _text(_within(root, row["path"]))
     color = scale_colors(np.array(row["score"]))
     return {
         "path": path,
         "name": _text(os.path.basename(row["path"])) or path,
+        "link": _link(page, row),
+        "map": page.maps.get(row["path"]),
         "picture": picture,
         "score": row["score"],
         "std": row.get("std"),
         "level": _text(row.get("level") or ""),
         "modality": _text(row.get("modality") or ""),
-        "tag": "no distortion" if row.get("tag") == "none" else _text(row.get("tag") or ""),
+        "tag": "" if row.get("tag") == "none" else _text(row.get("tag") or ""),
         "color": f"#{color.tobytes().hex()}",
     }
 
@@ -186,6 +250,9 @@ def _thumbnails(
 
 
 def _clip(entry: dict[str, Any], curve: QualityCurve) -> dict[str, Any]:
+    scores = [point.score for point in curve.points]
+    if not curve.stands_out:
+        return {**entry, "curve": None, "low": min(scores), "high": max(scores)}
     svg = curve_svg(curve, f"Quality of {entry['name']} over time")
     return {**entry, "curve": svg, "worst_s": curve.worst_frame_s}
 

@@ -73,7 +73,8 @@ def test_a_report_reads_each_file_once(folder, tmp_path, loads):
     assert set(loads.values()) == {1, 2} and loads["a b.png"] == 2  # two of that name
     assert loads["clip.mp4"] == 1 and loads[EVIL] == 1
     text = output.read_text(encoding="utf-8")
-    assert text.count("data:image/webp") == 8 and "the model's guess" in text  # four rows and four cards
+    cards = text.count('<ul class="cards">')
+    assert text.count("data:image/webp") == 4 + cards and "The model's guess" in text  # a row each, one a card
 
 
 def test_tags_and_pictures_of_scores_take_one_reading(folder, tmp_path, loads):
@@ -233,3 +234,31 @@ def test_wrong_use(arguments, said, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     assert main(["report", *arguments]) == 2
     assert said in caplog.text
+
+
+def test_a_report_continues_with_what_is_kept(folder, tmp_path, loads, capsys):
+    shutil.copytree(folder, tmp_path / "h")
+    command = ["report", str(tmp_path / "h"), "--output", str(tmp_path / "r.html"), "--no-curves", "--workers", "0"]
+    assert main([*command, "--resume"]) == 1
+    first = (tmp_path / "r.html").read_text(encoding="utf-8")
+    loads.clear()
+    Image.fromarray(photo(7)).save(tmp_path / "h" / "sub" / "new.png")
+    assert main([*command, "--resume"]) == 1
+    assert set(loads) == {"new.png", "bad.png"}  # what failed is tried again
+    again = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert first.count("<tr data-kind") == 4 and again.count("<tr data-kind") == 5
+    assert again.count("data:image/webp") == first.count("data:image/webp") + 1
+    capsys.readouterr()
+    assert main([*command, "--resume", "--no-tags"]) == 2 and "another --tags" in capsys.readouterr().err
+    assert main(["report", "--from", str(tmp_path / "h" / "none.json"), "--resume"]) == 2
+    assert "--resume and --maps are for files" in capsys.readouterr().err
+
+
+def test_maps_of_the_worst_pictures_come_on_request(tmp_path, monkeypatch):
+    from modeling_vital.report_page import ReportPage
+
+    Image.fromarray(photo(0)).save(tmp_path / "a.png")
+    monkeypatch.setattr(ReportPage, "worst_rows", lambda page: page.rows)
+    command = ["report", str(tmp_path), "--output", str(tmp_path / "r.html"), "--workers", "0", "--no-tags"]
+    assert main(command) == 0 and "Quality map" not in (tmp_path / "r.html").read_text()
+    assert main([*command, "--maps"]) == 0 and 'alt="Quality map of a.png"' in (tmp_path / "r.html").read_text()

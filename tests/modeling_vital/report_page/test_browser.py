@@ -8,6 +8,7 @@ from PIL import Image
 
 from modeling_vital.local_quality import CurvePoint, QualityCurve
 from modeling_vital.report_page import ReportPage, render_page
+from modeling_vital.thumbnails import data_uri
 from tests.fixtures.accessibility import violations
 from tests.fixtures.browser import chromium
 from tests.test_embedded_checkpoint import CLIPS, PHOTOS
@@ -17,6 +18,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SHOTS = Path("build/screenshots")
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+SIZES["dark"] = SIZES["desktop"]
+SCHEMES = {"dark": {"color_scheme": "dark"}}
 EVIL = "<img src=x onerror=alert(1)>.png"
 
 
@@ -38,7 +41,8 @@ def report(tmp_path_factory):
     points = tuple(CurvePoint(i / 2, i / 2 + 1, 0.7 - 0.4 * (i == 3), 0.6, 0.6) for i in range(5))
     curves = {str(clip): QualityCurve(points, 25.0, 75, 40, 0.7) for clip in CLIPS}
     made = datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc)
-    page = ReportPage(rows, "holiday", "vital-tiny", "0123abc", made, curves, ["The run was stopped."])
+    page = ReportPage(rows, "holiday", "vital-tiny", "0123abc", made, curves, ["The run was stopped."], folder=folder)
+    page.maps[page.worst_rows()[0]["path"]] = data_uri(Image.open(PHOTOS[0]), 240)
     (folder / "report.html").write_text(render_page(page), encoding="utf-8")
     return folder / "report.html"
 
@@ -57,7 +61,9 @@ def browser():
 @pytest.fixture(params=SIZES)
 def page(request, browser, report):
     """A page of one size. What the console says, a dialog, and anything asked for outside fail the test."""
-    context = browser.new_context(viewport=SIZES[request.param], has_touch=request.param == "phone")
+    context = browser.new_context(
+        viewport=SIZES[request.param], has_touch=request.param == "phone", **SCHEMES.get(request.param, {})
+    )
     page, complaints = context.new_page(), []
     page.on("console", lambda said: complaints.append(said.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -84,9 +90,21 @@ def test_it_is_shown_whole(page):
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"report-{page.size}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[page.size]["width"]
+    assert page.evaluate("[...document.querySelectorAll('.scroll')].every(box => box.scrollWidth <= box.clientWidth)")
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    assert dark == (page.size == "dark")
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
     assert page.locator(".clip svg").count() == 2 and page.get_by_text(EVIL, exact=True).first.is_visible()
     assert page.get_by_text("get a whole copy of it").is_visible()
+
+
+def test_a_name_opens_its_file_and_a_map_its_place(page):
+    (link,) = page.locator("#files a").all()  # the one that lies beside the page
+    assert link.inner_text().endswith(EVIL) and link.get_attribute("target") == "_blank"
+    drawn = page.get_by_role("img", name="Quality map of")
+    assert not drawn.is_visible()
+    page.get_by_text("Where it is bad").click()
+    assert drawn.is_visible()
 
 
 def test_axe_finds_nothing(page):

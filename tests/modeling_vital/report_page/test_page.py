@@ -51,7 +51,7 @@ def test_it_says_model_totals_and_errors(tmp_path):
     told = " ".join(" ".join(Reader(text).texts).split())
     for said in ("my folder", "Model vital-tiny, revision abc123; made 2026-01-02 03:04 UTC", "Stopped early.",
                  "files 4", "pictures 2", "clips 1", "without a score 1", "mean 0.50", "median 0.60",
-                 "it is damaged", "the model's guess: severe noise"):  # fmt: skip
+                 "it is damaged", "Scores lie in [0, 1]"):  # fmt: skip
         assert said in told
     assert [float(attrs["data-score"]) for attrs in Reader(text).rows()] == [0.2, 0.6, 0.7]
     histogram = next(attrs for tag, attrs in Reader(text).tags if attrs.get("class") == "histogram")
@@ -79,7 +79,7 @@ def test_it_asks_for_nothing_from_elsewhere(tmp_path):
     Image.fromarray(photo(0)).save(tmp_path / "a.png")
     text = render_page(ReportPage([row(tmp_path / "a.png")], "t", "m", made=MADE))
     reader = Reader(text)
-    assert not [tag for tag, attrs in reader.tags if tag == "link" or attrs.get("href")]
+    assert not [tag for tag, attrs in reader.tags if tag == "link" or attrs.get("href")]  # no folder, no links
     assert not re.search(r"@import|url\(", text)
     assert set(re.findall(r"https?://[^\"' ]+", text)) <= {"http://www.w3.org/2000/svg"}  # a name, not an address
     policy = next(attrs["content"] for tag, attrs in reader.tags if attrs.get("http-equiv"))
@@ -194,3 +194,71 @@ def test_paths_that_are_none_make_a_page_of_usual_size(tmp_path, path):
 def test_a_missing_file_of_rows_is_refused(tmp_path):
     with pytest.raises(ValueError, match="gone.json.*cannot be read"):
         read_rows(tmp_path / "gone.json")
+
+
+def told(rows, **more):
+    return " ".join(" ".join(Reader(render_page(ReportPage(rows, "t", "m", made=MADE, **more))).texts).split())
+
+
+def test_paths_start_in_the_folder_that_all_files_are_in(tmp_path):
+    disk = tmp_path / "home" / "somebody"
+    rows = [row(disk / "holiday" / "a.png"), row(disk / "holiday" / "day 2" / "b.png"), row("https://x.example/c.png")]
+    rows.append({"path": str(disk / "holiday" / "d.png"), "error": f"{disk}/holiday/d.png: it is damaged"})
+    text = render_page(ReportPage(rows, "holiday", str(disk / "my model"), made=MADE, notes=[f"{disk}/holiday/e: no"]))
+    assert "somebody" not in text
+    texts = Reader(text).texts
+    for said in ("a.png", "day 2/b.png", "https://x.example/c.png", "d.png", "d.png: it is damaged", "e: no"):
+        assert said in texts
+    assert "Model my model" in " ".join(" ".join(texts).split())
+
+
+def test_names_link_to_files_in_or_below_the_folder_of_the_page(tmp_path):
+    inside, evil = tmp_path / "my holiday" / "a b.png", tmp_path / "javascript:alert(1).png"
+    rows = [row(inside), row(evil), row(tmp_path.parent / "outside.png"), row("https://x.example/c.png")]
+    page = ReportPage(rows, "t", "m", made=MADE, folder=tmp_path)
+    links = {attrs["href"] for tag, attrs in Reader(render_page(page)).tags if tag == "a"}
+    assert links == {"./my%20holiday/a%20b.png", "./javascript%3Aalert%281%29.png"}
+
+
+SCORES = [0.2, 0.3, 0.5, 0.55, 0.6, 0.65, 0.7, 0.7, 0.7, 0.7, 0.75, 0.8]
+
+
+@pytest.mark.parametrize(
+    "scores, worst, best",
+    [
+        (SCORES, [0.2, 0.3, 0.5], [0.8, 0.75, 0.7]),  # a quarter each
+        ([0.5 + i / 1000 for i in range(15)], [], []),  # all alike
+        ([0.7, 0.75] + [0.85] * 13, [], [0.85] * 3),  # the lowest are good
+        ([0.1, 0.5, 0.9], [], []),  # too few for either
+        ([0.5] * 3 + [0.7] * 9, [0.5] * 3, [0.7] * 3),
+    ],
+)
+def test_worst_and_best_are_named_only_where_they_stand_out(scores, worst, best):
+    page = ReportPage([row(f"{i}.png", score) for i, score in enumerate(scores)], "t", "m", made=MADE)
+    assert [each["score"] for each in page.worst_rows()] == worst
+    assert [each["score"] for each in page.best_rows()] == best
+    text = render_page(page)
+    assert ('id="head-Worst"' in text, 'id="head-Best"' in text) == (bool(worst), bool(best))
+
+
+def test_guesses_look_like_guesses():
+    rows = [row(f"{i}.png", score, tag="none" if score > 0.5 else "severe noise") for i, score in enumerate(SCORES)]
+    assert "the model's guess: severe noise?" in told(rows)
+    text = render_page(ReportPage(rows, "t", "m", made=MADE))
+    assert '<td class="guess">severe noise?</td>' in text and '<td class="guess"></td>' in text
+
+
+def test_a_clip_that_is_even_is_said_to_be_in_words():
+    points = tuple(CurvePoint(i / 2, i / 2 + 1, 0.6 + 0.02 * (i % 2), 0.6, 0.6) for i in range(6))
+    dip = (*points[:3], CurvePoint(1.5, 2.5, 0.1, 0.1, 0.1), *points[3:])
+    rows = [row(name, modality="video") for name in ("even.mp4", "dip.mp4")]
+    curves = {"even.mp4": QualityCurve(points, 25.0, 75, 40, 0.6), "dip.mp4": QualityCurve(dip, 25.0, 75, 40, 0.6)}
+    text = render_page(ReportPage(rows, "t", "m", made=MADE, curves=curves))
+    assert "Even throughout: every second between 0.60 and 0.62." in text
+    assert text.count('<article class="clip"') == 2 and text.count("Quality of") == 1
+
+
+def test_range_and_maps_are_shown_where_they_are_known():
+    rows = [row(f"{i}.png", score) for i, score in enumerate(SCORES)]
+    said = told(rows, score_range=(0.1, 0.9), maps={"0.png": "data:image/webp;base64,AAAA"})
+    assert "Scores lie between 0.1 and 0.9" in said and said.count("Where it is bad") == 1
