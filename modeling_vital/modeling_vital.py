@@ -213,21 +213,35 @@ class VitalModel(VitalPreTrainedModel):
         Raises:
             ValueError: if the numbers of placeholders and of visual tokens differ.
         """
-        masks = []
-        for name, token_id, features in (
-            ("image", self.config.image_token_id, image_features),
-            ("motion", self.config.motion_token_id, motion_features),
-        ):
-            mask = None
-            if features is not None:
-                mask = self.find_placeholders(input_ids, inputs_embeds, token_id).unsqueeze(-1)
-                if int(mask.sum()) != (count := features.flatten(0, -2).shape[0]):
-                    raise ValueError(
-                        f"{int(mask.sum())} {name} placeholders in the text but {count} {name} tokens from the "
-                        "encoder. Prepare text and media in one call of the checkpoint's own processor."
-                    )
-            masks.append(mask)
-        return tuple(masks)
+        found = self._count_placeholders(
+            input_ids, inputs_embeds, image_features is not None, motion_features is not None
+        )
+        return self._checked_masks(found, image_features, motion_features)
+
+    def _count_placeholders(
+        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor, images: bool, motion: bool
+    ) -> list[tuple[torch.Tensor | None, int]]:
+        """Mask and number of the placeholders of each kind that is there. The host waits for the numbers."""
+        found = []
+        for wanted, token_id in ((images, self.config.image_token_id), (motion, self.config.motion_token_id)):
+            mask = self.find_placeholders(input_ids, inputs_embeds, token_id).unsqueeze(-1) if wanted else None
+            found.append((mask, int(mask.sum()) if wanted else 0))
+        return found
+
+    def _checked_masks(
+        self,
+        found: list[tuple[torch.Tensor | None, int]],
+        image_features: torch.Tensor | None,
+        motion_features: torch.Tensor | None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        names, features = ("image", "motion"), (image_features, motion_features)
+        for name, (mask, written), given in zip(names, found, features, strict=True):
+            if mask is not None and written != (count := given.flatten(0, -2).shape[0]):
+                raise ValueError(
+                    f"{written} {name} placeholders in the text but {count} {name} tokens from the encoder. Prepare "
+                    "text and media in one call of the checkpoint's own processor."
+                )
+        return tuple(mask for mask, _ in found)
 
     def find_placeholders(
         self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, token_id: int
@@ -277,6 +291,10 @@ class VitalModel(VitalPreTrainedModel):
             raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
+        images = pixel_values is not None or image_hidden_states is not None
+        motion = motion_values is not None or motion_hidden_states is not None
+        # Counted before the encoders are begun, which the host would wait for with the numbers.
+        found = self._count_placeholders(input_ids, inputs_embeds, images, motion)
         if pixel_values is not None:
             image_hidden_states = self.encode_tiles(pixel_values)
         if motion_values is not None:
@@ -285,9 +303,7 @@ class VitalModel(VitalPreTrainedModel):
             image_hidden_states = image_hidden_states[tile_index]
         if frame_index is not None:
             motion_hidden_states = motion_hidden_states[frame_index]
-        image_mask, motion_mask = self.get_placeholder_mask(
-            input_ids, inputs_embeds, image_hidden_states, motion_hidden_states
-        )
+        image_mask, motion_mask = self._checked_masks(found, image_hidden_states, motion_hidden_states)
         for mask, features in ((image_mask, image_hidden_states), (motion_mask, motion_hidden_states)):
             if features is not None:
                 inputs_embeds = inputs_embeds.masked_scatter(mask, features.to(inputs_embeds))

@@ -5,6 +5,7 @@ from transformers import AutoModel, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .media_vital import MediaError
+from .preparation_vital import prepare_ahead
 from .zoo_names_vital import from_zoo
 
 
@@ -48,9 +49,17 @@ class VitalQualityPipeline(Pipeline):
             raise ValueError(f"`errors` is 'raise' or 'return', got {errors!r}.")
         return {} if errors is None else {"errors": errors}, {}, {}
 
+    def get_iterator(self, inputs, num_workers: int, batch_size: int, *params):
+        """That of transformers; items of a list are prepared ahead in threads, unless `num_workers` processes do."""
+        if isinstance(inputs, list) and not num_workers:
+            inputs = prepare_ahead(self.model.processor.cutter, inputs, min(max(batch_size, 2), len(inputs) - 1))
+        return super().get_iterator(inputs, num_workers, batch_size, *params)
+
     def preprocess(self, item, errors: str = "raise") -> dict:
-        """Reads one item and makes its tiles and frames."""
+        """Reads one item and makes its tiles and frames, unless that was done ahead."""
         try:
+            if isinstance(item, MediaError):
+                raise item
             return {"media": self.model.processor.prepare(item)}
         except MediaError as error:
             if errors == "raise":

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
+from types import GeneratorType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -71,7 +72,8 @@ def read_ahead(
     Args:
         items (`Iterable`): what to load, taken one by one as there is room; each must pickle.
         load (`Callable`): a function of a module, or an instance of a class of one, that pickles. What it returns must
-            pickle; arrays in it go over without a copy for pickling.
+            pickle; arrays in it go over without a copy for pickling. A generator gives its results part by part, for
+            items too large to be held whole.
         workers (`int`, *optional*): child processes, [`default_workers`] if left out. 0 loads in this process, item by
             item when asked: then nothing stops a decoder that hangs or crashes.
         timeout_s (`float`, defaults to 120): seconds one item may take. Only with workers.
@@ -82,8 +84,9 @@ def read_ahead(
 
     Returns:
         `ReadAhead`: an iterator of `(item, result)`, the result what `load` returned, or a `MediaError` for whatever
-        it raised. An item whose decoder hangs, crashes or is killed is a `MediaError` as well, and a fresh
-        worker goes on.
+        it raised. An item whose decoder hangs, crashes or is killed is a `MediaError` as well, and a fresh worker goes
+        on. Of a generator the result is an iterator of its parts, which raises that error: it is to be used up before
+        the next item is taken, and what is left then is dropped.
 
     Raises:
         ValueError: for numbers out of range.
@@ -108,6 +111,7 @@ class ReadAhead(Generic[Item]):
         self._max_held_bytes, self._usual_bytes = max_held_bytes, 0.0
         self._pending: deque[tuple[Item, Future]] = deque()
         self._jobs: queue.SimpleQueue = queue.SimpleQueue()
+        self._parts: _Parts | None = None  # of the item given out last
         self._workers = [_Worker(pickle.dumps(load), timeout_s) for _ in range(workers)]
         # Daemons: an abandoned reader must not keep the interpreter from ending.
         self._threads = [threading.Thread(target=_serve, args=(w, self._jobs), daemon=True) for w in self._workers]
@@ -124,15 +128,19 @@ class ReadAhead(Generic[Item]):
             item = next(self._items)
             try:
                 with item_errors(item):
-                    return item, self._load(item)
+                    result = self._load(item)
+                    return item, _told_apart(item, result) if isinstance(result, GeneratorType) else result
             except MediaError as error:
                 return item, error
         try:
+            if self._parts is not None:
+                self._parts.close()
             self._fill()
             if not self._pending:
                 raise StopIteration
             item, future = self._pending[0]
             result = future.result().value
+            self._parts = result if isinstance(result, _Parts) else None
             self._pending.popleft()
             self._fill()
         except BaseException:  # Ctrl-C as well
@@ -184,6 +192,51 @@ class _Loaded:
     num_bytes: int = 0
 
 
+def _told_apart(item: Any, parts: Iterator[Any]) -> Iterator[Any]:
+    """Parts that are made in this process, with errors that name their item."""
+    with item_errors(item):
+        yield from parts
+
+
+class _Parts:
+    """The parts of one item, fetched from its worker as they are asked for.
+
+    Args:
+        worker (`_Worker`): at work on it, and on nothing else until [`close`].
+        item: what they are of.
+        first (`_Loaded`): the first of them.
+        left_s (`float`): seconds that the worker may still take.
+    """
+
+    def __init__(self, worker: "_Worker", item: Any, first: "_Loaded", left_s: float) -> None:
+        self._worker, self._item, self._first, self._left_s = worker, item, first, left_s
+        self._over = False
+
+    def __iter__(self) -> "_Parts":
+        return self
+
+    def __next__(self) -> Any:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first.value
+        if self._over:
+            raise StopIteration
+        loaded, error, more, took_s = self._worker.receive(self._item, self._left_s)
+        self._left_s -= took_s
+        if not more:
+            self._over = True
+            self._worker.free.set()
+            raise StopIteration if error is None else error
+        return loaded.value
+
+    def close(self) -> None:
+        """Drops what is left, and the worker with it."""
+        if not self._over:
+            self._over, self._first = True, None
+            self._worker.stop()
+            self._worker.free.set()
+
+
 class _Closed(Exception):
     """The reader was closed while a worker was at work."""
 
@@ -199,39 +252,59 @@ def _serve(worker: "_Worker", jobs: queue.SimpleQueue) -> None:
             future.set_exception(error)
         else:
             future.set_result(result)
+            worker.free.wait()
     worker.close()
 
 
 class _Worker:
-    """One child process, started when there is work, and anew after it died."""
+    """One child process, started when there is work, and anew after it died.
+
+    Attributes:
+        free (`threading.Event`): not set while parts of its item are still to come.
+    """
 
     def __init__(self, load: bytes, timeout_s: float) -> None:
         self._load, self._timeout_s = load, timeout_s
         self._process: Any = None
         self._connection: Connection | None = None
         self._closed = False
+        self.free = threading.Event()
+        self.free.set()
 
     def load(self, item: Any) -> _Loaded:
-        """Has an item loaded; a `MediaError` stands for whatever `load` raised."""
+        """Has an item loaded; a `MediaError` stands for whatever `load` raised, [`_Parts`] for what comes in parts."""
         message = pickle.dumps(item)
         if self._process is None:
             self._start()
-        process, connection = self._process, self._connection
-        began_s = time.monotonic()
         try:
-            connection.send_bytes(message)
-            if not connection.poll(self._timeout_s):
-                self._stop()
-                return _Loaded(
-                    MediaError(f"{describe_item(item)} was given up after {self._timeout_s:g} s: {slowness(item)}")
-                )
-            loaded, error = _receive(connection)
-        except (EOFError, OSError):  # OSError: the pipe broke, at either end of it.
-            self._stop()
-            if self._closed:
-                raise _Closed from None
-            return _Loaded(MediaError(_last_words(item, process.exitcode, time.monotonic() - began_s)))
+            self._connection.send_bytes(message)
+        except OSError:  # it ended; why is found out below
+            pass
+        loaded, error, more, took_s = self.receive(item, self._timeout_s)
+        if self._closed:
+            raise _Closed
+        if more:
+            self.free.clear()
+            return _Loaded(_Parts(self, item, loaded, self._timeout_s - took_s), loaded.num_bytes)
         return loaded if error is None else _Loaded(error)
+
+    def receive(self, item: Any, limit_s: float) -> tuple[_Loaded | None, MediaError | None, bool, float]:
+        """Waits for what is made of an item next.
+
+        Returns:
+            `tuple`: it, or an error; whether more is to come; and the seconds that it took.
+        """
+        process, connection, began_s = self._process, self._connection, time.monotonic()
+        try:
+            if not connection.poll(max(limit_s, 0.0)):
+                self.stop()
+                problem = f"{describe_item(item)} was given up after {self._timeout_s:g} s: {slowness(item)}"
+                return None, MediaError(problem), False, limit_s
+            loaded, error, more = _receive(connection)
+        except (EOFError, OSError):  # OSError: the pipe broke, at either end of it.
+            self.stop()
+            return None, MediaError(_last_words(item, process.exitcode, time.monotonic() - began_s)), False, 0.0
+        return loaded, error, more, time.monotonic() - began_s
 
     def close(self) -> None:
         """Ends the process; its thread then finds a broken pipe."""
@@ -241,6 +314,7 @@ class _Worker:
             if process is not None:
                 process.kill()
                 process.join()
+        self.free.set()
 
     def _start(self) -> None:
         ours, theirs = _CONTEXT.Pipe()
@@ -256,12 +330,13 @@ class _Worker:
         except (EOFError, OSError):
             problem = 'it ended at once; a script must do its work under `if __name__ == "__main__":`'
         if problem is not None:
-            self._stop()
+            self.stop()
             if self._closed:
                 raise _Closed
             raise RuntimeError(f"A worker for reading cannot be started: {problem}. Or read with workers=0.")
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Ends the process; the next item gets a fresh one."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -282,14 +357,14 @@ def _last_words(item: Any, exit_code: int | None, seconds: float) -> str:
     )
 
 
-def _receive(connection: Connection) -> tuple[_Loaded | None, MediaError | None]:
+def _receive(connection: Connection) -> tuple[_Loaded | None, MediaError | None, bool]:
     header, sizes = connection.recv()
     buffers = []
     for size in sizes:
         buffers.append(np.empty(size, np.uint8))  # Not a bytearray: that would be filled with zeros first.
         _receive_into(connection, buffers[-1])
-    value, error = pickle.loads(header, buffers=buffers)
-    return (None, error) if error is not None else (_Loaded(value, len(header) + sum(sizes)), None)
+    value, error, more = pickle.loads(header, buffers=buffers)
+    return (_Loaded(value, len(header) + sum(sizes)) if error is None else None), error, more
 
 
 # ------------------------------------------------------------------------------------------------------- the child
@@ -309,17 +384,30 @@ def _work(connection: Connection, load: bytes, timeout_s: float) -> None:
             message = connection.recv_bytes()
         except (EOFError, OSError):
             return
-        if hasattr(signal, "setitimer"):  # Ends us, hanging or not, should the parent be killed in the meantime.
-            signal.setitimer(signal.ITIMER_REAL, timeout_s + 2)
-        try:
-            item = pickle.loads(message)
-            with item_errors(item):
-                result = function(item), None
-        except MediaError as error:
-            result = None, MediaError(str(error))  # Without its cause, which may not pickle.
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        _send(connection, result)
+        results = _results(function, message)
+        more = True
+        while more:
+            if hasattr(signal, "setitimer"):  # Ends us, hanging or not, should the parent be killed in the meantime.
+                signal.setitimer(signal.ITIMER_REAL, timeout_s + 2)
+            value, error, more = next(results)
+            if hasattr(signal, "setitimer"):
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            more = _send(connection, (value, error, more))
+
+
+def _results(function: Callable[[Any], Any], message: bytes) -> Iterator[tuple[Any, MediaError | None, bool]]:
+    """What a function makes of an item: value, error, and whether more is to come."""
+    try:
+        item = pickle.loads(message)
+        with item_errors(item):
+            result = function(item)
+            if isinstance(result, GeneratorType):
+                for part in result:
+                    yield part, None, True
+                result = None
+            yield result, None, False
+    except MediaError as error:
+        yield None, MediaError(str(error)), False  # Without its cause, which may not pickle.
 
 
 def _limit_memory() -> None:
@@ -346,19 +434,20 @@ def _be_the_first_to_die() -> None:
         logger.debug("No say in what is ended when memory runs out: %s", error)
 
 
-def _send(connection: Connection, result: tuple[Any, Exception | None]) -> None:
+def _send(connection: Connection, result: tuple[Any, Exception | None, bool]) -> bool:
+    """Sends a result; returns whether more is to come, which is not so of what cannot be pickled."""
     buffers: list[pickle.PickleBuffer] = []
     try:
         header = pickle.dumps(result, protocol=5, buffer_callback=buffers.append)
     except Exception as error:  # What cannot be pickled raises anything.
         buffers.clear()
-        header = pickle.dumps(
-            (None, MediaError(f"What was loaded does not pickle ({type(error).__name__}: {error})."))
-        )
+        result = None, MediaError(f"What was loaded does not pickle ({type(error).__name__}: {error})."), False
+        header = pickle.dumps(result)
     raw = [buffer.raw() for buffer in buffers]
     connection.send((header, [part.nbytes for part in raw]))
     for part in raw:
         _send_raw(connection, part)
+    return result[2]
 
 
 # `Connection` would copy what it receives twice more, and in small pieces: for a clip, more than all else takes here.

@@ -304,7 +304,9 @@ def _tag(
 
 
 def _follow(page: "ReportPage", model: "VitalForConditionalGeneration", args: argparse.Namespace) -> None:
-    from ..local_quality import quality_curve
+    """Curves of the clips. They look at many more frames than scores do, which workers hand over one by one."""
+    from ..curve_frames import CurveFrames
+    from ..local_quality import read_curve
     from ..media_vital import MediaError
     from ..reading import read_ahead
 
@@ -314,30 +316,19 @@ def _follow(page: "ReportPage", model: "VitalForConditionalGeneration", args: ar
         if row["error"] is None and row["modality"] == "video" and row.get("file", "") is not None
     ]
     files = [row.get("file", row["path"]) for row in rows]
-    # A curve decodes in this process. Files that nothing but a list vouches for are played once in a worker first.
-    workers = args.workers if args.rows and rows else 0
+    reader = CurveFrames(model.processor.cutter)
     with (
         _progress("clip") as step,
-        read_ahead(files, _play if args.rows else str, workers=workers, timeout_s=args.timeout) as played,
+        read_ahead(files, reader, workers=args.workers if rows else 0, timeout_s=args.timeout) as read,
     ):
-        for done, (row, (file, problem)) in enumerate(zip(rows, played, strict=True), start=1):
+        for done, (row, (_, frames)) in enumerate(zip(rows, read, strict=True), start=1):
             try:
-                if isinstance(problem, MediaError):
-                    raise problem
-                page.curves[row["path"]] = quality_curve(model, file)
+                if isinstance(frames, MediaError):
+                    raise frames
+                page.curves[row["path"]] = read_curve(model, frames, lambda row=row: row["score"])
             except MediaError as error:
                 page.notes.append(f"No curve of a clip: {error}")
             step(done, len(rows))
-
-
-def _play(file: str) -> None:
-    """Decodes a clip to its end."""
-    from ..media_vital import load_media
-
-    media = load_media(file)
-    if hasattr(media, "iter_frames"):
-        for _ in media.iter_frames(range(media.num_frames)):
-            pass
 
 
 @contextmanager

@@ -4,7 +4,8 @@ import argparse
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ class Locator:
                 if record["modality"] == "image":
                     self._write_map(read, stem)
                 else:
-                    self._write_curve(record["path"], stem)
+                    self._write_curve(record, stem)
             except MediaError as error:  # its stretches are too short for the checkpoint, or it has changed since
                 logger.warning("no map or curve: %s", error)
             except OSError as error:
@@ -105,27 +106,33 @@ class Locator:
 
         pixels = read.picture
         if pixels is None:  # too large to be held while its batch was scored
-            pixels = self._again(read.item.path)
+            pixels = next(self._again(read.item.path, load_pixels))
         picture = Image.fromarray(pixels)
         draw_map(picture, quality_map(self._model, picture)).save(f"{stem}.map.png")
 
-    def _again(self, path: str) -> "np.ndarray":
+    def _again(self, path: str, load: Callable[[str], Any]) -> Iterator[Any]:
+        """What `load`, a generator, gives for a file, by a worker with a time limit.
+
+        Raises:
+            MediaError: if it cannot be read.
+        """
         from ..reading import read_ahead
 
-        with read_ahead([path], load_pixels, workers=1, timeout_s=self._timeout_s) as reader:
-            ((_, pixels),) = reader
-        if isinstance(pixels, Exception):
-            raise pixels
-        return pixels
+        with read_ahead([path], load, workers=1, timeout_s=self._timeout_s) as reader:
+            _, parts = next(reader)
+            if isinstance(parts, Exception):
+                raise parts
+            yield from parts
 
-    def _write_curve(self, path: str, stem: Path) -> None:
+    def _write_curve(self, record: dict[str, Any], stem: Path) -> None:
         from PIL import Image
 
-        from ..local_quality import curve_svg, quality_curve
-        from ..media_vital import load_media
+        from ..curve_frames import CurveFrames
+        from ..local_quality import curve_svg, read_curve
 
-        clip = load_media(path)
-        curve = quality_curve(self._model, clip)
+        path, reader = record["path"], CurveFrames(self._model.processor.cutter)
+        # A curve looks at many more frames than a score: they come one by one, and not with the media of a batch.
+        curve = read_curve(self._model, self._again(path, reader), lambda: record["score"])
         with open(f"{stem}.curve.csv", "w", newline="", encoding="utf-8") as file:
             writer = CsvWriter(file)
             writer.writerow(["start_s", "end_s", "score", "clip_score", "frame_score"])
@@ -133,12 +140,12 @@ class Locator:
                 values = (point.start_s, point.end_s, point.score, point.clip_score, point.frame_score)
                 writer.writerow([f"{value:.4f}" for value in values])
         Path(f"{stem}.curve.svg").write_text(curve_svg(curve), encoding="utf-8")
-        frame = Image.fromarray(clip.get_frames([curve.worst_frame])[0])
-        frame.save(f"{stem}.worst-{curve.worst_frame_s:.2f}s.png")
+        frame = next(self._again(path, partial(load_pixels, frame=curve.worst_frame)))
+        Image.fromarray(frame).save(f"{stem}.worst-{curve.worst_frame_s:.2f}s.png")
 
 
-def load_pixels(path: str) -> "np.ndarray":
-    """A picture as uint8 `[height, width, 3]`; what a worker does.
+def load_pixels(path: str, frame: int | None = None) -> "Iterator[np.ndarray]":
+    """Yields a picture, or one frame of a clip, as uint8 `[height, width, 3]`; what a worker does.
 
     Raises:
         MediaError: if it cannot be read.
@@ -147,7 +154,8 @@ def load_pixels(path: str) -> "np.ndarray":
 
     from ..media_vital import load_media
 
-    return np.asarray(load_media(path))
+    media = load_media(path)
+    yield np.asarray(media) if frame is None else media.get_frames([frame])[0]
 
 
 def output_stem(path: str, repeated: Collection[str] = ()) -> str:

@@ -2,7 +2,7 @@
 
 from .curve_plot import curve_svg, told_in_words
 from .heat_map import draw_map, scale_colors
-from .quality_curve import CurvePoint, QualityCurve, quality_curve
+from .quality_curve import CurvePoint, QualityCurve, quality_curve, read_curve
 from .quality_map import QualityMap, quality_map
 
 
@@ -14,6 +14,7 @@ __all__ = [
     "draw_map",
     "quality_curve",
     "quality_map",
+    "read_curve",
     "scale_colors",
     "told_in_words",
 ]

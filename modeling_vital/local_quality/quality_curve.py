@@ -1,19 +1,17 @@
 """When in a clip quality is bad: a window slides over it, judged as a clip and frame by frame."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ..batching_vital import exact_float32
+from ..curve_frames import CurveFrame, CurveFrames, CurvePlan, Stretch
 from ..levels_vital import LEVEL_VALUES
-from ..media_vital import Clip, MediaError, describe_item, load_media
 from ..modeling_vital import VitalForConditionalGeneration
-from ..video_processing_vital import sample_frames
-from .reading import check_reader, clearly_worse_below, encoded, read_scores, score_range, window_starts
+from .reading import check_reader, clearly_worse_below, encoded, read_scores, score_range
 
 
 @dataclass(frozen=True)
@@ -120,101 +118,87 @@ def quality_curve(
         at each also as a picture, in which blur shows. Read the curve for its dips.
     """
     check_reader(model)
-    if not min(window_s, step_s) > 0 or not window_s * key_frames_per_s >= 2:
-        raise ValueError(
-            "`window_s` and `step_s` must be positive and a window must have two key frames at least, got "
-            f"window_s={window_s}, step_s={step_s}, key_frames_per_s={key_frames_per_s}."
-        )
-    media = load_media(clip)
-    if isinstance(media, Image.Image):
-        raise MediaError(f"{describe_item(clip)} is a picture, and a curve is of a clip; use quality_map.")
-    size = min(max(1, round(window_s * media.fps)), media.num_frames)
-    starts = window_starts(media.num_frames, size, max(1, round(step_s * media.fps))).tolist()
-    stretches = _plan(model, media, starts, size, key_frames_per_s)
-    frames = _EncodedFrames(model, media, stretches)
+    reader = CurveFrames(model.processor.cutter, window_s, step_s, key_frames_per_s)
+    return read_curve(model, reader(clip), lambda: model.score([clip])[0].score, progress)
+
+
+@torch.no_grad()
+def read_curve(
+    model: VitalForConditionalGeneration,
+    frames: Iterator[CurvePlan | CurveFrame],
+    whole_score: Callable[[], float],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> QualityCurve:
+    """[`quality_curve`] of what was read elsewhere, by a worker process for example.
+
+    Args:
+        model (`VitalForConditionalGeneration`): in evaluation mode.
+        frames (`Iterator`): what [`CurveFrames`] gives for a clip, by the model's own cutter.
+        whole_score (`Callable`): gives the score of the whole clip; called when the frames are read.
+        progress (`Callable[[int, int], None]`, *optional*): told after each stretch how many are done, and of how
+            many.
+
+    Raises:
+        MediaError: if the clip cannot be read.
+        TypeError: for a model without a decoder.
+    """
+    check_reader(model)
+    plan = next(frames)
+    at_hand = _EncodedFrames(model, frames)
     points, worst_frames = [], []
-    for number, (start, stretch) in enumerate(zip(starts, stretches, strict=True)):
-        frames.move_to(start, stretch)
-        clip_score, frame_scores = frames.clip_score(stretch), [frames.scores[key] for key in stretch.keys]
+    for number, stretch in enumerate(plan.stretches, start=1):
+        at_hand.move_to(stretch)
+        clip_score, frame_scores = at_hand.clip_score(stretch), [at_hand.scores[key] for key in stretch.keys]
         frame_score = float(np.mean(frame_scores))
-        span_s = start / media.fps, (start + size) / media.fps
+        span_s = stretch.start / plan.fps, (stretch.start + plan.size) / plan.fps
         points.append(CurvePoint(*span_s, (clip_score + frame_score) / 2, clip_score, frame_score))
         worst_frames.append(stretch.keys[int(np.argmin(frame_scores))])
-        progress(number + 1, len(starts))
+        progress(number, len(plan.stretches))
+    for _ in frames:  # to its end, where a reader says that all went well
+        pass
     lowest = min(range(len(points)), key=lambda i: points[i].score)
-    whole_score = model.score(media).score
     return QualityCurve(
-        tuple(points), media.fps, media.num_frames, worst_frames[lowest], whole_score, score_range(model)
+        tuple(points), plan.fps, plan.num_frames, worst_frames[lowest], whole_score(), score_range(model)
     )
 
 
-@dataclass(frozen=True)
-class _Stretch:
-    """Frame numbers of one window: key frames, and motion frames run by run."""
-
-    keys: list[int]
-    motion: list[list[int]]
-
-
-def _plan(
-    model: VitalForConditionalGeneration, clip: Clip, starts: list[int], size: int, key_frames_per_s: float
-) -> list[_Stretch]:
-    """The frames of each window. Key frames lie on one grid for the whole clip, so that windows share them."""
-    try:
-        runs = sample_frames(size, clip.fps, model.processor.sampling).motion_windows
-    except ValueError as error:
-        raise MediaError(f"{clip.name}: {error} Or give a larger `window_s`.") from error
-    grid = np.unique(np.round(np.arange(0, clip.num_frames, clip.fps / key_frames_per_s)).astype(np.int64))
-    stretches = []
-    for start in starts:
-        keys = grid[(grid >= start) & (grid < start + size)].tolist()
-        # Rounding can leave a window of few frames between two points of the grid.
-        stretches.append(_Stretch(keys or [start], [(run + start).tolist() for run in runs]))
-    return stretches
-
-
 class _EncodedFrames:
-    """Goes over a clip once and holds, encoded, the frames of one window.
+    """Holds, encoded, the frames of one window of a clip.
 
     Args:
         model (`VitalForConditionalGeneration`): whose encoders to use.
-        clip (`Clip`): to go over.
-        stretches (`list[_Stretch]`): all windows to come, in order.
+        frames (`Iterator[CurveFrame]`): of the clip, in order.
 
     Attributes:
         scores (`dict[int, float]`): of the key frames at hand, each as a picture.
     """
 
-    def __init__(self, model: VitalForConditionalGeneration, clip: Clip, stretches: list[_Stretch]):
+    def __init__(self, model: VitalForConditionalGeneration, frames: Iterator[CurveFrame]):
         self.model = model
         self.scores: dict[int, float] = {}
-        self._keys = {key for stretch in stretches for key in stretch.keys}
-        self._motion = {index for stretch in stretches for run in stretch.motion for index in run}
-        wanted = sorted(self._keys | self._motion)
-        self._frames = zip(wanted, clip.iter_frames(wanted), strict=True)
+        self._frames = frames
         self._reached = -1
         self._tiles: dict[int, torch.Tensor] = {}  # a key frame: (tiles, image_seq_length, hidden_size)
-        self._squares: dict[int, torch.Tensor] = {}  # a motion frame: (1, 3, motion_size, motion_size)
+        self._squares: dict[int, np.ndarray] = {}  # a motion frame: (motion_size, motion_size, 3)
 
-    def move_to(self, start: int, stretch: _Stretch) -> None:
-        """Forgets the frames before `start`, and reads on to the end of a stretch."""
+    def move_to(self, stretch: Stretch) -> None:
+        """Forgets the frames before a stretch, and reads on to its end."""
         for held in (self._tiles, self._squares, self.scores):
-            for index in [index for index in held if index < start]:
+            for index in [index for index in held if index < stretch.start]:
                 del held[index]
-        last = max(stretch.keys[-1], *(run[-1] for run in stretch.motion))
-        while self._reached < last:
-            self._reached, frame = next(self._frames)
-            if self._reached in self._keys:
-                self._encode_key(self._reached, frame)
-            if self._reached in self._motion:
-                pictures, side = self.model.processor.image_processor, self.model.processor.motion_size
-                square = pictures.tiling.squash(Image.fromarray(frame), side, side)
-                self._squares[self._reached] = pictures.normalize(square[None])
+        while self._reached < stretch.last:
+            frame = next(self._frames)
+            self._reached = frame.index
+            if frame.tiles is not None:
+                self._encode_key(frame)
+            if frame.square is not None:
+                self._squares[frame.index] = frame.square
 
-    def clip_score(self, stretch: _Stretch) -> float:
+    def clip_score(self, stretch: Stretch) -> float:
         """Score of the stretch as a clip; its frames must be at hand."""
         model, tiles = self.model, [self._tiles[key] for key in stretch.keys]
-        motion = torch.cat([self._squares[index] for run in stretch.motion for index in run]).to(model.device)
+        squares = np.stack([self._squares[index] for run in stretch.motion for index in run])
+        motion = model.processor.image_processor.normalize(squares, model.device)
         lengths = [len(run) for run in stretch.motion]
         with exact_float32(model.device, model.dtype):
             motion_tokens = model.model.get_motion_features(motion, torch.tensor(lengths))
@@ -223,14 +207,12 @@ class _EncodedFrames:
             read_scores(model, [encoded(model, "video", torch.cat(tiles), num_tiles, motion_tokens, lengths)])[0]
         )
 
-    def _encode_key(self, index: int, frame: np.ndarray) -> None:
-        # As a picture a frame has more tiles than as a part of a clip: blur is hardly seen in the few of the latter.
-        model, processor = self.model, self.model.processor
-        picture, pictures = Image.fromarray(frame), processor.image_processor
-        tiles = pictures.tiling.cut(picture, processor.max_tiles_per_frame, use_thumbnail=False)
+    def _encode_key(self, frame: CurveFrame) -> None:
+        model = self.model
+        tiles = model.processor.image_processor.normalize(frame.tiles, model.device)
         with exact_float32(model.device, model.dtype):
-            self._tiles[index] = model.model.encode_tiles(pictures.normalize(tiles, model.device))
-        self.scores[index] = model.score(picture).score
+            self._tiles[frame.index] = model.model.encode_tiles(tiles)
+        self.scores[frame.index] = model.score(frame.picture).score
 
 
-__all__ = ["CurvePoint", "QualityCurve", "quality_curve"]
+__all__ = ["CurvePoint", "QualityCurve", "quality_curve", "read_curve"]

@@ -1,6 +1,5 @@
 """From encoded tiles and motion frames to scores: one encoding is read as often as a map or curve needs it."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,21 +43,6 @@ def check_reader(model: VitalForConditionalGeneration) -> None:
         raise TypeError(f"Maps and curves need a model with a decoder, and {type(model).__name__} has none.")
     if model.training:
         raise RuntimeError("The model is in training mode: call `model.eval()` first.")
-
-
-def window_starts(length: int, size: int, stride: int) -> np.ndarray:
-    """Where windows begin that cover a length, evenly spread and never further apart than a stride.
-
-    Args:
-        length (`int`): what to cover, at least `size`.
-        size (`int`): of a window.
-        stride (`int`): from a window to the next, at most.
-
-    Returns:
-        `np.ndarray`: int64, rising, from 0 to `length - size`.
-    """
-    count = math.ceil((length - size) / stride) + 1
-    return np.round(np.linspace(0, length - size, count)).astype(np.int64)
 
 
 def encoded(
@@ -115,5 +99,4 @@ __all__ = [
     "encoded",
     "read_scores",
     "score_range",
-    "window_starts",
 ]

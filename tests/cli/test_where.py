@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modeling_vital import media_vital
+from modeling_vital import curve_frames, media_vital
 from modeling_vital.cli.main import main
 from modeling_vital.cli.where import output_stem
 from modeling_vital.media_vital import load_media
 from modeling_vital.thumbnails import WatchedClip
+from tests.fixtures import loads as loads_fixture
 from tests.fixtures.tiny_media import photo
 from tests.test_embedded_checkpoint import CLIPS
 
@@ -99,6 +100,16 @@ def test_a_map_takes_the_reading_of_the_score(folder, tmp_path, loads, monkeypat
     assert loads == {"a b.png": 2}
     ((first,), (second,)) = ([path.read_bytes() for path in (tmp_path / name).iterdir()] for name in "mn")
     assert first == second
+
+
+def test_a_curve_is_read_by_a_worker_with_a_time_limit(folder, tmp_path, loads, caplog, monkeypatch):
+    clip = str(folder / "clip.mp4")
+    command = ["score", clip, "--workers", "0", "--curve"]
+    assert main([*command, str(tmp_path / "c")]) == 0
+    assert loads == {"clip.mp4": 1}  # in this process
+    monkeypatch.setattr(curve_frames, "CurveFrames", lambda cutter: loads_fixture.sleep_in_parts)
+    assert main([*command, str(tmp_path / "n"), "--timeout", "1"]) == 0
+    assert "was given up after 1 s" in caplog.text and not list((tmp_path / "n").iterdir())
 
 
 def test_a_watched_clip_gives_the_frames_it_was_asked_for(folder):

@@ -1,11 +1,13 @@
 """The pipeline gives what `score` gives. That it loads without the package: tests/test_remote_code_closure.py."""
 
 import json
+import threading
 
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForImageTextToText, pipeline
 
+from modeling_vital import cutting_vital
 from modeling_vital.media_vital import MediaError
 from modeling_vital.pipeline_vital import TASK, VitalQualityPipeline
 from tests.fixtures.tiny_models import tiny_model
@@ -57,6 +59,19 @@ def test_unreadable_items(assess, batch_size, tmp_path):
         assess(items, batch_size=batch_size)
     first, second, third = assess(items, batch_size=batch_size, errors="return")
     assert isinstance(first, MediaError) and second["modality"] == "image" and "gone too" in str(third)
+
+
+def test_items_of_a_list_are_prepared_ahead(assess, monkeypatch):
+    threads, load = [], cutting_vital.load_media
+    monkeypatch.setattr(
+        cutting_vital,
+        "load_media",
+        lambda item, **kwargs: (threads.append(threading.current_thread().name), load(item, **kwargs))[1],
+    )
+    items = [picture(0), clip(), picture(1)]
+    for result, expected in zip(assess(items), records(assess.model, items), strict=True):
+        close(result, expected)
+    assert len(threads) == 6 and all(name.startswith("vital-prepare") for name in threads[:3])
 
 
 def test_a_linear_probe_too():

@@ -1,5 +1,6 @@
 """Reading ahead: order, bounds, and decoders that hang, crash or are killed."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ from modeling_vital.cutting_vital import MediaCutter, Tiling
 from modeling_vital.media_vital import MediaError
 from modeling_vital.reading import _Loaded, read_ahead
 from modeling_vital.video_processing_vital import FrameSampling, sample_frames
-from tests.fixtures.loads import Touch, act, sleep
+from tests.fixtures.loads import Touch, act, act_thrice, sleep
 
 
 def gone(pid, within_s=5):
@@ -195,3 +196,49 @@ def test_what_cannot_be_started_or_sent_says_so():
         read_ahead([], act, ahead=0)
     with pytest.raises((AttributeError, Exception), match="lambda"):
         read_ahead([1], lambda item: item, workers=1)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_parts_come_in_the_order_of_the_items(workers):
+    with read_ahead(range(7), act_thrice, workers=workers) as reader:
+        for number, (item, parts) in enumerate(reader):
+            assert item == number
+            first, *rest = parts
+            assert (first == 1).all() and [(part == item).all() for part in rest] == [True, True]
+    assert number == 6
+
+
+@pytest.mark.parametrize(
+    "item, reason", [("bad", "give another"), ("bug", "a bug"), ("crash", "SIGSEGV"), ("hang", "0.5 s")]
+)
+def test_what_goes_wrong_after_the_first_part_costs_its_item_alone(item, reason):
+    with read_ahead([1, item, 2], act_thrice, workers=1, timeout_s=0.5) as reader:
+        seen = []
+        for _, parts in reader:
+            with contextlib.suppress(MediaError):
+                seen.append(0)
+                for _ in parts:
+                    seen[-1] += 1
+        assert seen == [3, 1, 3]
+    with read_ahead([item], act_thrice, workers=1, timeout_s=0.5) as reader:
+        (_, parts) = next(reader)
+        next(parts)
+        with pytest.raises(MediaError, match=reason):
+            next(parts)
+
+
+def test_parts_that_nobody_wants_are_dropped():
+    with read_ahead(range(4), act_thrice, workers=1) as reader:
+        assert [item for item, parts in reader if item % 2 or next(parts) is not None] == [0, 1, 2, 3]
+    with read_ahead(range(4), act_thrice, workers=2) as reader:
+        next(reader)  # and the reader is left
+
+
+def test_a_slow_reader_of_parts_is_no_fault_of_the_worker():
+    with read_ahead([5], act_thrice, workers=1, timeout_s=0.5) as reader:
+        _, parts = next(reader)
+        seen = []
+        for part in parts:
+            time.sleep(0.7)
+            seen.append(part)
+    assert len(seen) == 3

@@ -234,6 +234,18 @@ def test_placeholder_masks_name_what_does_not_match():
             model.model.get_placeholder_mask(given, embeds, motion_features=motion[1:])
 
 
+def test_placeholders_are_counted_before_the_encoders_are_begun(monkeypatch):
+    """Behind them, the host would wait for the encoders with the numbers."""
+    model, order = tiny_model(), []
+    for name in ("find_placeholders", "encode_tiles", "get_motion_features"):
+        real = getattr(model.model, name)
+        monkeypatch.setattr(
+            model.model, name, lambda *args, name=name, real=real: (order.append(name), real(*args))[1]
+        )
+    model(**model.processor.score_inputs([clip()]))
+    assert order == ["find_placeholders", "find_placeholders", "encode_tiles", "get_motion_features"]
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_head_has_a_tensor_parallel_plan(tied):
     assert tiny_model(tie_word_embeddings=tied)._tp_plan["lm_head"] == "colwise_gather_output"

@@ -82,8 +82,8 @@ def test_memory_does_not_grow_with_the_clip(model, monkeypatch):
 
     held, move_to = [], _EncodedFrames.move_to
 
-    def watch(self, start, stretch):
-        move_to(self, start, stretch)
+    def watch(self, stretch):
+        move_to(self, stretch)
         held.append(len(self._tiles) + len(self._squares))
 
     monkeypatch.setattr(_EncodedFrames, "move_to", watch)

@@ -9,8 +9,8 @@ from PIL import Image
 
 from dataset_scripts.distortions import distort_image
 from modeling_vital import VitalForConditionalGeneration
+from modeling_vital.curve_frames import window_starts
 from modeling_vital.local_quality import QualityMap, draw_map, quality_map, scale_colors
-from modeling_vital.local_quality.reading import window_starts
 from modeling_vital.media_vital import MediaError, load_media
 from tests.fixtures.tiny_media import frames, photo
 from tests.fixtures.tiny_models import TILE, tiny_model
