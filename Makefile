@@ -29,7 +29,7 @@ ANNOTATOR_TESTS := tests/dataset_scripts/test_pyiqa.py tests/dataset_scripts/tes
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow peers browser lowest latest annotators bounds lint format docs wheel tag tiny experiment reference pictures pairs bench bench-gpu clean
+.PHONY: help demo space test slow peers browser lowest latest annotators bounds lint format docs wheel tag tiny experiment reference pages pictures pairs bench bench-gpu clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -103,6 +103,14 @@ experiment: $(VENV)/.test  ## the paper's experiment at laptop scale: what is mi
 
 reference: $(VENV)/.test  ## make docs/command-line.md and its pages from the parser
 	$(PY) -m modeling_vital.cli.reference docs/command-line.md
+
+pages: $(VENV)/.test  ## measure anew what README and docs/ say of the weights; RATED=FOLDER with ratings.csv (path, mos)
+	$(PY) -m benchmarks.sensitivity docs/scores.md
+	$(PY) -m training.examples.denoise spaces_demo/examples docs/images/denoise.jpg --steps 100
+	$(PY) -m training.tiny_where docs/where-is-it-bad.md
+	$(if $(RATED),$(PY) -m benchmarks.own_scale "$(RATED)/ratings.csv" docs/on-your-own-scale.md, \
+	@echo "no RATED=FOLDER: docs/on-your-own-scale.md and README's other metrics stay as they are" >&2)
+	$(if $(RATED),$(PY) -m benchmarks.others "$(RATED)")
 
 pictures: $(VENV)/.test  ## the pictures and outputs that README and docs/ show, from the examples; needs Chromium
 	$(PY) -m benchmarks.pictures $(ARGS)
