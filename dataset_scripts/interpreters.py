@@ -56,7 +56,7 @@ def chat_interpreter(**settings: Any) -> Interpreter:
     Raises:
         BuildError: the settings are wrong, or while it works a model cannot answer at all.
     """
-    from dataset_scripts.interpretation import ChatSetupError, InterpretationSettings, Item, build_interpreter
+    from dataset_scripts.interpretation import ChatSetupError, InterpretationSettings, ShownItem, build_interpreter
 
     try:
         interpreter, _ = build_interpreter(InterpretationSettings.from_dict(settings))
@@ -65,7 +65,7 @@ def chat_interpreter(**settings: Any) -> Interpreter:
 
     def interpret(version: str, pixels: np.ndarray) -> Answer:
         try:
-            return interpreter(Item.from_pixels(version, pixels))
+            return interpreter(ShownItem.from_pixels(version, pixels))
         except ChatSetupError as error:
             raise BuildError(f"{error}\nThen run the same command again: finished shards are kept.") from error
 

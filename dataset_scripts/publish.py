@@ -36,7 +36,7 @@ def write_tables(staging: Staging, config: BuildConfig) -> Path:
             cache_dir=str(staging.root / "cache"),
             dataset_name="vital_pairs",
         )
-        if builder.filled_shards():
+        if builder.filled_shards:
             # `datasets` fills a folder beside it and renames: a configuration is there or it is not.
             builder.download_and_prepare(
                 str(export / DATA_DIR / name), file_format="parquet", max_shard_size=config.publish.max_shard_size

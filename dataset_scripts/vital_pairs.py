@@ -7,6 +7,7 @@ Imported as a library (loading scripts are refused by `datasets`); what it write
     >>> builder.download_and_prepare("pairs/data/scoring", file_format="parquet")  # doctest: +SKIP
 """
 
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class VitalPairs(datasets.GeneratorBasedBuilder):
         build = BuildConfig.from_dict(json.loads(recipe.read_text(encoding="utf-8")))
         return datasets.DatasetInfo(features=row_features(self.config.name, build.annotate.names))
 
+    @functools.cached_property
     def filled_shards(self) -> dict[str, list[int]]:
         """Split -> the shards of the build that hold rows of it; without empty splits."""
         filled: dict[str, list[int]] = {split: [] for split in SPLITS}
@@ -67,7 +69,7 @@ class VitalPairs(datasets.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         return [
             datasets.SplitGenerator(name=split, gen_kwargs={"shards": shards, "split": split})
-            for split, shards in self.filled_shards().items()
+            for split, shards in self.filled_shards.items()
         ]
 
     def _generate_examples(self, shards: list[int], split: str) -> Iterator[tuple[str, dict[str, Any]]]:

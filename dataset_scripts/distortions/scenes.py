@@ -77,6 +77,9 @@ def black_and_white(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def film_grain(photo: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Adds grain of film: the same in all channels, in clumps, most in the midtones.
 
+    The suite measures with it. Training learns from another, [`dataset_scripts.distortions.authentic.film_grain`], so
+    that a model is not asked about the very noise it was taught.
+
     Args:
         photo (`np.ndarray`): uint8 `[H, W, 3]`.
         strength (`float`): in (0, 1]; the grain's standard deviation in the midtones is 40 times that in grey levels.

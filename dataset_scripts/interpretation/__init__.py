@@ -2,11 +2,11 @@
 
 Example:
 
-    >>> from dataset_scripts.interpretation import InterpretationSettings, Item, build_interpreter
+    >>> from dataset_scripts.interpretation import InterpretationSettings, ShownItem, build_interpreter
     >>> local = {"kind": "openai", "base_url": "http://localhost:8000/v1", "model": "my-model"}
     >>> settings = InterpretationSettings(describer=local, judges=[local], cache="build/answers.sqlite")
     >>> interpreter, ledger = build_interpreter(settings)  # doctest: +SKIP
-    >>> interpreter(Item.from_pixels("photo-1", pixels)).kept  # doctest: +SKIP
+    >>> interpreter(ShownItem.from_pixels("photo-1", pixels)).kept  # doctest: +SKIP
     ('Fine grain covers the sky.',)
 """
 
@@ -23,7 +23,7 @@ from dataset_scripts.interpretation.chat import (
 )
 from dataset_scripts.interpretation.describe import Describer
 from dataset_scripts.interpretation.interpret import Interpreter, interpret_all
-from dataset_scripts.interpretation.item import Interpretation, Item, Rejection
+from dataset_scripts.interpretation.item import Interpretation, Rejection, ShownItem
 from dataset_scripts.interpretation.judge import Jury
 from dataset_scripts.interpretation.ledger import Ledger, MeteredChat, Price
 from dataset_scripts.interpretation.openai_chat import OpenAIChat
@@ -44,7 +44,7 @@ __all__ = [
     "Interpretation",
     "InterpretationSettings",
     "Interpreter",
-    "Item",
+    "ShownItem",
     "Jury",
     "Ledger",
     "Message",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dataset_scripts.interpretation import prompts
 from dataset_scripts.interpretation.chat import ChatModel, Sampling
-from dataset_scripts.interpretation.item import Item, Rejection, Talk, rejected, show
+from dataset_scripts.interpretation.item import Rejection, ShownItem, Talk, rejected, show
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Describer:
     max_tokens: int = 256
     retries: int = 2
 
-    def __call__(self, item: Item) -> tuple[str, list[Rejection]]:
+    def __call__(self, item: ShownItem) -> tuple[str, list[Rejection]]:
         """Describes one item.
 
         Returns:

@@ -11,7 +11,7 @@ from pathlib import Path
 from dataset_scripts.interpretation import prompts
 from dataset_scripts.interpretation.chat import ChatError, ChatSetupError
 from dataset_scripts.interpretation.describe import Describer
-from dataset_scripts.interpretation.item import Interpretation, Item, Rejection
+from dataset_scripts.interpretation.item import Interpretation, Rejection, ShownItem
 from dataset_scripts.interpretation.judge import Jury
 from dataset_scripts.interpretation.polish import Polisher
 from dataset_scripts.interpretation.review import Reviewer
@@ -33,7 +33,7 @@ class Interpreter:
     jury: Jury
     review: Reviewer
 
-    def __call__(self, item: Item) -> Interpretation:
+    def __call__(self, item: ShownItem) -> Interpretation:
         """Interprets one item.
 
         Returns:
@@ -58,7 +58,7 @@ class Interpreter:
             return Interpretation(item.item_id, description, (), tuple(rejections), str(error), prompts.VERSION)
         return Interpretation(item.item_id, description, tuple(kept), tuple(rejections), None, prompts.VERSION)
 
-    def _holds(self, item: Item, statement: str, rejections: list[Rejection]) -> bool:
+    def _holds(self, item: ShownItem, statement: str, rejections: list[Rejection]) -> bool:
         for step in (self.jury, self.review):
             holds, found = step(item, statement)
             rejections += found
@@ -68,13 +68,13 @@ class Interpreter:
 
 
 def interpret_all(
-    interpreter: Interpreter, items: Iterable[Item], threads: int = 1, record: str | Path | None = None
+    interpreter: Interpreter, items: Iterable[ShownItem], threads: int = 1, record: str | Path | None = None
 ) -> Iterator[Interpretation]:
     """Interprets items, several at a time, and hands them back in their order, none left out.
 
     Args:
         interpreter (`Interpreter`): the steps.
-        items (`Iterable[Item]`): read as they are needed, at most twice `threads` ahead.
+        items (`Iterable[ShownItem]`): read as they are needed, at most twice `threads` ahead.
         threads (`int`, *optional*, defaults to 1): items at a time; the models' rate limits hold over all of them.
         record (`str` or `Path`, *optional*): JSONL file with everything that was written, kept and rejected, one line
             an item. Written anew by each run: a run that goes on where another stopped gets the old answers from the

@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Item:
+class ShownItem:
     """A picture or clip as the models see it.
 
     Args:
@@ -28,7 +28,7 @@ class Item:
     pictures: tuple[bytes, ...]
 
     @classmethod
-    def from_pixels(cls, item_id: str, pixels: np.ndarray, max_frames: int = 8) -> "Item":
+    def from_pixels(cls, item_id: str, pixels: np.ndarray, max_frames: int = 8) -> "ShownItem":
         """Takes pixels.
 
         Args:
@@ -133,7 +133,7 @@ class Talk:
         return None, useless
 
 
-def show(item: Item, text: str) -> list[Message]:
+def show(item: ShownItem, text: str) -> list[Message]:
     """The pictures of an item with a text, as the one turn of a new conversation."""
     return [Message("user", text, item.pictures)]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dataset_scripts.interpretation import prompts
 from dataset_scripts.interpretation.chat import ChatModel, Sampling
-from dataset_scripts.interpretation.item import Item, Rejection, Talk, rejected, show, yes_or_no
+from dataset_scripts.interpretation.item import Rejection, ShownItem, Talk, rejected, show, yes_or_no
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Jury:
         if not self.judges or self.rounds < 1:
             raise ValueError(f"a jury needs a judge and a round, got {len(self.judges)} and {self.rounds}")
 
-    def __call__(self, item: Item, statement: str) -> tuple[bool, list[Rejection]]:
+    def __call__(self, item: ShownItem, statement: str) -> tuple[bool, list[Rejection]]:
         """Votes on one statement. The first vote against ends it: the rest could not save the statement.
 
         Returns:

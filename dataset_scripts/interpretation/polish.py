@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dataset_scripts.interpretation import prompts
 from dataset_scripts.interpretation.chat import ChatModel, Message, Sampling
-from dataset_scripts.interpretation.item import Item, Rejection, Talk, rejected
+from dataset_scripts.interpretation.item import Rejection, ShownItem, Talk, rejected
 
 
 MAX_WORDS = 40
@@ -68,7 +68,7 @@ class Polisher:
     max_tokens: int = 512
     retries: int = 2
 
-    def __call__(self, item: Item, description: str) -> tuple[list[str], list[Rejection]]:
+    def __call__(self, item: ShownItem, description: str) -> tuple[list[str], list[Rejection]]:
         """Polishes the description of one item.
 
         Returns:

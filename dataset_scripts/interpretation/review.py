@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dataset_scripts.interpretation import prompts
 from dataset_scripts.interpretation.chat import ChatModel, Sampling
-from dataset_scripts.interpretation.item import Item, Rejection, Talk, rejected, show, yes_or_no
+from dataset_scripts.interpretation.item import Rejection, ShownItem, Talk, rejected, show, yes_or_no
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Reviewer:
     retries: int = 2
     max_tokens: int = 16
 
-    def __call__(self, item: Item, statement: str) -> tuple[bool, list[Rejection]]:
+    def __call__(self, item: ShownItem, statement: str) -> tuple[bool, list[Rejection]]:
         """Reviews one statement.
 
         Returns:

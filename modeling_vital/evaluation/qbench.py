@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..media_vital import MediaError
-from .benchmarks import Benchmark, BenchmarkError, Item, LoadedBenchmark
+from .benchmarks import Benchmark, BenchmarkError, BenchmarkItem, LoadedBenchmark
 from .benchmarks.loading import MediaFiles, list_hash, listed
 from .scorers import VitalScorer
 
@@ -125,7 +125,7 @@ def load_questions(name: str, root: str | Path, partial_copy: bool = False) -> L
         else:
             kinds = {kind: str(entry.get(kind, "")) for kind in about.kinds}
             ask = partial(Question, str(path), text, options, kinds)
-            items.append(Item(label, float(options.index(right)), file, "dev", media=ask))
+            items.append(BenchmarkItem(label, float(options.index(right)), file, "dev", media=ask))
     complaints = []
     if len(entries) != about.count:
         complaints.append(f"{paths[0].name} has {len(entries)} questions, published are {about.count}")

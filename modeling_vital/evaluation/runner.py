@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..whole_files import write_whole
-from .benchmarks import BenchmarkError, Item, LoadedBenchmark
+from .benchmarks import BenchmarkError, BenchmarkItem, LoadedBenchmark
 from .scorers import Scorer
 
 
@@ -52,11 +52,11 @@ def score_items(
     return [done[item.id] for item in loaded.items]
 
 
-def _media(item: Item) -> Any:
+def _media(item: BenchmarkItem) -> Any:
     return item.media() if callable(item.media) else item.media
 
 
-def _record(item: Item, result: tuple[float, float | None] | str) -> dict[str, Any]:
+def _record(item: BenchmarkItem, result: tuple[float, float | None] | str) -> dict[str, Any]:
     if isinstance(result, str):
         return {"id": item.id, "score": None, "std": None, "error": result}
     return {"id": item.id, "score": result[0], "std": result[1], "error": None}

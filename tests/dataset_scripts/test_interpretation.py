@@ -17,10 +17,10 @@ from dataset_scripts.interpretation import (
     Describer,
     InterpretationSettings,
     Interpreter,
-    Item,
     Jury,
     Polisher,
     Reviewer,
+    ShownItem,
     TransformersChat,
     build_interpreter,
     interpret_all,
@@ -33,7 +33,7 @@ from tests.fixtures.chat_server import Reply, answer, refuse, serve
 
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-ITEM = Item.from_pixels("photo 1", PICTURE)
+ITEM = ShownItem.from_pixels("photo 1", PICTURE)
 DESCRIPTION = "Grain covers the sky. The face is out of focus. The quality is good."
 STATEMENTS = ["Grain covers the sky.", "The face is out of focus."]
 
@@ -150,7 +150,7 @@ def test_a_yes_man_keeps_nothing(tmp_path):
 
 def test_a_clip_is_shown_as_frames_in_order(tmp_path):
     clip = np.repeat(np.arange(24, dtype=np.uint8), 16 * 16 * 3).reshape(24, 16, 16, 3)
-    item = Item.from_pixels("clip", clip, max_frames=6)
+    item = ShownItem.from_pixels("clip", clip, max_frames=6)
     result, requests = interpret(honest, tmp_path, item)
     assert len(item.pictures) == 6 and result.kept
     first = requests[0]["messages"][0]["content"]
@@ -281,7 +281,7 @@ def test_a_dead_judge_leaves_an_error_and_a_later_run_asks_only_what_is_missing(
 
 
 def test_a_refused_picture_costs_only_its_item(tmp_path):
-    odd = Item.from_pixels("odd", 255 - PICTURE)
+    odd = ShownItem.from_pixels("odd", 255 - PICTURE)
     choose = instead("describe", lambda request: refuse(400), lambda r: len(served) == 2)
     served: list[dict] = []
     with serve(
@@ -302,7 +302,7 @@ def test_a_wrong_key_stops_the_run(tmp_path):
 
 def test_many_items_come_back_in_order_none_lost_and_a_second_run_is_the_same(tmp_path):
     """Every item has its own description; some items fail, and come back with their error."""
-    items = [Item.from_pixels(f"item {n}", np.full((8, 8, 3), n, np.uint8)) for n in range(24)]
+    items = [ShownItem.from_pixels(f"item {n}", np.full((8, 8, 3), n, np.uint8)) for n in range(24)]
     by_picture = {item.pictures[0]: n for n, item in enumerate(items)}
     lock = threading.Lock()
 
@@ -354,7 +354,7 @@ def test_items_are_read_only_as_they_are_needed(tmp_path):
     def source():
         for n in range(100):
             taken.append(n)
-            yield Item.from_pixels(str(n), PICTURE)
+            yield ShownItem.from_pixels(str(n), PICTURE)
 
     with serve(honest) as server:
         results = interpret_all(build_interpreter(settings(server, tmp_path))[0], source(), threads=2)
@@ -399,6 +399,6 @@ def test_settings_are_checked(tmp_path):
 
 def test_items_are_checked():
     with pytest.raises(ValueError, match="photo 1: expected RGB uint8"):
-        Item.from_pixels("photo 1", PICTURE.astype(np.float32))
+        ShownItem.from_pixels("photo 1", PICTURE.astype(np.float32))
     with pytest.raises(ValueError, match="expected RGB uint8"):
-        Item.from_pixels("clip", np.zeros((0, 8, 8, 3), np.uint8))
+        ShownItem.from_pixels("clip", np.zeros((0, 8, 8, 3), np.uint8))

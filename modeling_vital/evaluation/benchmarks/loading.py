@@ -21,7 +21,7 @@ _SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Item:
+class BenchmarkItem:
     """One picture or clip with its opinion.
 
     Attributes:
@@ -52,7 +52,7 @@ class LoadedBenchmark:
     Attributes:
         benchmark (`Benchmark`): its manifest.
         split (`str`): which.
-        items (`list[Item]`): in the order of the label table.
+        items (`list[BenchmarkItem]`): in the order of the label table.
         missing (`list[str]`): items without a file, where a partial copy was allowed.
         partial (`bool`): this is not the whole published split.
         list_sha256 (`str`): of the names, opinions and groups: the same list, the same hash.
@@ -60,7 +60,7 @@ class LoadedBenchmark:
 
     benchmark: Benchmark
     split: str
-    items: list[Item]
+    items: list[BenchmarkItem]
     missing: list[str]
     partial: bool
     list_sha256: str
@@ -141,7 +141,7 @@ def check_split(benchmark: Benchmark, split: str | None) -> str:
     return split
 
 
-def check_no_leak(items: Iterable[Item]) -> None:
+def check_no_leak(items: Iterable[BenchmarkItem]) -> None:
     """Makes sure that splits never cut a group.
 
     Raises:
@@ -155,7 +155,7 @@ def check_no_leak(items: Iterable[Item]) -> None:
         raise BenchmarkError(f"{len(leaks)} contents are in more than one split: {listed(leaks)}")
 
 
-def list_hash(items: Sequence[Item]) -> str:
+def list_hash(items: Sequence[BenchmarkItem]) -> str:
     """SHA-256 of what is measured against: names, opinions and groups, whatever their order."""
     lines = sorted(json.dumps([item.id, item.mos, item.group], ensure_ascii=True) for item in items)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -241,7 +241,7 @@ def _find_table(benchmark: Benchmark, split: str, files: MediaFiles) -> tuple[Ta
     raise BenchmarkError(f"no label table of {benchmark.title} ({split}) under {files.root}: {' or '.join(names)}")
 
 
-def _items(benchmark: Benchmark, table: Table, rows: Sequence[Row], path: Path) -> Iterable[Item]:
+def _items(benchmark: Benchmark, table: Table, rows: Sequence[Row], path: Path) -> Iterable[BenchmarkItem]:
     low, high = benchmark.mos_range
     for row in rows:
         name = row[column(row, table.name)]
@@ -252,7 +252,7 @@ def _items(benchmark: Benchmark, table: Table, rows: Sequence[Row], path: Path) 
         if mos is None or not low <= mos <= high:
             raise BenchmarkError(f"{path}: the opinion of {name} is {text!r}, not a number from {low} to {high}")
         group = benchmark.group(row, name) if benchmark.group else name
-        yield Item(
+        yield BenchmarkItem(
             id=benchmark.file(row, name) if benchmark.file else name,
             mos=mos,
             group=group,

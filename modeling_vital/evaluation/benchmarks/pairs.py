@@ -4,7 +4,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from ..extras import require
-from .loading import Item, LoadedBenchmark, check_no_leak, list_hash
+from .loading import BenchmarkItem, LoadedBenchmark, check_no_leak, list_hash
 from .manifest import Benchmark, BenchmarkError
 
 
@@ -50,12 +50,12 @@ def load_pairs(root: str | Path, split: str | None = None) -> LoadedBenchmark:
     return LoadedBenchmark(PAIRS, split, chosen, [], False, list_hash(chosen))
 
 
-def _items(path: Path) -> list[Item]:
+def _items(path: Path) -> list[BenchmarkItem]:
     file, items = require("pyarrow.parquet").ParquetFile(path), []
     for group in range(file.num_row_groups):
         for number, row in enumerate(file.read_row_group(group, columns=_COLUMNS).to_pylist()):
             items.append(
-                Item(
+                BenchmarkItem(
                     id=row["id"],
                     mos=row["mos"],
                     group=row["content_id"],

@@ -5,7 +5,7 @@ import pytest
 from modeling_vital.evaluation.benchmarks import (
     BENCHMARKS,
     BenchmarkError,
-    Item,
+    BenchmarkItem,
     check_no_leak,
     load_benchmark,
 )
@@ -186,7 +186,11 @@ def test_wrong_use(tmp_path):
 
 
 def test_a_content_in_two_splits_is_a_leak():
-    items = [Item("a1", 1, "a", "train"), Item("a2", 2, "a", "test"), Item("b1", 3, "b", "test")]
+    items = [
+        BenchmarkItem("a1", 1, "a", "train"),
+        BenchmarkItem("a2", 2, "a", "test"),
+        BenchmarkItem("b1", 3, "b", "test"),
+    ]
     with pytest.raises(BenchmarkError, match=r"1 contents are in more than one split: a \(test, train\)"):
         check_no_leak(items)
     check_no_leak(items[1:])

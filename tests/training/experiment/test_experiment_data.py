@@ -9,7 +9,7 @@ from PIL import Image
 
 from training.experiment import ExperimentError
 from training.experiment.data import (
-    DataConfig,
+    ExperimentData,
     Originals,
     build_config,
     crop,
@@ -20,7 +20,7 @@ from training.experiment.data import (
 )
 
 
-CONFIG = DataConfig(
+CONFIG = ExperimentData(
     train_crops=2,
     test_crops=1,
     train_clips=2,

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from training.experiment.__main__ import Recipe, is_finished
+from training.experiment.__main__ import Experiment, is_finished
 from training.experiment.analysis import ANALYSIS, ITEMS, digest
 from training.experiment.claims import CLAIMS
 from training.experiment.page import render
@@ -14,7 +14,7 @@ PAGE = Path("docs/experiment.md")
 
 
 def test_the_page_is_current():
-    plan = Recipe.load(Path("training/recipes/tiny_experiment.yaml")).plan()
+    plan = Experiment.load(Path("training/recipes/tiny_experiment.yaml")).plan()
     analysis = json.loads((RESULTS / ANALYSIS).read_text(encoding="utf-8"))
     items = json.loads((RESULTS / ITEMS).read_text(encoding="utf-8"))
     files = {"items": RESULTS / ITEMS}
@@ -26,7 +26,7 @@ def test_the_page_is_current():
 
 
 def test_the_page_has_every_claim_and_says_what_is_missing():
-    plan = Recipe.load(Path("training/recipes/tiny_experiment.yaml")).plan()
+    plan = Experiment.load(Path("training/recipes/tiny_experiment.yaml")).plan()
     items = json.loads((RESULTS / ITEMS).read_text(encoding="utf-8"))
     page = render(plan, {"runs": {}, "claims": {}}, items)
     assert all(f"| {claim.says} |" in page for claim in CLAIMS)

@@ -7,7 +7,7 @@ import pytest
 
 from training.experiment import ExperimentError
 from training.experiment import __main__ as experiment
-from training.experiment.__main__ import Recipe, conduct, is_finished, main
+from training.experiment.__main__ import Experiment, conduct, is_finished, main
 from training.experiment.plan import ABLATIONS, Machine, _recipe
 
 
@@ -16,7 +16,7 @@ RECIPE = Path("training/recipes/tiny_experiment.yaml")
 
 @pytest.fixture
 def recipe():
-    return Recipe.load(RECIPE)
+    return Experiment.load(RECIPE)
 
 
 def test_every_run_comes_after_those_it_starts_from(recipe):

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from training.experiment.__main__ import Recipe
+from training.experiment.__main__ import Experiment
 from training.experiment.page import write_page
 
 
@@ -71,7 +71,7 @@ def test_killed_once_and_resumed_to_the_end(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Going on from" in done.stderr
     assert {name: (results / name).stat().st_mtime_ns for name in first} == first  # not made again
-    plan = Recipe.load(tmp_path / "recipe.yaml").plan()
+    plan = Experiment.load(tmp_path / "recipe.yaml").plan()
     recorded = {run.name: json.loads((results / f"{run.name}.json").read_text()) for run in plan}
     assert all(
         set(one["scores"]) == {"in_domain", "held_out_distortions", "held_out_sources", "video"}
