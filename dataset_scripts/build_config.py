@@ -12,6 +12,7 @@ from dataset_scripts.annotators import ANNOTATORS
 from dataset_scripts.annotators.calibration import get_calibration
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, VIDEO_DISTORTIONS, get_distortion
 from dataset_scripts.pmod import DEFAULT_MIN_OPINIONS
+from dataset_scripts.rows import TIE_PROBABILITY
 
 
 SPLITS = ("train", "validation", "test")
@@ -194,7 +195,7 @@ class PairConfig:
     """
 
     pairs_per_item: int = 3
-    tie_probability: float = 0.6
+    tie_probability: float = TIE_PROBABILITY
 
     def __post_init__(self) -> None:
         _require(self.pairs_per_item >= 0, "pairs_per_item must not be negative")

@@ -1,7 +1,6 @@
 """The first stage: reads the sources, leaves out copies, and gives every original its name and its split."""
 
 import contextlib
-import hashlib
 import json
 import logging
 import time
@@ -10,18 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from PIL import Image
 from tqdm import tqdm
 
 from dataset_scripts.build_config import SPLITS, BuildConfig, BuildError, CollectConfig, SettingsError
-from dataset_scripts.fingerprint import CLIP_FRAMES, CopyIndex, image_hash, turned_hashes
+from dataset_scripts.fingerprint import CopyIndex, Fingerprint, fingerprint
 from dataset_scripts.sources import Source, SourceError, SourceItem, get_source
 from dataset_scripts.sources.base import from_position
 from dataset_scripts.splits import is_test
 from dataset_scripts.staging import Drop, Staging
-from modeling_vital.media_vital import MediaError, load_media
 from modeling_vital.whole_files import write_whole
 
 
@@ -47,62 +43,6 @@ ITEM_SCHEMA = pa.schema(
     }
 )
 """One original. `data` is its file where the source gave bytes, `path` where it gave a file."""
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """What one look at an original tells.
-
-    Attributes:
-        sha256 (`str`): of the file.
-        modality (`str`): `"image"` or `"video"`.
-        hashes (`tuple[int, ...]`): perceptual, one for a picture, one a chosen frame for a clip.
-        mirrored (`tuple[int, ...]`): likewise, of the mirror image.
-        problem (`str`): why it cannot be used; empty if it can.
-        turned (`tuple[tuple[int, ...], ...]`): hashes as above for each way to turn it, see [`turned_hashes`].
-    """
-
-    sha256: str = ""
-    modality: str = ""
-    hashes: tuple[int, ...] = ()
-    mirrored: tuple[int, ...] = ()
-    problem: str = ""
-    turned: tuple[tuple[int, ...], ...] = ()
-
-
-def fingerprint(item: SourceItem) -> Fingerprint:
-    """Opens an original and looks at it. Damage is an answer, not an error."""
-    try:
-        digest = sha256_of(item.media)
-        media = load_media(item.media)
-        if isinstance(media, Image.Image):
-            modality, frames = "image", [np.asarray(media)]
-        else:
-            wanted = sorted({int(share * media.num_frames) for share in CLIP_FRAMES})
-            modality, frames = "video", list(media.iter_frames(wanted))
-    except MediaError as error:
-        return Fingerprint(problem=without_path(str(error), item.media, item.name))
-    except OSError as error:
-        return Fingerprint(problem=f"{item.name} cannot be opened ({error.strerror or error})")
-    mirrored = tuple(image_hash(frame[:, ::-1]) for frame in frames)
-    turned = tuple(zip(*map(turned_hashes, frames), strict=True))
-    return Fingerprint(digest, modality, tuple(map(image_hash, frames)), mirrored, turned=turned)
-
-
-def without_path(message: str, media: Path | bytes | str, name: str) -> str:
-    """A message in which the item goes by its name: messages are published, where a file lies is not."""
-    return message.replace(str(media), name) if isinstance(media, Path | str) else message
-
-
-def sha256_of(media: Path | bytes) -> str:
-    """Hex digest of a file or of bytes, without reading a large file at once."""
-    if isinstance(media, bytes):
-        return hashlib.sha256(media).hexdigest()
-    digest = hashlib.sha256()
-    with media.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def split_of(content_id: str, config: CollectConfig) -> str:

@@ -1,4 +1,4 @@
-"""Perceptual hashes of pictures and clips, and an index that finds copies among millions.
+"""What one look at an original tells: its digest, perceptual hashes, and an index of these that finds copies.
 
 Example:
 
@@ -11,10 +11,17 @@ Example:
     'first'
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
+
+from dataset_scripts.sources import SourceItem
+from modeling_vital.media_vital import MediaError, load_media
 
 
 _THUMBNAIL = 32
@@ -55,6 +62,62 @@ def _hash_of(spectrum: np.ndarray) -> int:
     low = spectrum[:_LOW, :_LOW].ravel()
     bits = low > np.median(low[1:])  # without the mean brightness, which says nothing of the content
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What one look at an original tells.
+
+    Attributes:
+        sha256 (`str`): of the file.
+        modality (`str`): `"image"` or `"video"`.
+        hashes (`tuple[int, ...]`): perceptual, one for a picture, one a chosen frame for a clip.
+        mirrored (`tuple[int, ...]`): likewise, of the mirror image.
+        problem (`str`): why it cannot be used; empty if it can.
+        turned (`tuple[tuple[int, ...], ...]`): hashes as above for each way to turn it, see [`turned_hashes`].
+    """
+
+    sha256: str = ""
+    modality: str = ""
+    hashes: tuple[int, ...] = ()
+    mirrored: tuple[int, ...] = ()
+    problem: str = ""
+    turned: tuple[tuple[int, ...], ...] = ()
+
+
+def fingerprint(item: SourceItem) -> Fingerprint:
+    """Opens an original and looks at it. Damage is an answer, not an error."""
+    try:
+        digest = sha256_of(item.media)
+        media = load_media(item.media)
+        if isinstance(media, Image.Image):
+            modality, frames = "image", [np.asarray(media)]
+        else:
+            wanted = sorted({int(share * media.num_frames) for share in CLIP_FRAMES})
+            modality, frames = "video", list(media.iter_frames(wanted))
+    except MediaError as error:
+        return Fingerprint(problem=without_path(str(error), item.media, item.name))
+    except OSError as error:
+        return Fingerprint(problem=f"{item.name} cannot be opened ({error.strerror or error})")
+    mirrored = tuple(image_hash(frame[:, ::-1]) for frame in frames)
+    turned = tuple(zip(*map(turned_hashes, frames), strict=True))
+    return Fingerprint(digest, modality, tuple(map(image_hash, frames)), mirrored, turned=turned)
+
+
+def without_path(message: str, media: Path | bytes | str, name: str) -> str:
+    """A message in which the item goes by its name: messages are published, where a file lies is not."""
+    return message.replace(str(media), name) if isinstance(media, Path | str) else message
+
+
+def sha256_of(media: Path | bytes) -> str:
+    """Hex digest of a file or of bytes, without reading a large file at once."""
+    if isinstance(media, bytes):
+        return hashlib.sha256(media).hexdigest()
+    digest = hashlib.sha256()
+    with media.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 class CopyIndex:

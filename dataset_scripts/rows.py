@@ -16,7 +16,11 @@ from modeling_vital.processing_vital import DEFAULT_ANSWER_PREFIXES, DEFAULT_DES
 
 
 TIE_PROBABILITY = 0.6
-"""One of two is preferred where its probability of being better is at least this; else it is a tie."""
+"""One of two is preferred where its probability of being better is at least this; else it is a tie.
+
+`compare` calls less a tie, by `tie_margin`: a user asks for an answer, while the order of a close pair of machine
+labels teaches nothing.
+"""
 
 NO_DISTORTION = {"type": None, "family": None, "severity": None}
 

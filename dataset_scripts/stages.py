@@ -23,7 +23,6 @@ from PIL import Image
 from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
 from dataset_scripts.build_config import BuildConfig, DistortConfig
 from dataset_scripts.collect import STAGE as COLLECT
-from dataset_scripts.collect import sha256_of, without_path
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, distort_clip, tag
 from dataset_scripts.distortions.registry import ORIGINAL_TAG
 from dataset_scripts.distortions.rendering import distort as distort_steps
@@ -37,6 +36,7 @@ from dataset_scripts.encoding import (
     shrink_clip,
     shrink_image,
 )
+from dataset_scripts.fingerprint import sha256_of, without_path
 from dataset_scripts.interpreters import Answer, Interpreter
 from dataset_scripts.pmod import pmod
 from dataset_scripts.rows import preference_of

@@ -206,9 +206,17 @@ def weights_sha256(model: Any) -> str:
     return folder_sha256(folder)
 
 
-def folder_sha256(folder: Path) -> str:
-    """What [`weights_sha256`] is for a model loaded from this folder."""
-    files = sorted(folder.glob("*.safetensors"))
+def folder_sha256(folder: Path, patterns: tuple[str, ...] = ("*.safetensors",)) -> str:
+    """Hashes files of a checkpoint; by default as [`weights_sha256`] does for a model loaded from this folder.
+
+    Args:
+        folder (`Path`): of the checkpoint.
+        patterns (`tuple[str, ...]`, *optional*): names of the files.
+
+    Returns:
+        `str`: SHA-256 in hexadecimal over names and hashes of the files, sorted by name.
+    """
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.name} {_file_sha256(path)}\n".encode())

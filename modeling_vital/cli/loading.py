@@ -120,9 +120,10 @@ def fingerprint(source: str) -> dict[str, str]:
     from .. import __version__
 
     if os.path.isdir(source):
-        from ..evaluation.scorers import folder_hash
+        from ..calibration_vital import folder_sha256
+        from ..evaluation.scorers import SCORING_FILES
 
-        content = folder_hash(Path(source))
+        content = folder_sha256(Path(source), SCORING_FILES)
     else:
         from transformers import PreTrainedConfig
 

@@ -1,6 +1,5 @@
 """What is measured: VITAL models, and peers given by an importable name. Both score media and say what they are."""
 
-import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from ..calibration_vital import folder_sha256
 from ..media_vital import MediaError, load_media
 from ..video_backend_vital import video_backend
 
@@ -18,7 +18,8 @@ from ..video_backend_vital import video_backend
 PEER_FRAMES = 32
 """Frames of a clip that a peer is given, evenly spread."""
 
-_HASHED = ("*.safetensors", "config.json", "processor_config.json", "tokenizer.json")
+SCORING_FILES = ("*.safetensors", "config.json", "processor_config.json", "tokenizer.json")
+"""Files of a checkpoint that its scores depend on."""
 
 
 class Scorer(Protocol):
@@ -65,7 +66,7 @@ class VitalScorer:
             "name": self.name,
             "kind": self.model.config.model_type,
             "revision": getattr(self.model.config, "_commit_hash", None),
-            "sha256": folder_hash(folder) if folder.is_dir() else None,
+            "sha256": folder_sha256(folder, SCORING_FILES) if folder.is_dir() else None,
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "frame_policy": processor.frame_sampling,
             "video_backend": video_backend(),
@@ -146,23 +147,6 @@ class PeerScorer:
             return np.asarray(media)
         count = min(PEER_FRAMES, media.num_frames)
         return media.get_frames(np.linspace(0, media.num_frames - 1, count).round().astype(int))
-
-
-def folder_hash(folder: Path) -> str:
-    """SHA-256 over the names and contents of a checkpoint's weights, configuration, processor and tokenizer."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in _HASHED for path in folder.glob(pattern)}):
-        digest.update(path.name.encode() + b"\0")
-        with path.open("rb") as file:
-            digest.update(_digest(file))
-    return digest.hexdigest()
-
-
-def _digest(file: Any) -> bytes:
-    digest = hashlib.sha256()
-    while block := file.read(2**20):
-        digest.update(block)
-    return digest.digest()
 
 
 def _checked(score: float, std: float | None) -> tuple[float, float | None] | str:
