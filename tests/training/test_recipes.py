@@ -13,7 +13,7 @@ from modeling_vital.zoo import presets
 from tests.fixtures.tiny_models import tiny_model
 from training.assemble import ZeroShotArguments
 from training.data import DataArguments
-from training.experiment.__main__ import Recipe as ExperimentRecipe
+from training.experiment.__main__ import Experiment
 from training.launching import check_launch
 from training.probe import ProbeArguments
 from training.recipe import Recipe, RecipeError, parse_recipe
@@ -24,7 +24,7 @@ TRAINING = Path(__file__).resolve().parents[2] / "training"
 RECIPES = sorted([*(TRAINING / "recipes").glob("*.yaml"), *(TRAINING / "tiny" / "recipes").glob("*.yaml")])
 CONFIGS = sorted((TRAINING / "accelerate_configs").glob("*.yaml"))
 OTHER = {"linear_probe": ProbeArguments, "probe": ProbeArguments, "zero_shot": ZeroShotArguments}
-WHOLE = {"tiny_experiment": ExperimentRecipe.load}
+WHOLE = {"tiny_experiment": Experiment.load}
 SIZES = {  # gigabytes of a device that must hold it, and how many share weights, gradients and optimiser state
     "assistant_8xh200": ("vital-8b", 141, 8),
     "assistant_24gb": ("vital-8b", 24, 1),
