@@ -22,9 +22,10 @@ from dataset_scripts.annotators.base import luma
 from dataset_scripts.annotators.piqe import PIQE
 from dataset_scripts.distortions import distort_image
 from modeling_vital import VitalForConditionalGeneration, load_media
+from modeling_vital.calibration_vital import folder_sha256
 from modeling_vital.evaluation.benchmarks.ratings import load_ratings
 from modeling_vital.evaluation.correlation import bootstrap, bootstrap_intervals, correlations
-from modeling_vital.evaluation.scorers import folder_hash
+from modeling_vital.evaluation.scorers import SCORING_FILES
 from modeling_vital.zoo import DEFAULT_MODEL, resolve
 
 from .machine import describe
@@ -179,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     photos = [np.asarray(load_media(str(item.media))) for item in loaded.items]
     results = {
         "model": DEFAULT_MODEL,
-        "sha256": folder_hash(Path(resolve(DEFAULT_MODEL))),
+        "sha256": folder_sha256(Path(resolve(DEFAULT_MODEL)), SCORING_FILES),
         "photos": len(photos),
         "severity": SEVERITY,
         "machine": describe(),
