@@ -1,13 +1,12 @@
-"""Mutated files of every format give a picture, a clip or a `MediaError`, and neither end nor hang the decoder."""
+"""Mutated files of every format give prepared media or a `MediaError`, and neither end nor hang the decoder."""
 
 import pickle
 import re
 
 import pytest
-from PIL import Image
 
-from modeling_vital.cutting_vital import MediaCutter
-from modeling_vital.media_vital import Clip, MediaError
+from modeling_vital.cutting_vital import MediaCutter, PreparedMedia
+from modeling_vital.media_vital import MediaError
 from modeling_vital.reading import _Worker
 from tests.fixtures import odd_media
 
@@ -75,7 +74,7 @@ def test_mutated_files(tmp_path):
             assert not re.search("ended its decoder|was given up", str(result)), (name, result)
             outcomes["error"] += 1
         else:
-            assert isinstance(result, Image.Image | Clip)
+            assert isinstance(result, PreparedMedia)
             outcomes["media"] += 1
 
     try:
