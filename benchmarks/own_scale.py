@@ -15,7 +15,7 @@ import numpy as np
 
 from modeling_vital import VitalForConditionalGeneration
 from modeling_vital.evaluation.calibration import fit_calibration
-from modeling_vital.evaluation.threshold import NoThresholdError, find_threshold
+from modeling_vital.evaluation.threshold import NothingToFitError, find_threshold
 
 from .sensitivity import LINE, put
 
@@ -66,7 +66,7 @@ def _held_out(
 ) -> float:
     try:
         taken = u >= find_threshold(x, keep, wanted, value).threshold
-    except NoThresholdError:
+    except NothingToFitError:
         return float("nan")
     right = (taken & wanted_of).sum()
     return float(right / (taken.sum() if wanted == "precision" else wanted_of.sum()))

@@ -1,21 +1,14 @@
 """`vital calibrate`: from scores to the scale of one's own ratings."""
 
 import argparse
-import logging
 import math
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UsageError
-from .exit_codes import EXIT_SOME_FAILED
-from .ratings import add_ratings, check_output, score_table
+from .ratings import Scored, add_ratings, fit_table, score_table
 
 
 if TYPE_CHECKING:
     from ..calibration_vital import Calibration
-
-logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -43,7 +36,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             ),
         ],
     )
-    add_ratings(parser, "mos", "mean ratings, 50 or more")
+    add_ratings(
+        parser,
+        "mos",
+        "mean ratings, 50 or more",
+        "where to write; the plot goes beside it as .png. As calibration.json beside the weights of a model it is "
+        "found without --calibration, and published with them",
+        required=True,
+    )
     parser.add_argument(
         "--mos-range",
         nargs=2,
@@ -51,14 +51,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar=("WORST", "BEST"),
         help="ends of the scale of the ratings: intervals end there, and a rating outside is an error; reversed where "
         "lower is better (default: higher is better, no ends)",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        required=True,
-        metavar="FILE.json",
-        help="where to write; the plot goes beside it as .png. As calibration.json beside the weights of a model it "
-        "is found without --calibration, and published with them",
     )
     parser.set_defaults(run=run)
 
@@ -76,24 +68,12 @@ def run(args: argparse.Namespace) -> int:
         UsageError: for ratings, an output or a model that cannot be used.
     """
     from ..calibration_vital import scoring_settings, weights_sha256
-    from ..evaluation.calibration import (
-        MIN_RATINGS,
-        UninformativeScoresError,
-        fit_calibration,
-        plot_calibration,
-    )
-    from ..evaluation.extras import MissingExtraError, require
+    from ..evaluation.calibration import MIN_RATINGS, fit_calibration, plot_calibration
 
-    check_output(args.output)
-    try:
-        require("scipy.optimize")
-        require("matplotlib")
-    except MissingExtraError as error:
-        raise UsageError(str(error)) from error
     few = f"a curve of four parameters and its interval need {MIN_RATINGS} or more; rate more files"
-    scored = score_table(args, args.mos_column, _rating, MIN_RATINGS, few)
-    try:
-        calibration = fit_calibration(
+
+    def fit(scored: Scored) -> "Calibration":
+        return fit_calibration(
             scored.scores,
             scored.values,
             scored.groups,
@@ -103,19 +83,15 @@ def run(args: argparse.Namespace) -> int:
             scoring=scoring_settings(scored.model),
             modality=scored.modality,
         )
-    except UninformativeScoresError as error:
-        logger.error("%s: %s", args.table, error)
-        return EXIT_SOME_FAILED
-    except ValueError as error:
-        raise UsageError(f"{args.table}: {error}") from error
-    plot = args.output.with_suffix(".png")
-    try:
-        calibration.save(args.output)
-        plot_calibration(calibration, scored.scores, scored.values, plot)
-    except OSError as error:
-        raise UsageError(f"{args.output} cannot be written: {error.strerror or error}") from error
-    sys.stdout.write(summary(calibration) + f"written: {args.output}, {plot}\n")
-    return EXIT_SOME_FAILED if scored.failed else 0
+
+    return fit_table(
+        args,
+        lambda: score_table(args, args.mos_column, _rating, MIN_RATINGS, few),
+        fit,
+        summary,
+        lambda found, path: found.save(path),
+        lambda found, scored, path: plot_calibration(found, scored.scores, scored.values, path),
+    )
 
 
 def summary(calibration: "Calibration") -> str:
@@ -140,5 +116,5 @@ def _rating(cell: Any) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{cell!r} is not a number" if cell not in (None, "") else "there is no rating")
+        raise ValueError(f"{cell!r} is not a number such as 3.5" if cell not in (None, "") else "there is no rating")
     return value

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from ..json_rows import BadRow
 from .errors import UsageError
+from .exit_codes import EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
 from .manifest import read_column, read_manifest
 from .options import add_batch_size, add_model, add_reading
@@ -45,13 +47,14 @@ class Scored:
     failed: int
 
 
-def add_ratings(parser: argparse.ArgumentParser, value: str, what: str) -> None:
-    """Adds the table, its columns, and how its files are scored.
+def add_ratings(parser: argparse.ArgumentParser, value: str, what: str, output: str, required: bool) -> None:
+    """Adds the table, its columns, how its files are scored, and `--output`.
 
     Args:
         parser (`argparse.ArgumentParser`): of the subcommand.
         value (`str`): default name of the column with what people said.
         what (`str`): what it holds, for the help.
+        output (`str`): the help of `--output`. required (`bool`): whether it must be given.
     """
     parser.add_argument(
         "table",
@@ -72,6 +75,7 @@ def add_ratings(parser: argparse.ArgumentParser, value: str, what: str) -> None:
     add_model(parser)
     add_batch_size(parser)
     add_reading(parser)
+    parser.add_argument("--output", type=Path, required=required, metavar="FILE.json", help=output)
 
 
 def score_table(args: argparse.Namespace, column: str, parse: Callable[[Any], Any], least: int, few: str) -> Scored:
@@ -154,12 +158,61 @@ def _score(model: Any, items: list[Item], args: argparse.Namespace) -> list[dict
     return records
 
 
-def check_output(output: Path) -> None:
-    """Refuses an output that cannot be written, before anything is scored.
+def fit_table(
+    args: argparse.Namespace,
+    scored: Callable[[], Scored],
+    fit: Callable[[Scored], Any],
+    summary: Callable[[Any], str],
+    save: Callable[[Any, Path], None],
+    plot: Callable[[Any, Scored, Path], None],
+) -> int:
+    """Scores a table, fits something to it, prints that, and writes it with its plot where `args.output` says.
+
+    Args:
+        args (`argparse.Namespace`): see [`add_ratings`].
+        scored (`Callable`): calls [`score_table`].
+        fit (`Callable`): makes something of what was scored, or raises `NothingToFitError`.
+        summary (`Callable`): says it in lines, each with its end.
+        save, plot (`Callable`): write it as JSON, and draw it.
+
+    Returns:
+        `int`: 0, or 1 if some files had no score or there is nothing to fit (nothing is written then).
 
     Raises:
-        UsageError: for a name that does not end in .json, or a folder that is not there.
+        UsageError: as [`score_table`]; for an output that cannot be written, before anything is scored where that can
+            be known; for a missing package; for values that cannot be fitted.
     """
+    from ..evaluation.correlation import NothingToFitError
+    from ..evaluation.extras import MissingExtraError, require
+
+    if args.output:
+        _check_output(args.output)
+    try:
+        require("scipy.stats")
+        require("matplotlib")
+    except MissingExtraError as error:
+        raise UsageError(str(error)) from error
+    items = scored()
+    try:
+        found = fit(items)
+    except NothingToFitError as error:
+        logger.error("%s: %s", args.table, error)
+        return EXIT_SOME_FAILED
+    except ValueError as error:
+        raise UsageError(f"{args.table}: {error}") from error
+    sys.stdout.write(summary(found))
+    if args.output:
+        picture = args.output.with_suffix(".png")
+        try:
+            save(found, args.output)
+            plot(found, items, picture)
+        except OSError as error:
+            raise UsageError(f"{args.output} cannot be written: {error.strerror or error}") from error
+        sys.stdout.write(f"written: {args.output}, {picture}\n")
+    return EXIT_SOME_FAILED if items.failed else 0
+
+
+def _check_output(output: Path) -> None:
     if output.suffix.lower() != ".json":
         raise UsageError(f"--output {output} must end in .json; the plot goes beside it as .png")
     if output.is_dir() or not output.absolute().parent.is_dir():

@@ -2,16 +2,12 @@
 
 import argparse
 import json
-import logging
 import math
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UsageError
-from .exit_codes import EXIT_SOME_FAILED
-from .ratings import add_ratings, check_output, score_table
+from .ratings import add_ratings, fit_table, score_table
 
 
 if TYPE_CHECKING:
@@ -19,8 +15,6 @@ if TYPE_CHECKING:
 
 _LABELS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _SHOWN = 9  # points of the curve
-
-logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -50,19 +44,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             ),
         ],
     )
-    add_ratings(parser, "keep", "yes or no (or true, false, 1, 0), 20 or more of each")
+    add_ratings(
+        parser,
+        "keep",
+        "yes or no (or true, false, 1, 0), 20 or more of each",
+        "also write the result with the whole curve; the plot goes beside it as .png",
+        required=False,
+    )
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument(
         "--precision", type=_share, metavar="P", help="keep as many as possible, P of which people keep, such as 0.9"
     )
     wanted.add_argument(
         "--recall", type=_share, metavar="R", help="keep as few as possible, among them R of all that people keep"
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE.json",
-        help="also write the result with the whole curve; the plot goes beside it as .png",
     )
     parser.set_defaults(run=run)
 
@@ -79,36 +73,24 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: for labels, an output or a model that cannot be used.
     """
-    from ..evaluation.extras import MissingExtraError, require
-    from ..evaluation.threshold import MIN_LABELS, NoThresholdError, find_threshold, plot_threshold
+    from ..evaluation.threshold import MIN_LABELS, find_threshold, plot_threshold
 
-    if args.output:
-        check_output(args.output)
-    try:
-        require("scipy.stats")
-        require("matplotlib")
-    except MissingExtraError as error:
-        raise UsageError(str(error)) from error
-    scored = score_table(args, args.keep_column, _label, 1, f"a threshold needs {MIN_LABELS} labels of each kind")
+    few = f"a threshold needs {MIN_LABELS} labels of each kind"
     wanted = "recall" if args.precision is None else "precision"
-    try:
-        found = find_threshold(scored.scores, scored.values, wanted, getattr(args, wanted), scored.groups)
-    except NoThresholdError as error:
-        logger.error("%s: %s", args.table, error)
-        return EXIT_SOME_FAILED
-    except ValueError as error:
-        raise UsageError(f"{args.table}: {error}") from error
-    sys.stdout.write(summary(found, args.model))
-    if args.output:
-        plot = args.output.with_suffix(".png")
-        record = {"model": args.model, "wanted": {wanted: getattr(args, wanted)}, **found.to_dict()}
-        try:
-            args.output.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            plot_threshold(found, plot)
-        except OSError as error:
-            raise UsageError(f"{args.output} cannot be written: {error.strerror or error}") from error
-        sys.stdout.write(f"written: {args.output}, {plot}\n")
-    return EXIT_SOME_FAILED if scored.failed else 0
+    value = getattr(args, wanted)
+
+    def save(found: "Threshold", path: Path) -> None:
+        record = {"model": args.model, "wanted": {wanted: value}, **found.to_dict()}
+        path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+    return fit_table(
+        args,
+        lambda: score_table(args, args.keep_column, _label, 1, few),
+        lambda scored: find_threshold(scored.scores, scored.values, wanted, value, scored.groups),
+        lambda found: summary(found, args.model),
+        save,
+        lambda found, scored, path: plot_threshold(found, path),
+    )
 
 
 def summary(found: "Threshold", model: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..calibration_vital import Calibration
-from .correlation import bootstrap, checked
+from .correlation import NothingToFitError, bootstrap, checked
 from .extras import require
 from .logistic import rising_curve, rising_logistics
 
@@ -19,10 +19,6 @@ _FOLDS = 10
 _KNOTS = 101
 _RESAMPLES = 1000
 _AT_ONCE = 100
-
-
-class UninformativeScoresError(ValueError):
-    """Scores that say nothing about the ratings, so that no calibration can be made of them."""
 
 
 def fit_calibration(
@@ -58,7 +54,7 @@ def fit_calibration(
         [`Calibration`]
 
     Raises:
-        UninformativeScoresError: if the interval of the rank correlation reaches zero, or the curve predicts ratings
+        NothingToFitError: if the interval of the rank correlation reaches zero, or the curve predicts ratings
             that were held out no better than their mean does.
         ValueError: for fewer than 50 ratings, a rating outside `mos_range`, ratings or scores that are all alike, or
             anything that is not a number.
@@ -77,12 +73,12 @@ def fit_calibration(
     clusters = _clusters(len(x), groups)
     errors, residuals = _cross_validate(x, sign * y, clusters, confidence, seed)
     if errors["srcc_high"] < 0:
-        raise UninformativeScoresError(
+        raise NothingToFitError(
             "the ratings fall as the scores rise. Check the direction of the ratings (`--mos-range 100 0` for a scale "
             "whose lower end is better); if it is right, this model does not suit these items."
         )
     if not errors["srcc_low"] > 0 or errors["rmse"] >= errors["rmse_mean"]:
-        raise UninformativeScoresError(
+        raise NothingToFitError(
             "the scores tell nothing about these ratings that is more than chance: their rank correlation is "
             f"{errors['srcc']:.2f} ({errors['srcc_low']:.2f} to {errors['srcc_high']:.2f}), and on held-out items the "
             f"curve is wrong by {errors['rmse']:.3g} (RMSE), the mean rating alone by {errors['rmse_mean']:.3g}. Rate "

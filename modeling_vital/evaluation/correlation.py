@@ -17,6 +17,10 @@ from .logistic import LOGISTICS, fit_logistic
 MIN_ITEMS = 3
 
 
+class NothingToFitError(ValueError):
+    """Scores of which neither calibration nor threshold can be made: they may say nothing about the opinions."""
+
+
 def _srcc(scores: np.ndarray, mos: np.ndarray) -> float:
     return float(require("scipy.stats").spearmanr(scores, mos).statistic)
 

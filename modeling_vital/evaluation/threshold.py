@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .correlation import bootstrap, checked
+from .correlation import NothingToFitError, bootstrap, checked
 from .extras import require
 
 
@@ -19,10 +19,6 @@ MIN_KEPT = 10
 
 WANTED = ("precision", "recall")
 _RESAMPLES = 1000
-
-
-class NoThresholdError(ValueError):
-    """Scores from which no threshold can be had: they say nothing about the labels, or never reach what is wanted."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ def find_threshold(
         [`Threshold`]
 
     Raises:
-        NoThresholdError: if fewer than 20 labels are of one kind, the scores may be no better than chance on these
+        NothingToFitError: if fewer than 20 labels are of one kind, the scores may be no better than chance on these
             labels, or no threshold reaches the precision.
         ValueError: for `wanted` or `value` out of range, or scores that are no numbers.
     """
@@ -125,7 +121,7 @@ def find_threshold(
     kept = np.asarray(keep, dtype=bool)
     counts = {"keep": int(kept.sum()), "drop": int((~kept).sum())}
     if few := [f"{count} to {name}" for name, count in counts.items() if count < MIN_LABELS]:
-        raise NoThresholdError(
+        raise NothingToFitError(
             f"there are only {' and '.join(few)} among {len(kept)} labels: a threshold needs {MIN_LABELS} of each "
             "kind, or its precision is chance. Label more files."
         )
@@ -140,7 +136,7 @@ def find_threshold(
     auc = _auc(x, kept)
     auc_ends, threshold_ends = bootstrap(both_kinds, len(x), groups, _RESAMPLES, confidence, seed)
     if not auc_ends[0] > 0.5:
-        raise NoThresholdError(
+        raise NothingToFitError(
             "the scores are no better than chance on these labels: a file to keep has the higher score in "
             f"{auc:.0%} of pairs ({confidence:.0%} interval {auc_ends[0]:.0%} to {auc_ends[1]:.0%}). Label more "
             "files, or take another model."
@@ -149,7 +145,7 @@ def find_threshold(
     threshold, precision, recall = _pick(curve, wanted, value)
     if np.isnan(threshold):
         best = int(np.argmax(np.where(curve["items"] >= MIN_KEPT, curve["precision"], 0)))
-        raise NoThresholdError(
+        raise NothingToFitError(
             f"no threshold reaches a precision of {value:g}: the best is {curve['precision'][best]:.2f}, at a score "
             f"of {curve['threshold'][best]:.3f} with a recall of {curve['recall'][best]:.2f}. Ask for less, or take "
             "another model."

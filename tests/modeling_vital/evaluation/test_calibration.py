@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from modeling_vital.calibration_vital import Calibration
-from modeling_vital.evaluation.calibration import UninformativeScoresError, fit_calibration, plot_calibration
+from modeling_vital.evaluation.calibration import NothingToFitError, fit_calibration, plot_calibration
 from modeling_vital.evaluation.logistic import rising_curve
 
 
@@ -113,12 +113,12 @@ def test_scores_without_a_word_about_the_ratings_are_refused():
         rng = np.random.default_rng(seed)
         try:
             fit_calibration(rng.random(100), rng.random(100), **ABOUT)
-        except UninformativeScoresError as error:
+        except NothingToFitError as error:
             refused.append(str(error))
     assert len(refused) >= 7  # one in forty is let through by chance
     assert sum("tell nothing about these ratings that is more than chance" in message for message in refused) >= 6
     scores, mos = simulate("line", 100, 0)
-    with pytest.raises(UninformativeScoresError, match="fall as the scores rise.*--mos-range"):
+    with pytest.raises(NothingToFitError, match="fall as the scores rise.*--mos-range"):
         fit_calibration(scores, -mos, **ABOUT)
 
 

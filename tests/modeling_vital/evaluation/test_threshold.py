@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from modeling_vital.evaluation.threshold import (
-    NoThresholdError,
+    NothingToFitError,
     find_threshold,
     plot_threshold,
     precision_recall_curve,
@@ -85,14 +85,14 @@ def test_copies_of_one_content_do_not_make_it_surer():
     ],
 )
 def test_labels_that_give_no_threshold(scores, keep, message):
-    with pytest.raises(NoThresholdError, match=message):
+    with pytest.raises(NothingToFitError, match=message):
         find_threshold(scores, keep, "precision", 0.6)
 
 
 def test_a_precision_that_is_never_reached_says_how_far_it_goes():
     scores, keep = simulate(400, apart=0.7)
     scores[:5], keep[:5] = 9.0, False  # the highest scores are no good
-    with pytest.raises(NoThresholdError, match="no threshold reaches a precision of 0.99: the best is 0.[678]"):
+    with pytest.raises(NothingToFitError, match="no threshold reaches a precision of 0.99: the best is 0.[678]"):
         find_threshold(scores, keep, "precision", 0.99)
 
 
