@@ -6,6 +6,7 @@ of the report and the demo in headless Chromium.
 
 import argparse
 import contextlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -86,8 +87,6 @@ def curve(model: VitalForConditionalGeneration) -> str:
 @contextlib.contextmanager
 def browser_page() -> Iterator[Callable[[str], object]]:
     """A function that opens an address in headless Chromium and returns the page."""
-    import shutil
-
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
@@ -105,22 +104,28 @@ def browser_page() -> Iterator[Callable[[str], object]]:
         browser.close()
 
 
-def shoot(output: Path) -> None:
-    """Screenshots of the report about the examples, and of the demo with one of them scored."""
+def shoot_report(output: Path) -> None:
+    """A screenshot of the report about the examples and the blurred photo, `report.png`."""
+    with tempfile.TemporaryDirectory() as folder, browser_page() as visit:
+        shown = Path(folder) / "holiday"
+        shutil.copytree(EXAMPLES, shown, ignore=shutil.ignore_patterns("*.md"))
+        shutil.copy(output / BLURRED, shown)
+        report = Path(folder) / "report.html"
+        vital(["report", str(shown), "--output", str(report)])
+        visit(report.as_uri()).screenshot(path=output / "report.png")
+
+
+def shoot_demo(output: Path) -> None:
+    """A screenshot of the demo with the blurred photo scored, `demo.png`."""
     from tests.fixtures.demo_server import run_demo
 
-    with tempfile.TemporaryDirectory() as folder, browser_page() as visit:
-        report = Path(folder) / "report.html"
-        with contextlib.chdir(ROOT) if hasattr(contextlib, "chdir") else contextlib.nullcontext():
-            vital(["report", str(EXAMPLES.relative_to(ROOT)), str(output / BLURRED), "--output", str(report)])
-        visit(report.as_uri()).screenshot(path=output / "report.png")
-        with run_demo(Path(folder)) as address:
-            page = visit(address)
-            page.locator("input[type=file]").first.set_input_files(str(output / BLURRED))
-            page.get_by_role("button", name="Score", exact=True).click()
-            page.get_by_text("The middle of").or_(page.locator("[data-testid=label-output-value]")).first.wait_for()
-            page.wait_for_timeout(2000)
-            page.screenshot(path=output / "demo.png")
+    with tempfile.TemporaryDirectory() as folder, browser_page() as visit, run_demo(Path(folder)) as address:
+        page = visit(address)
+        page.get_by_role("tab", name="Score", exact=True).first.wait_for()
+        page.locator("#shown-here input[type=file]").first.set_input_files(str(output / BLURRED))
+        page.locator("#result .value").wait_for()
+        page.wait_for_timeout(3000)  # until the words are there, too
+        page.screenshot(path=output / "demo.png")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,7 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     draw_map(blurred, quality_map(model, blurred)).save(args.output / "map.jpg", quality=88)
     (args.output / "curve.svg").write_text(curve(model), encoding="utf-8")
     if not args.no_shots:
-        shoot(args.output)
+        shoot_report(args.output)
+        shoot_demo(args.output)
     return 0
 
 

@@ -12,6 +12,7 @@ import pytest
 from transformers import AutoModel, AutoModelForCausalLM
 
 from modeling_vital import __version__
+from tests.fixtures import doc_blocks
 from tests.fixtures.doc_blocks import PAGES, ROOT, RUN_LANGUAGES, blocks, check_command, run_page
 from tests.fixtures.doc_blocks import workplace as make_workplace
 from tests.fixtures.tiny_models import text_config, tiny_model
@@ -106,6 +107,19 @@ def test_the_fast_blocks_run_in_order(page, workplace):
 def test_all_blocks_run_in_order(page, workplace):
     PREPARE.get(page, lambda folder: None)(workplace)
     CHECK_SLOW.get(page, lambda run: None)(run_page(page, workplace, slow=True))
+
+
+def test_outputs_are_written_anew_where_they_are_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(doc_blocks, "ROOT", tmp_path)
+    page = "".join(
+        f"```python\nprint({said!r})\n```\n\n<!-- output -->\n```text\n{shown}```\n\n"
+        for said, shown in (("a 0.50", "a 0.51\n"), ("b", ""), ("c 0.9", "c 0.5\n"))
+    )
+    (tmp_path / "page.md").write_text(page)
+    assert doc_blocks.write_outputs("page.md", tmp_path)
+    outputs = [block.code for block in doc_blocks.blocks("page.md") if block.mark == "output"]
+    assert outputs == ["a 0.51\n", "b\n", "c 0.9\n"]  # a number that is near stays
+    assert not doc_blocks.write_outputs("page.md", tmp_path)
 
 
 # ----------------------------------------------------------------------------------------------- what the pages name

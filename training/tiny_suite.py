@@ -5,7 +5,7 @@
 Each original and distorted copies of it are made anew, the same ones every time, labelled by the rule of the training
 data ([`dataset_scripts.versions.LabelRule`]), and scored through `model.score`, the path users take. Other metrics are
 measured beside the model. Orders that need no label are in `training.tiny_scenes`. `python -m model_cards record` puts
-the result into README and card.
+the result into card and page of models.
 """
 
 from collections.abc import Iterator, Sequence

@@ -22,7 +22,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "score",
         help="score images and videos",
-        description="Scores images and videos: a score in [0, 1], higher is better, how unsure it is (std), and the "
+        description="Scores images and videos: a score, higher is better, how unsure it is (std), and the "
         "probability of each quality level.",
         epilog="Exit code: 0 all scored, 1 some files failed, 2 wrong use, 130 stopped by Ctrl-C.",
         examples=[
