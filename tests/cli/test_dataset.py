@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -286,6 +287,33 @@ def test_data_set_and_files_of_a_hub(parquet, tmp_path):
         assert "Traceback" not in unreachable.stderr
         assert "org/photos" in unreachable.stderr
     assert plain(tmp_path / "hub", "test").select(list(FEATURES)).equals(plain(parquet, "test"))
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "asked"), [("cpu", 8, 0), ("auto", 0, 0), ("auto", 1, 1), ("cuda", 0, 1), ("cuda:1", 2, 1)]
+)
+def test_a_worker_asks_ray_for_a_gpu_where_it_uses_one(device, there, asked, monkeypatch):
+    """With a stand-in of Ray; `make cluster` sees what a real one gives."""
+    found = []
+
+    class Shards:
+        def map(self, worker, num_cpus, num_gpus, **options):
+            found.append((num_cpus, num_gpus))
+            return self
+
+        def iter_rows(self):
+            return iter(())
+
+    ray = ModuleType("ray")
+    ray.data = ModuleType("ray.data")
+    ray.data.from_items = lambda *args, **options: Shards()
+    ray.exceptions = SimpleNamespace(RayError=RuntimeError)
+    ray.is_initialized = lambda: True
+    ray.cluster_resources = lambda: {"GPU": there} if there else {}
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", ray.data)
+    dataset_copy._run_on_ray(SimpleNamespace(device=device, workers=2), None, [("train", 0)], None, None)
+    assert found == [(1, asked)]
 
 
 @pytest.mark.slow

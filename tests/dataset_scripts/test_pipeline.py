@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import datasets
 import pyarrow.parquet as pq
@@ -87,6 +88,28 @@ def test_ray_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(SettingsError, match=r"pip install \"modeling-vital\[ray\]\""):
         RayEngine()
+
+
+def test_only_the_stage_that_annotates_asks_ray_for_gpus(originals, tmp_path, monkeypatch):
+    """With a stand-in of Ray; `make cluster` sees what a real one gives."""
+    asked = {}
+
+    class Rows:
+        def map(self, worker, fn_constructor_args, num_cpus, num_gpus, **options):
+            asked[fn_constructor_args[0]] = (num_cpus, num_gpus)
+            return self
+
+        def iter_rows(self):
+            return iter(())
+
+    ray = ModuleType("ray")
+    ray.data = ModuleType("ray.data")
+    ray.data.from_items = lambda *args, **options: Rows()
+    ray.exceptions = SimpleNamespace(RayError=RuntimeError)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", ray.data)
+    RayEngine(annotate_gpus=0.5).run_stages(Staging(tmp_path), 3, BuildConfig.from_dict(recipe(originals)))
+    assert asked == {"distort": (1, 0), "annotate": (1, 0.5), "interpret": (1, 0), "pair": (1, 0)}
 
 
 # What the killed process runs. It is imported once and forked, so that the kills fall into the work, not the imports.
