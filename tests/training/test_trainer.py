@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 import training.trainer as trainer_module
+from dataset_scripts.rows import LabelledVersion, group_row
 from modeling_vital.levels_vital import level_of
+from modeling_vital.media_vital import load_media
 from tests.fixtures import tiny_models
 from tests.fixtures.tiny_models import tiny_model
 from training.checkpoints import COMPLETE, TrainingStopped, last_complete_checkpoint
@@ -113,7 +115,26 @@ def golden_rows():
     return {"scoring": singles, "pairwise": pairs, "distortion": texts}
 
 
+class GoldenGroups(list):
+    """Groups as a table of the trainer: two of three of these pictures, each with a text about its second."""
+
+    column_names = ("id", "modality", "images", "videos", "messages", "mos", "std", "level_probs", "preference")
+
+    def __init__(self, tokens: int):
+        rows = golden_rows()["scoring"][:5]
+        pixels = [np.asarray(load_media(row["images"][0]["bytes"])) for row in rows]
+        versions = [
+            LabelledVersion({"pixels": picture}, "image", row["mos"], 0.1, row["level_probs"])
+            for picture, row in zip(pixels, rows, strict=True)
+        ]
+        text = "The distortion of the image is severe lens blur."
+        groups = {"first": versions[:3], "second": versions[2:]}
+        super().__init__({**group_row(name, three), "texts": [None, text, None]} for name, three in groups.items())
+        self.visual_tokens = np.full(len(self), tokens)
+
+
 GOLDEN = {
+    "groups": [7.1066, 7.0883, 7.1171, 7.0877, 7.081, 7.054],
     "paper": [1.8225, 3.5054, 0.3907, 3.2916, 3.3668, 4.8036],
     "released": [6.2243, 6.3888, 6.1993, 6.3363, 6.3408, 6.2678],
 }
@@ -129,9 +150,14 @@ def test_golden_loss_curve(data_args, tmp_path, monkeypatch, form):
         tokenizer = build_tokenizer(480)
     monkeypatch.setattr(tiny_models, "_tokenizer", lambda: tokenizer)
     model = tiny_model()
-    tables = {name: Dataset.from_list(rows) for name, rows in golden_rows().items()}
+    if form == "groups":
+        tables = {"groups": GoldenGroups(model.processor.image_seq_length)}
+        loss, how = LossConfig(), {"mirrored": True, "encoder_learning_rate": 1e-4}
+    else:
+        tables = {name: Dataset.from_list(rows) for name, rows in golden_rows().items()}
+        loss, how = LossConfig(loss_form=form), {}
     data = make_data(tables, dict.fromkeys(tables, 1.0), None, model.processor, data_args, seed=0)
-    trainer = make_trainer(data, data_args, tmp_path, model, LossConfig(loss_form=form), max_steps=6, seed=0)
+    trainer = make_trainer(data, data_args, tmp_path, model, loss, max_steps=6, seed=0, **how)
     trainer.train()
     assert losses(trainer) == pytest.approx(GOLDEN[form], rel=0.01)
 
