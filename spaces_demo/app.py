@@ -14,6 +14,7 @@ os.environ.setdefault("GRADIO_TEMP_DIR", OWN_FOLDER or "")  # not the one that a
 
 import housekeeping  # noqa: E402
 import inference  # noqa: E402  before ui: it may have to come before torch
+import samples  # noqa: E402
 import ui  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
 
@@ -31,4 +32,5 @@ if __name__ == "__main__":
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # ends as after Ctrl-C, so that nothing is left
     limits = {"middleware": [Middleware(housekeeping.LimitedBodies)]}
-    page.launch(css=ui.CSS, max_file_size=f"{inference.MAX_FILE_MB}mb", footer_links=["api"], app_kwargs=limits)
+    shown = {"theme": ui.THEME, "css": ui.CSS, "footer_links": ["api"], "allowed_paths": [str(samples.EXAMPLES)]}
+    page.launch(max_file_size=f"{inference.MAX_FILE_MB}mb", app_kwargs=limits, **shown)

@@ -1,6 +1,8 @@
 """What the demo computes, without a word of user interface: files in, plain records out."""
 
 import os
+import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,11 +23,12 @@ except ImportError:
 
 import torch
 from PIL import Image
-from transformers import TextIteratorStreamer
+from transformers import PreTrainedConfig, TextStreamer
 
-from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital import VitalForConditionalGeneration, VitalForQualityProbe, VitalProbeConfig, zoo
 from modeling_vital.local_quality import curve_svg, draw_map, quality_curve, quality_map
 from modeling_vital.media_vital import MediaError, load_media
+from modeling_vital.packing import pack_linears
 from modeling_vital.spreadsheet import CsvWriter
 
 
@@ -38,11 +41,10 @@ MAX_TEXT_S = 60
 MAX_TURNS = 8
 MAX_QUESTION_CHARS = 500
 MAX_ANSWER_CHARS = 2000
-MAX_MAP_PIXELS = 12_000_000
 CONVERSING_PARAMETERS = 100_000_000
 DESCRIBE = "Describe the quality."
 SILENT = "(the model says nothing)"
-PREVIEW_PX = 640
+PREVIEW_PX = 1024
 
 
 class Refused(ValueError):
@@ -60,11 +62,8 @@ class Assessor:
     """
 
     def __init__(self, names: list[str]) -> None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._models = {}
-        for name in names:
-            model = VitalForConditionalGeneration.from_pretrained(zoo.resolve(name))
-            self._models[Path(name).name if Path(name).is_dir() else name] = model.to(device).eval()
+        given = {Path(name).name if Path(name).is_dir() else name: name for name in names}
+        self._models = {name: _loaded(zoo.resolve(source)) for name, source in given.items()}
         self.names = list(self._models)
 
     @classmethod
@@ -81,7 +80,8 @@ class Assessor:
             model (`str`): one of `names`.
 
         Returns:
-            `dict`: `file`, `modality`, `score`, `std`, `level`, `level_probs`, `model`, `seconds`.
+            `dict`: `file`, `modality`, `score`, `std`, `level`, `level_probs`, `model`, `seconds`; `warning` where the
+            file breaks off.
 
         Raises:
             Refused: for a file that cannot be used.
@@ -90,41 +90,74 @@ class Assessor:
         with _plain_words(file):
             result = self._model(model).score(media)
         seconds = round(time.perf_counter() - started, 3)
-        return {"file": Path(file).name, **result.to_dict(), "model": model, "seconds": seconds}
+        warning = getattr(media, "warning", None)
+        warned = {} if warning is None else {"warning": _without_place(warning, file)}
+        return {"file": Path(file).name, **result.to_dict(), "model": model, "seconds": seconds, **warned}
 
-    def where(self, file: str | None, model: str) -> tuple[dict[str, Any], Image.Image, str]:
+    def where(
+        self, file: str | None, model: str
+    ) -> Iterator[tuple[float, tuple[dict[str, Any], Image.Image, str] | None]]:
         """Says where in a picture, or when in a clip, quality is worst.
 
         Args:
             file (`str`, *optional*): its path.
             model (`str`): one of `names`.
 
-        Returns:
-            `tuple`: the record (`QualityMap.to_dict` or `QualityCurve.to_dict`, and `file`, `modality`, `model`,
-            `seconds`), a picture (the heat map, or the worst frame), and for a clip the curve as SVG, else nothing.
+        Yields:
+            `tuple`: how much is done, in [0, 1], and `None`; at the end 1 and the result: the record
+            (`QualityMap.to_dict` or `QualityCurve.to_dict`, and `file`, `modality`, `model`, `seconds`), a picture
+            (the map, or the worst frame), and for a clip the curve as SVG, else nothing.
 
         Raises:
-            Refused: for a file that cannot be used.
+            Refused: for a file that cannot be used, or a model without a decoder.
         """
         media, chosen, started = _read(file), self._model(model), time.perf_counter()
-        with _plain_words(file):
+        if not self.describes(model):
+            raise Refused(f"{model} only scores: it cannot say where. Choose another model.")
+
+        def work(tell: Callable[[float], None]) -> tuple[Any, Image.Image, str]:
+            def progress(done: int, total: int) -> None:
+                tell(done / total)
+
             if isinstance(media, Image.Image):
-                if media.width * media.height > MAX_MAP_PIXELS:
-                    limit = f"{MAX_MAP_PIXELS / 1e6:.0f} megapixels"
-                    raise Refused(f"{Path(file).name} is too large for a map here, which takes {limit}.")
-                result, modality, plot = quality_map(chosen, media), "image", ""
-                picture = draw_map(media, result)
-            else:
-                result, modality = quality_curve(chosen, media), "video"
-                picture = Image.fromarray(media.get_frames([result.worst_frame])[0])
-                plot = curve_svg(result, f"Quality of {Path(file).name} over time")
-        told = {"file": Path(file).name, "modality": modality, "model": model}
+                result = quality_map(chosen, media, progress=progress)
+                return result, draw_map(media, result), ""
+            result = quality_curve(chosen, media, progress=progress)
+            frame = Image.fromarray(media.get_frames([result.worst_frame])[0])
+            return result, frame, curve_svg(result, f"Quality of {Path(file).name} over time")
+
+        with _plain_words(file):
+            for done, value in _in_steps(work):
+                if not done:
+                    yield value, None
+        result, picture, plot = value
+        modality = "image" if isinstance(media, Image.Image) else "video"
         seconds = round(time.perf_counter() - started, 3)
-        return {**told, "seconds": seconds, **result.to_dict()}, picture, plot
+        told = {"file": Path(file).name, "modality": modality, "model": model, "seconds": seconds}
+        yield 1.0, ({**told, **result.to_dict()}, picture, plot)
+
+    def describes(self, model: str) -> bool:
+        """Whether a model has a decoder: without one it only scores."""
+        return hasattr(self._model(model), "encode_media")
+
+    def level_values(self, model: str) -> tuple[float, ...]:
+        """The values of a model's levels, best first."""
+        return tuple(self._model(model).config.level_values)
+
+    def members(self) -> list[dict[str, Any]]:
+        """What the models are: `name`, `parameters`, `memory_bytes` in bfloat16, and how they were `made`."""
+        from modeling_vital.zoo import presets
+
+        entries = []
+        for name, model in self._models.items():
+            made = presets.entry(name).weights if name in zoo.NAMES else "not of the zoo: a folder or Hub id"
+            count = model.num_parameters()
+            entries.append({"name": name, "parameters": count, "memory_bytes": 2 * count, "made": made})
+        return entries
 
     def converses(self, model: str) -> bool:
         """Whether a model can be expected to answer questions: none as small as `vital-tiny` was taught to."""
-        return self._model(model).num_parameters() >= CONVERSING_PARAMETERS
+        return self.describes(model) and self._model(model).num_parameters() >= CONVERSING_PARAMETERS
 
     def describe(self, file: str | None, question: str, model: str) -> Iterator[str]:
         """Describes a picture or a clip, or answers a question about it, as the text comes.
@@ -142,6 +175,8 @@ class Assessor:
         """
         question = _question(question)
         media, chosen = _read(file), self._model(model)
+        if not self.describes(model):
+            raise Refused(f"{model} only scores: it has no words. Choose another model.")
         if question:
             yield from _streamed(file, chosen, lambda options: chosen.answer(media, question, **options).text)
         else:
@@ -198,13 +233,12 @@ class Assessor:
             raise Refused("Choose each model once.")
         return [self.score(file, model) for model in models]
 
-    def batch(
-        self, files: list[str] | None, model: str, progress: Callable[[tuple[int, int]], None] = lambda done: None
-    ) -> list[dict[str, Any]]:
+    def batch(self, files: list[str] | None, model: str) -> Iterator[list[dict[str, Any]]]:
         """Scores several files.
 
-        Returns:
-            `list[dict]`: a record each, in order, as `score` gives, with `error`: why a file has no score, or `None`.
+        Yields:
+            `list[dict]`: after each file, a record each so far, in order, as `score` gives, with `error`: why a file
+            has no score, or `None`.
 
         Raises:
             Refused: for no file, or more than `MAX_BATCH`.
@@ -213,19 +247,25 @@ class Assessor:
             raise Refused("Add at least one file first.")
         if len(files) > MAX_BATCH:
             raise Refused(f"That is {len(files)} files; this demo takes {MAX_BATCH} at a time.")
-        records = []
-        for number, file in enumerate(files):
-            progress((number, len(files)))
+        records: list[dict[str, Any]] = []
+        for file in files:
             try:
                 records.append({**self.score(file, model), "error": None})
             except Refused as error:
                 records.append({"file": Path(file).name, "model": model, "error": str(error)})
-        return records
+            yield list(records)
 
     def _model(self, name: str) -> VitalForConditionalGeneration:
         if not isinstance(name, str) or name not in self._models:
             raise Refused(f"There is no model {str(name)[:60]!r} here; choose one of {', '.join(self.names)}.")
         return self._models[name]
+
+
+def _loaded(source: str) -> VitalForConditionalGeneration | VitalForQualityProbe:
+    """A model or a linear probe, by what its configuration says, ready to score."""
+    is_probe = PreTrainedConfig.get_config_dict(source)[0].get("model_type") == VitalProbeConfig.model_type
+    model = (VitalForQualityProbe if is_probe else VitalForConditionalGeneration).from_pretrained(source)
+    return pack_linears(model.to("cuda" if torch.cuda.is_available() else "cpu").eval())
 
 
 def preview(file: str | None) -> Image.Image | None:
@@ -242,6 +282,22 @@ def preview(file: str | None) -> Image.Image | None:
     picture = picture.copy()
     picture.thumbnail((PREVIEW_PX, PREVIEW_PX))
     return picture
+
+
+def side_by_side(a: str, b: str) -> tuple[Image.Image, Image.Image]:
+    """Previews of two files for a slider: the second fitted into the size of the first, on grey.
+
+    Raises:
+        Refused: for a file that cannot be used.
+    """
+    first, second = preview(a), preview(b)
+    if second.size != first.size:
+        scale = min(first.width / second.width, first.height / second.height)
+        second = second.resize((max(1, round(second.width * scale)), max(1, round(second.height * scale))))
+        page = Image.new("RGB", first.size, "gray")
+        page.paste(second, ((first.width - second.width) // 2, (first.height - second.height) // 2))
+        second = page
+    return first, second
 
 
 def write_csv(records: list[dict[str, Any]], folder: Path) -> str:
@@ -271,32 +327,69 @@ def _read(file: str | None, where: str = "") -> Any:
     return media
 
 
-def _streamed(file: str, model: VitalForConditionalGeneration, work: Callable[[dict[str, Any]], str]) -> Iterator[str]:
-    """The text so far, again and again, while `work`, given options of `generate`, writes it in another thread."""
-    streamer = TextIteratorStreamer(model.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    outcome: list[Any] = []
+class _Stopped(BaseException):
+    """Raised in the work whose result nobody waits for any more; not an error, so nothing on the way catches it."""
+
+
+def _in_steps(work: Callable[[Callable[[Any], None]], Any]) -> Iterator[tuple[bool, Any]]:
+    """Runs work in another thread and yields what it tells on the way; closing the iterator stops it at its next word.
+
+    Args:
+        work (`Callable`): gets a function to tell something with.
+
+    Yields:
+        `tuple[bool, Any]`: `False` and what was told; at the end `True` and what the work returned.
+    """
+    said: queue.SimpleQueue = queue.SimpleQueue()
+    stopped = threading.Event()
+
+    def tell(value: Any) -> None:
+        if stopped.is_set():
+            raise _Stopped
+        said.put((False, value))
 
     def run() -> None:
         try:
-            outcome.append(work({"streamer": streamer, "max_time": MAX_TEXT_S}))
+            said.put((True, work(tell)))
+        except _Stopped:
+            pass
         except Exception as error:  # raised below, in the thread that was asked
-            outcome.append(error)
-        finally:
-            streamer.end()
+            said.put((True, error))
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    text = ""
-    for piece in streamer:
-        text += piece
-        if piece:
-            yield text.strip()
-    thread.join()
-    if isinstance(outcome[0], MediaError):
-        raise Refused(_told(outcome[0], file)) from outcome[0]
-    if isinstance(outcome[0], Exception):
-        raise outcome[0]
-    yield outcome[0] or SILENT  # with the words that the model was made to begin with
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        done = False
+        while not done:
+            done, value = said.get()
+            if done and isinstance(value, Exception):
+                raise value
+            yield done, value
+    finally:
+        stopped.set()
+
+
+class _Telling(TextStreamer):
+    """Tells the text so far, again and again, while a model writes it."""
+
+    def __init__(self, tokenizer: Any, tell: Callable[[str], None]) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self._tell, self._text = tell, ""
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Tells, where there is more than before."""
+        self._text += text
+        if text:
+            self._tell(self._text.strip())
+
+
+def _streamed(file: str, model: VitalForConditionalGeneration, work: Callable[[dict[str, Any]], str]) -> Iterator[str]:
+    """The text so far, again and again, while `work`, given options of `generate`, writes it in another thread."""
+    tokenizer = model.processor.tokenizer
+    with _plain_words(file):
+        for done, text in _in_steps(
+            lambda tell: work({"streamer": _Telling(tokenizer, tell), "max_time": MAX_TEXT_S})
+        ):
+            yield (text or SILENT) if done else text  # the last with the words that the model was made to begin with
 
 
 def _answer(
@@ -376,7 +469,26 @@ class _plain_words:  # noqa: N801 -- reads as a statement: `with _plain_words(fi
 
 
 def _told(error: MediaError, *files: str | None) -> str:
-    text = str(error)
+    """What is wrong with a file in a visitor's words: without what only a programmer can do, or makes sense of."""
+    text = _without_place(str(error), *files)
+    what, _, remedy = text.partition("; ")
+    what = re.sub(r" \((?:[^()]|\([^()]*\))*\)", "", what).replace("this library knows", "this demo knows")
+    if "damaged" in remedy or "decoded" in what:
+        remedy = "It may be damaged or cut short: try another copy."
+    elif "too large" in what:
+        what = what.partition(" is too large")[0] + " is too large"
+        remedy = f"This demo takes pictures up to {MAX_PIXELS / 1e6:.0f} megapixels: make it smaller."
+    else:
+        remedy = remedy[:1].upper() + remedy[1:]
+        remedy = "" if _FOR_PROGRAMMERS.search(remedy) else remedy
+    return f"{what.rstrip('.')}. {remedy}".strip()
+
+
+_FOR_PROGRAMMERS = re.compile(r"`|pip |max_pixels|\w+\(\)|\w_\w|--\w")
+
+
+def _without_place(text: str, *files: str | None) -> str:
+    """A text about files that names them as the visitor does, not where this machine keeps them."""
     for file in files:
-        text = text.replace(str(file), Path(file).name)  # not where this machine keeps it
+        text = text.replace(str(file), Path(file).name)
     return text

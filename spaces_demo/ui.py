@@ -1,6 +1,13 @@
-"""The page: five tabs over one [`inference.Assessor`]. Every button is also a named endpoint of the API."""
+"""The page: one upload over tabs that score, compare, go through many files and ask other models.
 
+What visitors see is made by private events, which put a refusal in the place of the result. Programs have an endpoint
+for each thing that the page can do. All that reads a file or asks a model waits in one line.
+"""
+
+import atexit
 import html
+import inspect
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -9,25 +16,49 @@ from typing import Any
 
 import gradio as gr
 import inference
-import pandas as pd
+import markup
+import samples
 from PIL import Image
 
 
-EXAMPLES = Path(__file__).with_name("examples")
-LEVEL_COLORS = ("#15803d", "#65a30d", "#ca8a04", "#ea580c", "#b91c1c")  # best first
 CSS = """
-.headline { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; padding: .5rem 0; }
+.headline { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; }
 .headline .value { font-size: 3.5rem; font-weight: 700; line-height: 1; font-variant-numeric: tabular-nums; }
-.headline .word { font-size: 1.5rem; font-weight: 600; }
+.headline .word { font-size: 1.4rem; font-weight: 600; }
 .headline .note { width: 100%; opacity: .8; }
+.headline .warning, .refused { width: 100%; border-left: 4px solid #9a3412; padding: .3rem .8rem; }
+.strip { flex-wrap: nowrap !important; overflow-x: auto; gap: .5rem !important; padding-bottom: .3rem; }
+.strip button { flex: 0 0 8.5rem !important; min-width: 8.5rem !important; flex-direction: column; gap: .35rem;
+  padding: .3rem !important; font-size: .8rem; line-height: 1.15; white-space: normal; justify-content: flex-start; }
+.strip button img { width: 100%; height: auto; aspect-ratio: 3 / 2; margin: 0; border-radius: 4px; }
+svg.levels { max-width: 480px; border-radius: 6px; }
+table.results { width: 100%; border-collapse: collapse; font-size: .95rem; }
+table.results th, table.results td { text-align: left; padding: .3rem .4rem; overflow-wrap: anywhere;
+  border-bottom: 1px solid var(--border-color-primary); }
+table.results caption { text-align: left; opacity: .85; padding: .3rem .4rem; }
+table.results .number { font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 .gradio-container button.primary { background: #9a3412; color: #fff; }
 .gradio-container .or, .gradio-container footer button, .gradio-container footer a { color: var(--body-text-color); }
 .gradio-container [role=tab].selected { color: #9a3412; }
 .dark .gradio-container [role=tab].selected { color: #fdba74; }
+@media (max-width: 767px) {
+  .gradio-container h1 { font-size: 1.4rem; }
+  .strip button { flex-basis: 6.5rem !important; min-width: 6.5rem !important; }
+  .gradio-container .tab-container button { padding-left: .5rem; padding-right: .5rem; }
+  #shown img, #played video { max-height: 30vh; }
+}
 """
-_ONE_AT_A_TIME = {"concurrency_id": "models", "concurrency_limit": 1}  # of all together; gradio's limit is a button's
-_BATCH = {"file": "str", "score": "number", "std": "number", "level": "str", "modality": "str", "error": "str"}
-_ZOO = {"model": "str", "score": "number", "std": "number", "level": "str", "seconds": "number"}
+THEME = gr.themes.Default(
+    font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+)
+"""Fonts of the visitor's system: of those that gradio ships, some have not all letters in all weights."""
+
+_KINDS = ["image", "video", ".heic", ".heif", ".avif"]  # what browsers do not all know to be pictures
+_PLAYED = (".mp4", ".webm", ".mov", ".m4v", ".ogv")
+_MOVING_PICTURES = (".gif", ".webp", ".apng", ".avif")
+_TO_RESULT = "() => { if (innerWidth < 768) document.querySelector('#shown-here').scrollIntoView(); }"
+_IN_LINE = {"concurrency_id": "models", "concurrency_limit": 1}  # of all together; gradio's limit is a function's
+_PRIVATE = {"api_visibility": "private"}
 
 
 def build(assessor: inference.Assessor) -> gr.Blocks:
@@ -39,346 +70,384 @@ def build(assessor: inference.Assessor) -> gr.Blocks:
     Returns:
         `gr.Blocks`: ready for `queue` and `launch`.
     """
+    folder = Path(tempfile.mkdtemp(prefix="vital-examples-"))
+    atexit.register(shutil.rmtree, folder, True)
+    several = len(assessor.names) > 1
     with gr.Blocks(title="VITAL: visual quality", analytics_enabled=False) as page:
+        values = assessor.level_values(assessor.names[0])
         gr.Markdown(
             "# VITAL: how good does it look?\n"
-            "Scores pictures and clips in [0, 1], higher is better, with how unsure it is. "
-            "[The method](https://arxiv.org/abs/2511.17962). "
-            "`vital-tiny` is small: it ranks versions of the same content well, unlike pictures hardly."
+            f"A picture or clip gets a score from {min(values):.1f} (low quality) to {max(values):.1f} (high), "
+            "and how unsure the model is. Choose one, or add your own."
         )
-        model = gr.Dropdown(assessor.names, value=assessor.names[0], label="Model", interactive=True)
-        with gr.Tabs():
-            with gr.Tab("Score", id="score"):
-                _score_tab(assessor, model)
-            with gr.Tab("Describe", id="describe"):
-                _describe_tab(assessor, model)
-            with gr.Tab("Compare", id="compare"):
-                _compare_tab(assessor, model)
-            with gr.Tab("Zoo", id="zoo"):
-                _zoo_tab(assessor)
-            with gr.Tab("Batch", id="batch"):
-                _batch_tab(assessor, model)
-        gr.Markdown(
-            f"Files up to {inference.MAX_FILE_MB} MB, clips up to {inference.MAX_CLIP_S} s; they are deleted within "
-            "two hours. Examples: see `examples/ATTRIBUTION.md`."
-        )
+        thumbnails = _strip(folder)
+        with gr.Row():
+            with gr.Column(scale=2, elem_id="shown-here"):
+                shown = gr.Image(
+                    label="Picture", interactive=False, height=260, visible=False, buttons=[], elem_id="shown"
+                )
+                played = gr.Video(
+                    label="Clip", interactive=False, height=260, visible=False, buttons=[], elem_id="played"
+                )
+                file = gr.File(label="Picture or clip", file_types=_KINDS, height=110)
+                model = gr.Dropdown(assessor.names, value=assessor.names[0], label="Model", visible=several)
+            with gr.Column(scale=3), gr.Tabs():
+                with gr.Tab("Score", id="score"):
+                    _score_tab(assessor, file, model, shown, played)
+                with gr.Tab("Compare", id="compare"):
+                    _compare_tab(assessor, file, model, folder)
+                with gr.Tab("Many files", id="batch"):
+                    _batch_tab(assessor, model)
+                with gr.Tab("Models", id="zoo", visible=several):
+                    _zoo_tab(assessor, file)
+        for button, path in thumbnails.items():
+            button.click(lambda path=path: str(path), None, file, queue=False, **_PRIVATE)
+        _use_it_yourself(assessor, model)
     return page
 
 
 def kept_files(page: gr.Blocks) -> set[str]:
     """Paths of files that the page itself needs, such as the examples."""
-    return {path for block in page.blocks.values() for path in getattr(block, "keep_in_cache", ())}
+    blocks = page.blocks.values()
+    icons = {block.icon["path"] for block in blocks if isinstance(getattr(block, "icon", None), dict)}
+    return icons | {path for block in blocks for path in getattr(block, "keep_in_cache", ())}
 
 
-def _score_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
+def _strip(folder: Path) -> dict[gr.Button, Path]:
+    """The examples as buttons with thumbnails, and what each stands for."""
+    buttons = {}
+    with gr.Row(elem_classes="strip"):
+        for name, path in samples.examples().items():
+            icon = samples.write_thumbnail(inference.preview(str(path)), folder / f"{path.stem}.jpg")
+            buttons[gr.Button(name, icon=icon, variant="secondary")] = path
+    return buttons
+
+
+# ------------------------------------------------------------------------------------------------------------ score
+def _score_tab(
+    assessor: inference.Assessor, file: gr.File, model: gr.Dropdown, shown: gr.Image, played: gr.Video
+) -> None:
+    result = gr.HTML(_HINT, min_height=110, elem_id="result")
+    words = gr.Markdown(elem_id="words")
+    levels = gr.HTML()
     with gr.Row():
-        with gr.Column():
-            file = _file("Image or clip")
-            button = gr.Button("Score", variant="primary")
-        with gr.Column():
-            headline = gr.HTML(label="Result", min_height=90)
-            levels = gr.BarPlot(
-                x="level",
-                y="probability",
-                y_lim=[0, 1],
-                color="level",
-                colors_in_legend=[],
-                height=240,
-                label="Probability of each level",
-            )
-            with gr.Accordion("As JSON", open=False):
-                record = gr.JSON(label="Record")
-            where_button = gr.Button("Where is it bad?")
-            _where(assessor, file, model, where_button)
-    _examples([file])
-
-    @_answering
-    @inference.on_gpu
-    def score(file: str, model: str) -> dict[str, Any]:
-        return assessor.score(file, model)
-
-    button.click(
-        score,
-        [file, model],
-        record,
-        **_ONE_AT_A_TIME,
-        api_name="score",
-        api_description="Quality of a picture or clip: score in [0, 1], higher is better, std, level, level_probs.",
-    ).success(_show_score, record, [headline, levels], api_visibility="private")
-
-
-def _show_score(record: dict[str, Any]) -> tuple[str, gr.BarPlot]:
-    words = list(record["level_probs"])
-    table = pd.DataFrame({"level": words, "probability": list(record["level_probs"].values())})
-    note = f"{record['modality']}, {record['model']}, {record['seconds']:.2f} s"
-    plot = gr.BarPlot(table, sort=words, color_map=dict(zip(words, LEVEL_COLORS, strict=True)))
-    return _headline(f"{record['score']:.2f}", f"± {record['std']:.2f} · {record['level']}", note), plot
-
-
-def _where(assessor: inference.Assessor, file: gr.File, model: gr.Dropdown, button: gr.Button) -> None:
-    """The quality map of a picture, or the curve and worst frame of a clip: on demand, as it takes longer."""
-    told = gr.HTML(label="Where", visible=False)
+        where_button = gr.Button("Where is it bad?", interactive=False)
+        stop = gr.Button("Stop")
+    told = gr.HTML(min_height=90, elem_id="told")
     picture = gr.Image(
         label="Map, or worst frame", interactive=False, visible=False, format="png", buttons=["download"]
     )
-    record = gr.JSON(label="Map or curve", visible=False)
-
-    @_answering
-    @inference.on_gpu
-    def where(file: str, model: str) -> tuple[dict[str, Any], Image.Image, str]:
-        record, drawn, plot = assessor.where(file, model)
-        return record, drawn, _where_told(record) + plot
-
-    def show(record: dict[str, Any]) -> tuple[gr.HTML, gr.Image]:
-        label = "Quality map" if record["modality"] == "image" else "Worst frame"
-        return gr.HTML(visible=True), gr.Image(label=label, visible=True)
-
-    button.click(
-        where,
-        [file, model],
-        [record, picture, told],
-        **_ONE_AT_A_TIME,
-        api_name="where",
-        api_description="Where in a picture, or when in a clip, quality is worst: a record (tile scores, or points in "
-        "time), the heat map or the worst frame, and the same in words, with a plot for a clip.",
-    ).success(show, record, [told, picture], api_visibility="private")
-    file.change(
-        lambda: (gr.HTML(visible=False), gr.Image(visible=False)), None, [told, picture], api_visibility="private"
-    )
-
-
-def _where_told(record: dict[str, Any]) -> str:
-    """The worst place or second in words, as HTML that is read out."""
-    if record["modality"] == "image":
-        text = f"Worst place: score {record['worst_score']:.2f}, framed in the map"
-    else:
-        worst = min(record["points"], key=lambda point: point["score"])
-        text = (
-            f"Worst second: {worst['start_s']:.1f} to {worst['end_s']:.1f} s, score {worst['score']:.2f}; worst frame "
-            f"at {record['worst_frame'] / record['fps']:.1f} s"
-        )
-    note = f"{record['model']}, {record['seconds']:.2f} s"
-    return f'<p role="status"><strong>{html.escape(text)}</strong> ({html.escape(note)})</p>'
-
-
-def _describe_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
-    with gr.Row():
-        with gr.Column():
-            file = _file("Image or clip to describe")
-            button = gr.Button("Describe", variant="primary")
-        with gr.Column():
-            note = gr.Markdown(_chat_note(assessor, assessor.names[0]))
-            talk = gr.Chatbot(label="Conversation", height=320, buttons=["copy"], feedback_options=None)
-            question = gr.Textbox(
-                "", label="Question about it", placeholder="How is the focus?", max_length=inference.MAX_QUESTION_CHARS
-            )
-            with gr.Row():
-                ask = gr.Button("Ask")
-                clear = gr.Button("Start anew")
-    _examples([file])
-
-    @_answering_bit_by_bit
-    @inference.on_gpu
-    def chat(file: str, question: str, history: list[dict[str, Any]], model: str) -> Iterator[list[dict[str, str]]]:
-        yield from assessor.chat(file, question, history, model)
-
-    @_answering_bit_by_bit
-    @inference.on_gpu
-    def first(file: str, model: str) -> Iterator[list[dict[str, str]]]:
-        yield from assessor.chat(file, "", [], model)
-
-    @_answering_bit_by_bit
-    @inference.on_gpu
-    def describe(file: str, question: str, model: str) -> Iterator[str]:
-        yield from assessor.describe(file, question, model)
-
-    button.click(first, [file, model], talk, **_ONE_AT_A_TIME, api_visibility="private")
-    gr.on(
-        [ask.click, question.submit],
-        chat,
-        [file, question, talk, model],
-        talk,
-        **_ONE_AT_A_TIME,
-        api_name="chat",
-        api_description="Goes on with a conversation about a picture or clip; gives back the whole of it.",
-    ).success(lambda: "", None, question, api_visibility="private")
-    gr.on([clear.click, file.change], lambda: [], None, talk, api_visibility="private")
-    model.change(lambda name: _chat_note(assessor, name), model, note, api_visibility="private")
-    for_programs = gr.Button("Describe at once", visible=False)
-    for_programs.click(
-        describe,
-        [file, question, model],
-        gr.Textbox(label="Answer", visible=False),
-        **_ONE_AT_A_TIME,
-        api_name="describe",
-        api_description="The quality of a picture or clip in words, or the answer to a question about it.",
-    )
-
-
-def _chat_note(assessor: inference.Assessor, model: str) -> str:
-    if assessor.converses(model):
-        return "Describe it first, or ask at once; further questions are about the same item."
-    return (
-        f"**`{model}` was not trained to answer questions.** It was taught to name distortions: read its description "
-        "as a guess, and expect no sense in what it says to a question."
-    )
-
-
-def _compare_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
-    with gr.Row():
-        with gr.Column():
-            a = _file("A")
-        with gr.Column():
-            b = _file("B")
-    button = gr.Button("Compare", variant="primary")
-    headline = gr.HTML(label="Result", min_height=90)
+    talk, ask = _talk(assessor, file, model)
     with gr.Accordion("As JSON", open=False):
-        record = gr.JSON(label="Comparison")
-    _examples([a, b])
+        record = gr.JSON(label="Record")
+    blanks = {result: "", words: "", levels: "", told: "", record: None, talk: []}
+    blank = [*blanks, picture, where_button]
 
-    @_answering
+    def clear() -> list[Any]:
+        return [*blanks.values(), gr.Image(None, visible=False), gr.Button(interactive=False)]
+
     @inference.on_gpu
-    def compare(a: str, b: str, model: str) -> dict[str, Any]:
-        return assessor.compare(a, b, model)
+    def assess(path: str | None, name: str) -> Iterator[dict[Any, Any]]:
+        if path is None:
+            yield {shown: gr.Image(None, visible=False), played: gr.Video(None, visible=False), result: _HINT}
+            return
+        try:
+            yield _shown(path, shown, played)
+            found = assessor.score(path, name)
+            has_words = assessor.describes(name)
+            yield {
+                result: markup.score(found),
+                levels: markup.level_bars(found, assessor.level_values(name)),
+                record: found,
+                where_button: gr.Button(interactive=has_words),
+            }
+            for text in assessor.describe(path, "", name) if has_words else ():
+                yield {words: f"**The model's guess:** {_plain_text(text)}"}
+        except inference.Refused as error:
+            yield {result: markup.refusal(str(error))}
 
-    button.click(
-        compare,
+    @inference.on_gpu
+    def show_where(path: str | None, name: str, progress=gr.Progress()) -> Iterator[dict[Any, Any]]:  # noqa: B008
+        try:
+            for share, found in assessor.where(path, name):
+                if found is None:
+                    progress(share, desc="Looking at each part")
+                    yield {told: gr.skip()}
+                    continue
+                where_record, drawn, plot = found
+                label = "Quality map" if where_record["modality"] == "image" else "Worst frame"
+                yield {
+                    told: markup.where(where_record) + plot,
+                    picture: gr.Image(drawn, label=label, visible=True),
+                }
+        except inference.Refused as error:
+            yield {told: markup.refusal(str(error), "No map")}
+
+    cleared = gr.on([file.change, model.change], clear, None, blank, queue=False, **_PRIVATE)
+    file.change(None, None, None, js=_TO_RESULT, **_PRIVATE)
+    assessed = cleared.then(
+        assess,
+        [file, model],
+        [shown, played, result, words, levels, record, where_button],
+        show_progress_on=result,
+        **_IN_LINE,
+        **_PRIVATE,
+    )
+    searched = where_button.click(
+        show_where, [file, model], [told, picture], show_progress_on=told, **_IN_LINE, **_PRIVATE
+    )
+    stop.click(lambda: "Stopped.", None, told, cancels=[assessed, searched, ask], queue=False, **_PRIVATE)
+
+    def where_for_programs(file: str, model: str) -> Iterator[tuple[Any, Any, str]]:
+        for _, found in assessor.where(file, model):
+            if found is not None:
+                where_record, drawn, plot = found
+                yield where_record, drawn, markup.where(where_record) + plot
+
+    _endpoint(
+        "score",
+        assessor.score,
+        [file, model],
+        gr.JSON,
+        "Quality of a picture or clip: score, higher is better, "
+        "from the value of the lowest level (.1) to that of the highest (.9); std, level, level_probs.",
+    )
+    _endpoint(
+        "where",
+        where_for_programs,
+        [file, model],
+        (gr.JSON, gr.Image, gr.HTML),
+        "Where in a picture, or when in "
+        "a clip, quality is worst: a record (tile scores, or points in time), the map or the worst frame, and the "
+        "same in words, with a plot for a clip.",
+    )
+
+
+_HINT = '<p class="hint">The result will be here.</p>'
+
+
+def _shown(path: str, shown: gr.Image, played: gr.Video) -> dict[Any, Any]:
+    """The file as a visitor sees it: clips play, where browsers can."""
+    first = inference.preview(path)  # refuses what cannot be read
+    suffix = Path(path).suffix.lower()
+    if suffix in _PLAYED:
+        return {shown: gr.Image(None, visible=False), played: gr.Video(path, visible=True)}
+    picture = path if suffix in _MOVING_PICTURES else first
+    return {shown: gr.Image(picture, visible=True), played: gr.Video(None, visible=False)}
+
+
+def _plain_text(text: str) -> str:
+    """What a model wrote, with nothing in it that Markdown or HTML would take for more than text."""
+    return "".join(f"&#{ord(char)};" if char in "\\`*_{}[]()#+!|<>&~$" else char for char in text)
+
+
+def _talk(assessor: inference.Assessor, file: gr.File, model: gr.Dropdown) -> tuple[gr.Chatbot, Any]:
+    """Questions about the item, for models that converse."""
+    with gr.Accordion("Ask about it", open=False, visible=assessor.converses(assessor.names[0])) as part:
+        talk = gr.Chatbot(label="Conversation", height=320, buttons=["copy"], feedback_options=None)
+        question = gr.Textbox(
+            "", label="Question about it", placeholder="How is the focus?", max_length=inference.MAX_QUESTION_CHARS
+        )
+
+    @inference.on_gpu
+    def show_answer(path: str, text: str, history: list[dict[str, Any]], name: str) -> Iterator[list[dict[str, str]]]:
+        try:
+            yield from assessor.chat(path, text, history, name)
+        except inference.Refused as error:
+            yield [*(history or []), {"role": "assistant", "content": str(error)}]
+
+    inputs = [file, question, talk, model]
+    asked = question.submit(show_answer, inputs, talk, **_IN_LINE, **_PRIVATE)
+    asked.then(lambda: "", None, question, queue=False, **_PRIVATE)
+    model.change(lambda name: gr.Accordion(visible=assessor.converses(name)), model, part, queue=False, **_PRIVATE)
+    _endpoint(
+        "describe",
+        assessor.describe,
+        [file, question, model],
+        gr.Textbox,
+        "The quality of a picture or clip in words, or the answer to a question about it.",
+    )
+    _endpoint(
+        "chat",
+        assessor.chat,
+        inputs,
+        gr.JSON,
+        "Goes on with a conversation about a picture or clip; gives back the whole of it.",
+    )
+    return talk, asked
+
+
+# ---------------------------------------------------------------------------------------------------------- compare
+def _compare_tab(assessor: inference.Assessor, a: gr.File, model: gr.Dropdown, folder: Path) -> None:
+    gr.Markdown("The picture or clip on the left is A. Choose a version of an example, or add B.")
+    damaged = samples.write_damaged(folder)
+    with gr.Row(elem_classes="strip"):
+        buttons = {}
+        for word, path in damaged.items():
+            with Image.open(path) as picture:
+                icon = samples.write_thumbnail(picture, folder / f"{word}.jpg")
+            buttons[gr.Button(f"original and {word}", icon=icon, variant="secondary")] = path
+    b = gr.File(label="B", file_types=_KINDS, height=110)
+    result = gr.HTML(min_height=90, elem_id="compared")
+    stop = gr.Button("Stop")
+    slider = gr.ImageSlider(label="A left, B right", interactive=False, visible=False, buttons=[], max_height=360)
+
+    @inference.on_gpu
+    def show_comparison(first: str | None, second: str | None, name: str) -> Iterator[tuple[str, gr.ImageSlider]]:
+        if first is None or second is None:
+            yield "", gr.ImageSlider(None, visible=False)
+            return
+        try:
+            yield "", gr.ImageSlider(inference.side_by_side(first, second), visible=True)
+            yield markup.comparison(assessor.compare(first, second, name)), gr.skip()
+        except inference.Refused as error:
+            yield markup.refusal(str(error), "These cannot be compared"), gr.ImageSlider(None, visible=False)
+
+    original = str(samples.EXAMPLES / samples.COMPARED)
+    for button, path in buttons.items():
+        button.click(lambda path=path: (original, str(path)), None, [a, b], queue=False, **_PRIVATE)
+    cleared = gr.on(
+        [a.change, b.change, model.change],
+        lambda: ("", gr.ImageSlider(None, visible=False)),
+        None,
+        [result, slider],
+        queue=False,
+        **_PRIVATE,
+    )
+    compared = cleared.then(
+        show_comparison,
         [a, b, model],
-        record,
-        **_ONE_AT_A_TIME,
-        api_name="compare",
-        api_description="Which of two is better: winner, probability that A is better, both scores.",
-    ).success(_show_comparison, record, headline, api_visibility="private")
+        [result, slider],
+        show_progress_on=result,
+        trigger_mode="always_last",
+        **_IN_LINE,
+        **_PRIVATE,
+    )
+    stop.click(lambda: "Stopped.", None, result, cancels=[compared], queue=False, **_PRIVATE)
+
+    _endpoint(
+        "compare",
+        assessor.compare,
+        [a, b, model],
+        gr.JSON,
+        "Which of two is better: winner, probability that A is better, both scores.",
+    )
 
 
-def _show_comparison(record: dict[str, Any]) -> str:
-    scores = "; ".join(f"{side.upper()}: {record[side]['score']:.2f} ± {record[side]['std']:.2f}" for side in "ab")
-    if record["winner"] == "tie":
-        return _headline("Tie", f"A is better with probability {record['probability']:.0%}", scores)
-    sure = max(record["probability"], 1 - record["probability"])
-    return _headline(f"{record['winner'].upper()} wins", f"with probability {sure:.0%}", scores)
-
-
-def _zoo_tab(assessor: inference.Assessor) -> None:
-    with gr.Row():
-        with gr.Column():
-            file = _file("Image or clip for all models")
-            models = gr.CheckboxGroup(assessor.names, value=assessor.names, label="Models")
-            button = gr.Button("Score with each", variant="primary")
-        with gr.Column():
-            table = _table("Side by side", _ZOO)
-    _examples([file])
-    records = gr.JSON(label="Records", visible=False)
-
-    @_answering
-    @inference.on_gpu
-    def zoo(file: str, models: list[str]) -> list[dict[str, Any]]:
-        return assessor.zoo(file, models)
-
-    button.click(
-        zoo,
-        [file, models],
-        records,
-        **_ONE_AT_A_TIME,
-        api_name="zoo",
-        api_description="The same item through several models.",
-    ).success(lambda rows: _cells(rows, _ZOO), records, table, api_visibility="private")
-
-
+# ----------------------------------------------------------------------------------------------- many files, models
 def _batch_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
-    files = gr.File(label="Images and clips", file_count="multiple", file_types=["image", "video"])
-    button = gr.Button("Score all", variant="primary")
-    table = _table("Scores (⋮ in a column's head sorts)", _BATCH)
+    files = gr.File(label="Pictures and clips", file_count="multiple", file_types=_KINDS, height=160)
+    with gr.Row():
+        button = gr.Button("Score all", variant="primary")
+        stop = gr.Button("Stop")
+    table = gr.HTML(min_height=90, elem_id="batch")
     download = gr.DownloadButton("Download CSV", interactive=False)
-    records = gr.JSON(label="Records", visible=False)
+    nothing = gr.DownloadButton(value=None, interactive=False)
 
-    @_answering
     @inference.on_gpu
-    def batch(files: list[str], model: str, progress=gr.Progress()) -> list[dict[str, Any]]:  # noqa: B008
-        return assessor.batch(files, model, lambda done: progress(done, unit="files"))
+    def show_batch(paths: list[str], name: str, progress=gr.Progress()) -> Iterator[tuple[str, gr.DownloadButton]]:  # noqa: B008
+        try:
+            records: list[dict[str, Any]] = []
+            progress(0, desc="Scoring")
+            for records in assessor.batch(paths, name):
+                progress((len(records), len(paths)), desc="Scoring", unit="files")
+                yield markup.batch(records), gr.skip()
+            Path(download.GRADIO_CACHE).mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=download.GRADIO_CACHE))  # where old files are deleted
+            csv = inference.write_csv(records, folder)
+            yield markup.batch(records), gr.DownloadButton(value=csv, interactive=True)
+        except inference.Refused as error:
+            yield markup.refusal(str(error)), gr.skip()
 
-    def show(rows: list[dict[str, Any]]) -> tuple[list[list[Any]], gr.DownloadButton]:
-        Path(download.GRADIO_CACHE).mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=download.GRADIO_CACHE))  # where old files are deleted
-        return _cells(rows, _BATCH), gr.DownloadButton(value=inference.write_csv(rows, folder), interactive=True)
-
-    button.click(
-        batch,
+    done = button.click(show_batch, [files, model], [table, download], show_progress_on=table, **_IN_LINE, **_PRIVATE)
+    gr.on([files.change, model.change], lambda: ("", nothing), None, [table, download], queue=False, **_PRIVATE)
+    stop.click(None, None, None, cancels=[done], **_PRIVATE)
+    _endpoint(
+        "batch",
+        assessor.batch,
         [files, model],
-        records,
-        **_ONE_AT_A_TIME,
-        api_name="batch",
-        api_description="Several files: a record each, with `error` where a file cannot be scored.",
-    ).success(show, records, [table, download], api_visibility="private")
-
-
-# ----------------------------------------------------------------------------------------------- shared by the tabs
-def _file(label: str) -> gr.File:
-    """An upload with a preview below it. Not `gr.Image`: that may encode the file anew, and so change its quality."""
-    file = gr.File(label=label, file_types=["image", "video"], height=110)
-    shown = gr.Image(label=f"{label}: preview", interactive=False, height=220, buttons=[], visible=False)
-
-    def show(path: str | None) -> gr.Image:
-        try:
-            picture = inference.preview(path)
-        except inference.Refused:  # said when it is to be scored
-            picture = None
-        return gr.Image(picture, visible=picture is not None)
-
-    file.change(show, file, shown, api_visibility="private", show_progress="hidden")
-    return file
-
-
-def _examples(files: list[gr.File]) -> None:
-    names = sorted(path for path in EXAMPLES.iterdir() if path.suffix in (".jpg", ".mp4"))
-    rows = [[str(path) for path in names[i : i + len(files)]] for i in range(len(names) - len(files) + 1)]
-    words = [" and ".join(Path(path).stem.replace("-", " ") for path in row) for row in rows]
-    gr.Examples(rows, files, example_labels=words, api_visibility="private", examples_per_page=8)
-
-
-def _answering(function: Callable) -> Callable:
-    """Makes a refusal a message on the page; anything else stays an error of ours, told without details."""
-
-    @wraps(function)
-    def answer(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except inference.Refused as error:
-            raise gr.Error(str(error), title="This did not work", duration=None, print_exception=False) from error
-
-    return answer
-
-
-def _answering_bit_by_bit(function: Callable) -> Callable:
-    """As `_answering`, for a function that yields."""
-
-    @wraps(function)
-    def answer(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        try:
-            yield from function(*args, **kwargs)
-        except inference.Refused as error:
-            raise gr.Error(str(error), title="This did not work", duration=None, print_exception=False) from error
-
-    return answer
-
-
-def _headline(value: str, word: str, note: str) -> str:
-    """Three texts as HTML, read out when they change."""
-    value, word, note = map(html.escape, (value, word, note))
-    return (
-        f'<div class="headline" role="status"><span class="value">{value}</span>'
-        f'<span class="word">{word}</span><span class="note">{note}</span></div>'
+        gr.JSON,
+        "Several files: a record each, with `error` where a file cannot be scored.",
     )
 
 
-def _table(label: str, columns: dict[str, str]) -> gr.Dataframe:
-    return gr.Dataframe(
-        headers=list(columns), datatype=list(columns.values()), label=label, interactive=False, wrap=True
+def _zoo_tab(assessor: inference.Assessor, file: gr.File) -> None:
+    with gr.Row():
+        button = gr.Button("Ask every model", variant="primary")
+        stop = gr.Button("Stop")
+    entries = assessor.members()
+    table = gr.HTML(markup.members(entries), min_height=90, elem_id="zoo")
+
+    @inference.on_gpu
+    def ask(path: str | None) -> str:
+        try:
+            return markup.members(entries, assessor.zoo(path, assessor.names))
+        except inference.Refused as error:
+            return markup.refusal(str(error)) + markup.members(entries)
+
+    asked = button.click(ask, file, table, **_IN_LINE, **_PRIVATE)
+    file.change(lambda: markup.members(entries), None, table, queue=False, **_PRIVATE)
+    stop.click(None, None, None, cancels=[asked], **_PRIVATE)
+    models = gr.CheckboxGroup(assessor.names, value=assessor.names, label="Models", visible=False)
+    _endpoint("zoo", assessor.zoo, [file, models], gr.JSON, "The same item through several models.")
+
+
+def _use_it_yourself(assessor: inference.Assessor, model: gr.Dropdown) -> None:
+    def lines(name: str) -> tuple[str, str, str]:
+        python = markup.python_lines if assessor.describes(name) else markup.probe_lines
+        return python(name), markup.shell_lines(name), markup.hub_lines(name)
+
+    first = lines(assessor.names[0])
+    with gr.Accordion("Use it in Python, on the command line, on the Hub", open=False):
+        codes = [
+            gr.Code(first[0], language="python", label="Python", interactive=False),
+            gr.Code(first[1], language="shell", label="Command line", interactive=False),
+            gr.Code(first[2], language="python", label="On the Hub, without the package", interactive=False),
+        ]
+    model.change(lines, model, codes, queue=False, **_PRIVATE)
+    with gr.Accordion("Limits, method, and whose examples these are", open=False):
+        gr.Markdown(
+            f"Files up to {inference.MAX_FILE_MB} MB, clips up to {inference.MAX_CLIP_S} s; they are deleted within "
+            "two hours. Scores of `vital-tiny` rank versions of the same content well, different pictures hardly. "
+            "[The method](https://arxiv.org/abs/2511.17962).\n\n"
+            + (samples.EXAMPLES / "ATTRIBUTION.md").read_text(encoding="utf-8").replace("# ", "#### ")
+        )
+
+
+# ----------------------------------------------------------------------------------------------------- for programs
+def _endpoint(name: str, function: Callable, inputs: list[Any], outputs: Any, description: str) -> None:
+    """A named endpoint. A refusal is an error with its message; anything else stays an error of ours, without details.
+
+    Args:
+        name (`str`): of the endpoint.
+        function (`Callable`): of the inputs; where it yields, the last value counts.
+        inputs (`list`): components of the page.
+        outputs: a component class, or a tuple of them.
+        description (`str`): for the page of the API.
+    """
+    outputs = [kind(visible=False, label=name) for kind in (outputs if isinstance(outputs, tuple) else (outputs,))]
+    wrapped = inference.on_gpu(_refusing(function))
+    gr.Button(name, visible=False).click(
+        wrapped, inputs, outputs, api_name=name, api_description=description, **_IN_LINE
     )
 
 
-def _cells(records: list[dict[str, Any]], columns: dict[str, str]) -> list[list[Any]]:
-    def cell(value: Any) -> Any:
-        return round(value, 3) if isinstance(value, float) else value
+def _refusing(function: Callable) -> Callable:
+    def error(refused: inference.Refused) -> gr.Error:
+        return gr.Error(html.escape(str(refused), quote=False), title="Refused", print_exception=False)
 
-    return [[cell(record.get(name)) for name in columns] for record in records]
+    @wraps(function)
+    def answer(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except inference.Refused as refused:
+            raise error(refused) from refused
+
+    @wraps(function)
+    def answer_bit_by_bit(*args: Any) -> Iterator[Any]:
+        try:
+            yield from function(*args)
+        except inference.Refused as refused:
+            raise error(refused) from refused
+
+    return answer_bit_by_bit if inspect.isgeneratorfunction(function) else answer

@@ -380,7 +380,7 @@ def _card(job: CopyJob, about: dict[str, Any], splits: dict[str, dict[str, int]]
     name = os.path.basename(job.dataset) if os.path.isabs(job.dataset) else job.dataset
     text = (
         f"# {name}, scored\n\nMade by `vital score` from `{name}`, column "
-        f"`{about['column']}`{kept}. The columns `{job.prefix}score` (in [0, 1], higher is better), "
+        f"`{about['column']}`{kept}. The columns `{job.prefix}score` (.1 to .9, higher is better), "
         f"`{job.prefix}std`, `{job.prefix}level`, `{job.prefix}level_probs` and `{job.prefix}error` are new; the "
         "others are as they were, and so is their licence. `scores.json` says what the scores depend on.\n\n"
         "| split | rows read | rows kept | failed |\n|---|---:|---:|---:|\n" + "\n".join(lines)

@@ -66,13 +66,6 @@ def test_endpoints_are_named_and_nothing_else_is_public(client):
     }
 
 
-def test_all_that_needs_a_model_waits_in_one_line(client):
-    lines = {each["api_name"]: each for each in client.config["dependencies"] if each["api_visibility"] == "public"}
-    assert len(lines) == 7
-    text = (SPACE / "ui.py").read_text()
-    assert text.count("**_ONE_AT_A_TIME") == len(lines) + 1  # and the button that describes
-
-
 @pytest.mark.parametrize("item", [PHOTOS[0], CLIPS[0]], ids=["photo", "clip"])
 def test_score_is_the_models_own(ask, model, item):
     record, expected = ask("score", item, "vital-tiny"), model.score(item)
@@ -93,12 +86,12 @@ def test_describe_and_answer(ask, model, item):
 def test_where_gives_a_map_of_a_photo_and_a_curve_of_a_clip(ask, model):
     record, drawn, told = ask("where", PHOTOS[0], "vital-tiny")
     expected = quality_map(model, PHOTOS[0])
-    assert record["worst"] == list(expected.worst) and "Worst place" in told
+    assert record["worst"] == list(expected.worst) and re.search("Worst place|Nothing stands out", told)
     assert record["worst_score"] == pytest.approx(expected.worst_score, abs=1e-6)
     with Image.open(drawn) as picture, Image.open(PHOTOS[0]) as photo:
         assert picture.width == min(photo.width, 1024) and picture.height > photo.height * picture.width / photo.width
     record, drawn, told = ask("where", CLIPS[0], "vital-tiny")
-    assert len(record["points"]) > 3 and record["seconds"] > 0 and "<svg" in told
+    assert len(record["points"]) > 3 and 0 < record["whole_score"] < 1 and record["seconds"] > 0 and "<svg" in told
     with Image.open(drawn) as picture:
         assert picture.size == (480, 270)
 

@@ -2,7 +2,10 @@
 
 import csv
 import importlib.util
+import re
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,8 @@ import pytest
 from PIL import Image
 
 from dataset_scripts.encoding import encode_clip
+from tests.fixtures.odd_media import CASES
+from tests.modeling_vital.test_odd_media import can_be_made
 from tests.test_embedded_checkpoint import CLIPS, PHOTOS
 
 
@@ -110,6 +115,74 @@ def test_an_error_of_ours_is_not_swallowed(assessor, monkeypatch):
     monkeypatch.setattr(assessor._models["vital-tiny"], "describe", fail)
     with pytest.raises(RuntimeError, match="ours"):
         list(assessor.describe(str(PHOTOS[0]), "", "vital-tiny"))
+
+
+PROGRAMMERS = re.compile(r"`|\bpip\b|max_pixels|register_|\w\(\)|Error\b|\w_\w|--\w|/|bomb DOS")
+
+
+def test_errors_speak_to_visitors(inference, tmp_path):
+    """Every bad file of the corpus: no word for programmers, no place on this machine, and what to do."""
+    names, told = [case for case in CASES if case.error and can_be_made(case)], {}
+    assert len(names) > 30
+    for case in names:
+        case.make(tmp_path / case.name)
+        if not (tmp_path / case.name).exists():  # a link to nowhere cannot be uploaded
+            continue
+        with pytest.raises(inference.Refused) as refused:
+            inference._read(str(tmp_path / case.name))
+        told[case.name] = str(refused.value)
+    wrong = {name: text for name, text in told.items() if PROGRAMMERS.search(text.replace(repr(name), ""))}
+    assert wrong == {}
+    assert all(repr(name) in text and text.endswith(".") and len(text) > len(name) + 30 for name, text in told.items())
+
+
+def test_heic_without_its_package_is_said_to_visitors(inference, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    (tmp_path / "IMG.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+    with pytest.raises(inference.Refused) as refused:
+        inference._read(str(tmp_path / "IMG.heic"))
+    assert "HEIC" in str(refused.value) and not PROGRAMMERS.search(str(refused.value).replace("'IMG.heic'", ""))
+
+
+def test_a_clip_that_breaks_off_is_scored_with_a_warning(inference, assessor, tmp_path):
+    pages = [
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (96, 96, 3), dtype=np.uint8)) for i in range(20)
+    ]
+    pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:], duration=100)
+    data = (tmp_path / "a.gif").read_bytes()
+    (tmp_path / "cut.gif").write_bytes(data[: len(data) // 2])
+    record = assessor.score(str(tmp_path / "cut.gif"), "vital-tiny")
+    assert record["score"] > 0 and record["warning"].startswith("'cut.gif' breaks off after ")
+    assert "warning" not in assessor.score(str(tmp_path / "a.gif"), "vital-tiny")
+
+
+def test_work_stops_when_nobody_waits_for_it(inference):
+    steps, ended = [], threading.Event()
+
+    def work(tell):
+        try:
+            for step in range(1000):
+                steps.append(step)
+                tell(step)
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    told = inference._in_steps(work)
+    assert [next(told) for _ in range(3)] == [(False, 0), (False, 1), (False, 2)]
+    told.close()
+    assert ended.wait(5) and len(steps) < 20
+    assert list(inference._in_steps(lambda tell: 7)) == [(True, 7)]
+    with pytest.raises(LookupError, match="mine"):
+        list(inference._in_steps(lambda tell: {}["mine"]))
+
+
+def test_a_map_tells_how_far_it_is(assessor):
+    steps = list(assessor.where(str(PHOTOS[0]), "vital-tiny"))
+    shares = [share for share, _ in steps]
+    assert [found is None for _, found in steps] == [True] * (len(steps) - 1) + [False]
+    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) > 3
 
 
 @pytest.mark.parametrize("item", [PHOTOS[0], CLIPS[0]], ids=["photo", "clip"])

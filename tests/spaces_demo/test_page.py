@@ -1,0 +1,197 @@
+"""The page without a browser: one line for all work, what records become on it, and its examples."""
+
+import importlib
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+SPACE = Path("spaces_demo").resolve()
+
+
+@pytest.fixture(scope="module")
+def modules():
+    """The modules of the demo, as `app.py` imports them: side by side."""
+    pytest.importorskip("gradio", reason="needs the extra `demo`")
+    names = ("inference", "markup", "samples", "ui")
+    sys.path.insert(0, str(SPACE))
+    try:
+        yield {name: importlib.import_module(name) for name in names}
+    finally:
+        sys.path.remove(str(SPACE))
+        for name in names:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def markup(modules):
+    return modules["markup"]
+
+
+class Assessor:
+    """Stands for the models, which a page needs only when it is used."""
+
+    def __init__(self, names, converses=False):
+        self.names, self._converses = names, converses
+
+    def converses(self, name):
+        return self._converses
+
+    def describes(self, name):
+        return not name.endswith("probe")
+
+    def level_values(self, name):
+        return (0.9, 0.7, 0.5, 0.3, 0.1)
+
+    def members(self):
+        return [{"name": n, "parameters": 7_400_000, "memory_bytes": 2**24, "made": "drawn"} for n in self.names]
+
+    def __getattr__(self, name):
+        return lambda *args: None
+
+
+def test_all_work_waits_in_one_line(modules):
+    page = modules["ui"].build(Assessor(["a", "b-probe"]))
+    work = [each for each in page.fns.values() if each.fn is not None and each.queue]
+    assert len(work) >= 12 and {each.concurrency_id for each in work} == {"models"}
+    assert {each.concurrency_limit for each in work} == {1}
+    for each in page.fns.values():  # work whose progress would show on nothing that can be seen
+        if each.fn is not None and each.queue and each.api_visibility == "private":
+            shown = each.show_progress_on or each.outputs
+            assert any(block.visible for block in shown), each
+
+
+def test_programs_have_an_endpoint_for_each_thing_and_no_other(modules):
+    page = modules["ui"].build(Assessor(["a"]))
+    names = [each.api_name for each in page.fns.values() if each.api_visibility == "public"]
+    assert sorted(names) == ["batch", "chat", "compare", "describe", "score", "where", "zoo"]
+
+
+def test_thumbnails_are_kept_when_old_files_are_swept(modules):
+    ui = modules["ui"]
+    page = ui.build(Assessor(["a"]))
+    icons = [Path(b.icon["path"]) for b in page.blocks.values() if isinstance(getattr(b, "icon", None), dict)]
+    assert len(icons) == 11 and all(icon.is_file() for icon in icons)
+    assert {str(icon) for icon in icons} <= ui.kept_files(page)
+
+
+@pytest.mark.parametrize("names,several", [(["a"], False), (["a", "b"], True)])
+def test_models_are_shown_where_there_are_several(modules, names, several):
+    page = modules["ui"].build(Assessor(names))
+    blocks = page.blocks.values()
+    assert next(
+        b for b in blocks if getattr(b, "label", "") == "Models" and b.get_block_name() == "tabitem"
+    ).visible == (several)
+    assert next(b for b in blocks if getattr(b, "label", "") == "Model").visible == several
+
+
+@pytest.mark.parametrize("converses", [False, True])
+def test_there_is_a_talk_with_models_that_converse_only(modules, converses):
+    page = modules["ui"].build(Assessor(["a"], converses))
+    (part,) = [b for b in page.blocks.values() if getattr(b, "label", "") == "Ask about it"]
+    assert part.visible == converses
+
+
+def record(**probs):
+    words = {"high": 0.9, "good": 0.7, "fair": 0.5, "poor": 0.3, "low": 0.1}
+    probs = {word: probs.get(word, 0.0) for word in words}
+    score = sum(words[word] * share for word, share in probs.items())
+    level = min(words, key=lambda word: abs(words[word] - score))
+    return {
+        "score": score,
+        "std": 0.2,
+        "level": level,
+        "level_probs": probs,
+        "modality": "image",
+        "model": "m<b>",
+        "seconds": 0.25,
+    }
+
+
+def test_a_level_that_is_not_the_likeliest_is_not_alone(markup):
+    split = record(high=0.3, good=0.1, fair=0.1, poor=0.4, low=0.1)  # mean .52: fair; most likely: poor
+    assert split["level"] == "fair" and "fair on average, most likely poor" in markup.score(split)
+    assert "· high<" in markup.score(record(high=0.9, good=0.1))
+    assert "m&lt;b&gt;" in markup.score(split) and "<b>" not in markup.score(split)
+
+
+def test_the_score_is_marked_on_the_bars(markup):
+    svg = ElementTree.fromstring(markup.level_bars(record(high=0.5, low=0.5), (0.9, 0.7, 0.5, 0.3, 0.1)))
+    (mean,) = [e for e in svg.iter() if e.get("class") == "mean"]
+    bars = [e for e in svg.iter() if e.tag.endswith("rect")][1:]
+    assert float(mean.get("d").split()[0][1:]) == pytest.approx(240)  # .5 is the middle of .1 to .9
+    assert float(bars[0].get("x")) > float(bars[4].get("x"))  # low left, high right
+    assert float(bars[0].get("height")) == float(bars[4].get("height")) > 0 == float(bars[2].get("height"))
+    texts = [e.text for e in svg.iter() if e.tag.endswith("text")]
+    assert "score 0.50" in texts and "level (its value); height: probability" in texts
+    assert len({bar.get("fill") for bar in bars}) == 5
+
+
+def test_bars_have_the_colours_of_maps(markup):
+    from modeling_vital.local_quality import scale_colors
+
+    svg = markup.level_bars(record(high=1.0), (0.9, 0.7, 0.5, 0.3, 0.1))
+    for value in (0.1, 0.5, 0.9):
+        assert f"#{scale_colors(np.array(value)).tobytes().hex()}" in svg
+
+
+def test_a_map_that_disagrees_with_the_score_says_why(markup):
+    told = {
+        "modality": "image",
+        "scores": [[0.4, 0.5]],
+        "worst_score": 0.4,
+        "stands_out": False,
+        "model": "m",
+        "seconds": 1.0,
+    }
+    assert "The whole scores 0.82, its parts 0.45 on average" in markup.where({**told, "whole_score": 0.82})
+    assert "on average" not in markup.where({**told, "whole_score": 0.5})
+    assert "Nothing stands out: all places score 0.40 to 0.50" in markup.where({**told, "whole_score": 0.5})
+    points = [{"start_s": 0.0, "end_s": 1.0, "score": 0.4}, {"start_s": 0.5, "end_s": 1.5, "score": 0.1}]
+    clip = {"modality": "video", "points": points, "worst_frame": 20, "fps": 20.0, "model": "m", "seconds": 1.0}
+    said = markup.where({**clip, "stands_out": True, "whole_score": 0.85})
+    assert "Worst second: 0.5 to 1.5 s, score 0.10; frame shown: 1.0 s" in said and "sees few frames" in said
+
+
+def test_tables_escape_what_files_say_and_put_the_worst_first(markup):
+    rows = [{"file": f"{s}.jpg", "score": s, "std": 0.1, "level": "x", "error": None} for s in (0.8, 0.2)]
+    html = markup.batch([*rows, {"file": "<img src=x>.png", "error": "is <b>broken"}])
+    assert html.index("0.2.jpg") < html.index("0.8.jpg") < html.index("&lt;img src=x&gt;") and "<img" not in html
+    assert "is &lt;b&gt;broken" in html and "1 could not be scored" in html
+
+
+def test_what_a_model_wrote_stays_text(modules):
+    plain = modules["ui"]._plain_text("a <script>x</script> [b](c) *d*")
+    assert not re.search(r"[<>\[\]()*]", plain) and plain.startswith("a ")
+
+
+def test_lines_of_code_are_for_the_model(markup):
+    assert "from_pretrained('my model')" in markup.python_lines("my model")
+    assert "--model 'my model'" in markup.shell_lines("my model")
+    for lines in (markup.python_lines("a"), markup.probe_lines("a"), markup.hub_lines("a")):
+        compile(lines, "lines", "exec")
+
+
+def test_the_lines_of_code_run(markup, tmp_path, monkeypatch, capsys):
+    Image.radial_gradient("L").save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    exec(markup.python_lines("vital-tiny"), {})
+    score, words = capsys.readouterr().out.strip().split("\n")
+    assert re.fullmatch(r"0\.\d+ \w+", score) and words
+
+
+def test_damaged_examples_are_the_same_content(modules, tmp_path):
+    samples = modules["samples"]
+    paths = samples.write_damaged(tmp_path)
+    assert set(paths) == {"blurred", "compressed", "noisy"}
+    with Image.open(samples.EXAMPLES / samples.COMPARED) as picture:
+        original = np.asarray(picture.convert("RGB")).astype(float)
+    for path in paths.values():
+        with Image.open(path) as picture:
+            difference = np.abs(np.asarray(picture) - original).mean()
+        assert 1 < difference < 30
