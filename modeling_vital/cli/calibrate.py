@@ -70,6 +70,14 @@ def run(args: argparse.Namespace) -> int:
     from ..calibration_vital import scoring_settings, weights_sha256
     from ..evaluation.calibration import MIN_RATINGS, fit_calibration, plot_calibration
 
+    low, high = sorted(args.mos_range or (-math.inf, math.inf))
+
+    def rating(cell: Any) -> float:
+        value = _rating(cell)
+        if not low <= value <= high:
+            raise ValueError(f"{value:g} is outside the scale from {low:g} to {high:g} of --mos-range")
+        return value
+
     few = f"a curve of four parameters and its interval need {MIN_RATINGS} or more; rate more files"
 
     def fit(scored: Scored) -> "Calibration":
@@ -86,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
     return fit_table(
         args,
-        lambda: score_table(args, args.mos_column, _rating, MIN_RATINGS, few),
+        lambda: score_table(args, args.mos_column, rating, MIN_RATINGS, few),
         fit,
         summary,
         lambda found, path: found.save(path),

@@ -214,6 +214,13 @@ def test_bad_input_is_wrong_use(place, capsys, change, options, message):
     assert not (place / "c.json").exists()
 
 
+def test_a_rating_outside_the_scale_is_told_before_anything_is_scored(place, capsys, monkeypatch):
+    monkeypatch.setattr(ratings, "load_model", lambda source, device: pytest.fail("loaded"))
+    write([*read()[:60], ["60.jpg", "-9", "x"]])
+    assert calibrate("--mos-range", "0", "7") == 2
+    assert "ratings.csv, row 61, column 'mos': -9 is outside the scale from 0 to 7" in capsys.readouterr().err
+
+
 def test_pictures_and_clips_are_not_rated_together(place, capsys):
     (place / "clip.mp4").write_text("0.5")
     write([*read(), ["clip.mp4", "3", "x"]])
