@@ -29,7 +29,7 @@ ANNOTATOR_TESTS := tests/dataset_scripts/test_pyiqa.py tests/dataset_scripts/tes
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow peers browser lowest latest annotators bounds lint format docs wheel tag tiny experiment reference pages pictures pairs bench bench-gpu clean
+.PHONY: help demo space test slow peers browser lowest latest annotators bounds lint format docs wheel tag tiny experiment reference pages pictures pairs speed speed-gpu clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -119,11 +119,11 @@ pictures: $(VENV)/.test  ## the pictures and outputs that README and docs/ show,
 pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)
 	$(PY) -m dataset_scripts build --config dataset_scripts/recipes/demo.yaml --output build/pairs $(ARGS)
 
-bench: $(VENV)/.test  ## measure speed and memory on the CPU, a quarter of an hour on two quiet cores; goes on after a stop
+speed: $(VENV)/.test  ## measure speed and memory on the CPU, a quarter of an hour on two quiet cores; goes on after a stop
 	$(PY) -m benchmarks --page docs/speed.md $(ARGS)
 
 # Not in .venv: it is for a bare machine without network, whose own Python has torch with CUDA.
-bench-gpu:  ## tests, speed and memory on a GPU, four minutes, with the Python that is there; ARGS=--toy: on the CPU
+speed-gpu:  ## tests, speed and memory on a GPU, four minutes, with the Python that is there; ARGS=--toy: on the CPU
 	$(or $(PYTHON),python3) -m benchmarks.gpu $(ARGS)
 
 clean:  ## remove .venv, packages and caches; what `make tiny` and `make pairs` made stays

@@ -1,6 +1,6 @@
 """Compares the default model with PIQE and plain sharpness: `python -m benchmarks.others RATED_FOLDER`.
 
-Scores a folder of photographs that people rated (`ratings.csv` with `path` and `mos`, see `vital bench --benchmark
+Scores a folder of photographs that people rated (`ratings.csv` with `path` and `mos`, see `vital evaluate --benchmark
 ratings`) and damaged copies of the better half, keeps the numbers in `benchmarks/results/others.json`, and writes
 README's table.
 """

@@ -78,7 +78,7 @@ def _summary(report: Mapping[str, Any]) -> str:
     ]
     intro = (
         f"Measured on: {' '.join(lines)}\nWhere nothing else is said, a model of 1B sizes with random weights. "
-        "Made by `make bench`,\nwhich writes `benchmarks/results/report.md`, with the profile of what is not met.\n\n"
+        "Made by `make speed`,\nwhich writes `benchmarks/results/report.md`, with the profile of what is not met.\n\n"
     )
     return intro + _table(("what", "measured", "target", "met"), rows)
 

@@ -108,14 +108,14 @@ def _machines(results: Path) -> list[str]:
     if scoring:
         about = scoring["machine"]
         said.append(
-            f"`vital-{scoring['result']['size']}` on a CPU: the photo of `make bench`, {about['threads']} threads of "
+            f"`vital-{scoring['result']['size']}` on a CPU: the photo of `make speed`, {about['threads']} threads of "
             f"{about['cpu']}, random weights of that size."
         )
     device = (gpu or {}).get("parts", {}).get("machine", {}).get("result", {}).get("gpu")
     if device:
         said.append(f"On a GPU: photos of seven tiles from files, {device}.")
     else:
-        said.append("No GPU result is kept here: `make bench-gpu` measures yours.")
+        said.append("No GPU result is kept here: `make speed-gpu` measures yours.")
     return said
 
 

@@ -56,7 +56,7 @@ def transcode(frames: np.ndarray, encoder: str, crf: int, fps: float) -> np.ndar
     count, height, width = frames.shape[:3]
     padded = _pad_to_coded(frames)
     rate = Fraction(fps).limit_denominator(1001)
-    import av  # here, so that the other distortions need no codec: `make bench-gpu` runs where there is none
+    import av  # here, so that the other distortions need no codec: `make speed-gpu` runs where there is none
 
     writer = av.CodecContext.create(encoder, "w")
     writer.height, writer.width = padded.shape[1:3]

@@ -63,7 +63,7 @@ def test_words_that_are_shared_mean_the_same_everywhere():
     for name, parser in LEAVES.items():
         for action in parser._actions:
             for option in SHARED & set(action.option_strings):
-                if (name, option) != ("score", "--format") and (name, option) != ("bench", "--model"):
+                if (name, option) != ("score", "--format") and (name, option) != ("evaluate", "--model"):
                     defaults.setdefault(option, set()).add(action.default)
     assert defaults == {
         "--model": {"vital-tiny"},

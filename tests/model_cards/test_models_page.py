@@ -50,9 +50,9 @@ def test_speed_and_accuracy_are_shown_where_they_were_measured(tmp_path):
     text = zoo_tables(tmp_path, tmp_path)
     assert rows(text)["vital-tiny"][2:4] == ["0.25 s", "-"]
     assert rows(text)["vital-8b"][2:4] == ["-", "12.3"]
-    assert "Made-up 9" in text and "one thread of Slow" in text and "make bench-gpu" not in text
+    assert "Made-up 9" in text and "one thread of Slow" in text and "make speed-gpu" not in text
     assert "0.69" not in text  # no data of cards there, so no accuracy
-    assert "make bench-gpu" in zoo_tables(tmp_path, tmp_path / "none")
+    assert "make speed-gpu" in zoo_tables(tmp_path, tmp_path / "none")
 
 
 def test_a_page_without_markers_is_refused_before_anything_is_written(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from modeling_vital.cli import bench
+from modeling_vital.cli import evaluate
 from modeling_vital.cli.main import main
 from modeling_vital.evaluation.benchmarks import BenchmarkError
 from modeling_vital.evaluation.qbench import Question, load_questions, option_order, prompt, read_answer
@@ -111,13 +111,13 @@ class AlwaysA:
 
 
 def run(tmp_path, *args):
-    return main(["bench", "--benchmark", "qbench", "--root", str(tmp_path), "--partial", *args])
+    return main(["evaluate", "--benchmark", "qbench", "--root", str(tmp_path), "--partial", *args])
 
 
 def test_always_a_gets_what_is_reported_for_it(tmp_path, monkeypatch, capsys):
     put_qbench(tmp_path, 40)
     model = AlwaysA()
-    monkeypatch.setattr(bench, "load_model", lambda source, device: model)
+    monkeypatch.setattr(evaluate, "load_model", lambda source, device: model)
     args = ["--model", "vital-tiny", "--output", str(tmp_path / "out")]
     assert run(tmp_path, *args, "--format", "json") == 0
     (found,) = json.loads(capsys.readouterr().out)["models"]

@@ -33,7 +33,7 @@ def test_items_and_scale(folder):
 
 def test_command(folder, capsys):
     peer = "dataset_scripts.annotators.sharpness_noise:SharpnessNoise"
-    assert main(["bench", "--benchmark", "ratings", "--root", str(folder), "--peer", peer, "--format", "json"]) == 0
+    assert main(["evaluate", "--benchmark", "ratings", "--root", str(folder), "--peer", peer, "--format", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     (model,) = result["models"]
     assert model["n"] == 4 and model["correlations"]["srcc"] == pytest.approx(1)
@@ -54,5 +54,5 @@ def test_bad_tables_are_named(folder, capsys, table, message):
     path.unlink() if table is None else path.write_text(table)
     with pytest.raises(BenchmarkError, match=message):
         load_ratings(folder)
-    assert main(["bench", "--benchmark", "ratings", "--root", str(folder), "--model", "vital-tiny"]) == 2
+    assert main(["evaluate", "--benchmark", "ratings", "--root", str(folder), "--model", "vital-tiny"]) == 2
     assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`vital bench`: small copies of benchmarks, a stand-in model, and once the real one, from copy to result files."""
+"""`vital evaluate`: small copies of benchmarks, a stand-in model, and once the real one, from copy to result files."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy.stats import pearsonr, spearmanr
 
-from modeling_vital.cli import bench
+from modeling_vital.cli import evaluate
 from modeling_vital.cli.main import main
 from modeling_vital.media_vital import MediaError
 from modeling_vital.outputs_vital import QualityScore
@@ -46,12 +46,12 @@ class StandIn:
 @pytest.fixture
 def model(monkeypatch):
     model = StandIn()
-    monkeypatch.setattr(bench, "load_model", lambda source, device: model)
+    monkeypatch.setattr(evaluate, "load_model", lambda source, device: model)
     return model
 
 
 def call(*args):
-    return main(["bench", "--resamples", "50", "--partial", *map(str, args)])
+    return main(["evaluate", "--resamples", "50", "--partial", *map(str, args)])
 
 
 def test_numbers_are_those_of_scipy_on_what_was_scored(model, tmp_path, capsys):
@@ -182,7 +182,7 @@ def test_a_peer_beside_the_real_model(tmp_path, capsys, monkeypatch):
     put_pictures(tmp_path)
     monkeypatch.chdir(Path(__file__).parents[2])
     args = ["--benchmark", "bid", "--root", tmp_path, "--model", "vital-tiny", "--format", "json"]
-    assert call(*args, "--peer", "tests.cli.test_bench:Peer") == 0
+    assert call(*args, "--peer", "tests.cli.test_evaluate:Peer") == 0
     result = json.loads(capsys.readouterr().out)
     real, peer = result["models"]
     assert len(real["sha256"]) == 64
@@ -242,18 +242,18 @@ def test_results_side_by_side(model, tmp_path, capsys):
             "srcc"
         ]
     capsys.readouterr()
-    assert main(["bench", "--summary", *(str(tmp_path / "out" / name) for name in srcc)]) == 0
+    assert main(["evaluate", "--summary", *(str(tmp_path / "out" / name) for name in srcc)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"{srcc['kadid10k']:.3f} / " in next(line for line in lines if line.startswith("KADID-10k (test), partial"))
     assert f"{srcc['kadid10k']:.3f} / " in next(line for line in lines if line.startswith("mean, in domain"))
     mean = (srcc["csiq"] + srcc["livevqc"]) / 2
     assert f"{mean:.3f} / " in next(line for line in lines if line.startswith("mean, out of domain"))
-    assert main(["bench", "--summary", str(tmp_path)]) == 2
+    assert main(["evaluate", "--summary", str(tmp_path)]) == 2
     assert "no result.json" in capsys.readouterr().err
 
 
 def test_the_list_names_all(capsys):
-    assert main(["bench", "--list"]) == 0
+    assert main(["evaluate", "--list"]) == 0
     listed = capsys.readouterr().out
     assert all(f"{name}: " in listed for name in COPIES)
     assert "cgvds: CGVDS, video; all 357; labels in *.xlsx or *.csv (layout guessed)" in listed

@@ -1,4 +1,4 @@
-"""`vital bench`: how well models follow human opinions on a benchmark."""
+"""`vital evaluate`: how well models follow human opinions on a benchmark."""
 
 import argparse
 import contextlib
@@ -21,33 +21,33 @@ logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Adds `bench` to the subcommands of `vital`."""
+    """Adds `evaluate` to the subcommands of `vital`."""
     parser = commands.add_parser(
-        "bench",
+        "evaluate",
         help="measure models against human opinions",
         description="Scores a benchmark from your own copy of it, as it was distributed, and prints SRCC, PLCC (of "
         "the scores, and after a fitted curve), KRCC and RMSE with intervals. Needs the extra eval. With --output, an "
         "interrupted run goes on where it was.",
         epilog="Exit code: 0 all scored, 1 some items failed, 2 wrong use or an incomplete copy, 130 after Ctrl-C.",
         examples=[
-            ("what there is", "vital bench --list"),
+            ("what there is", "vital evaluate --list"),
             (
                 "your own copy of a benchmark",
-                "vital bench --benchmark koniq10k --root koniq --split test --model vital-tiny --output results",
+                "vital evaluate --benchmark koniq10k --root koniq --split test --model vital-tiny --output results",
             ),
             (
                 "a part of a copy, beside another metric, on a GPU",
-                "vital bench --benchmark spaq --root spaq --partial --model org/vital --peer my.metrics:Sharpness "
+                "vital evaluate --benchmark spaq --root spaq --partial --model org/vital --peer my.metrics:Sharpness "
                 "--device cuda --batch-size 32 --format json",
             ),
             (
                 "clips decoded by PyAV alone",
-                "vital bench --benchmark konvid1k --root konvid --model vital-tiny --video-backend pyav",
+                "vital evaluate --benchmark konvid1k --root konvid --model vital-tiny --video-backend pyav",
             ),
-            ("from a mirror", "vital bench --benchmark csiq --mirror --model vital-tiny --resamples 2000 --seed 1"),
-            ("your own ratings", "vital bench --benchmark ratings --root photos --model vital-tiny"),
-            ("questions", "vital bench --benchmark qbench --root llvisionqa --model org/vital --method generate"),
-            ("results side by side", "vital bench --summary results other-results"),
+            ("from a mirror", "vital evaluate --benchmark csiq --mirror --model vital-tiny --resamples 2000 --seed 1"),
+            ("your own ratings", "vital evaluate --benchmark ratings --root photos --model vital-tiny"),
+            ("questions", "vital evaluate --benchmark qbench --root llvisionqa --model org/vital --method generate"),
+            ("results side by side", "vital evaluate --summary results other-results"),
         ],
     )
     parser.add_argument(
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     """Scores a benchmark and prints what was measured.
 
     Args:
-        args (`argparse.Namespace`): see `vital bench --help`.
+        args (`argparse.Namespace`): see `vital evaluate --help`.
 
     Returns:
         `int`: 0 when every item was scored by every model, 1 when some failed, 130 after Ctrl-C.
