@@ -293,7 +293,7 @@ def test_data_set_and_files_of_a_hub(parquet, tmp_path):
     ("device", "there", "asked"), [("cpu", 8, 0), ("auto", 0, 0), ("auto", 1, 1), ("cuda", 0, 1), ("cuda:1", 2, 1)]
 )
 def test_a_worker_asks_ray_for_a_gpu_where_it_uses_one(device, there, asked, monkeypatch):
-    """With a stand-in of Ray; `make cluster` sees what a real one gives."""
+    """With a stand-in of Ray, which records what it is asked for."""
     found = []
 
     class Shards:

@@ -91,7 +91,7 @@ def test_ray_says_how_to_get_it(monkeypatch):
 
 
 def test_only_the_stage_that_annotates_asks_ray_for_gpus(originals, tmp_path, monkeypatch):
-    """With a stand-in of Ray; `make cluster` sees what a real one gives."""
+    """With a stand-in of Ray, which records what it is asked for."""
     asked = {}
 
     class Rows:
