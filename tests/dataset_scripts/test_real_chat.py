@@ -25,13 +25,13 @@ from dataset_scripts.interpretation import (
     ChatError,
     Describer,
     Interpreter,
-    Item,
     Jury,
     Message,
     OpenAIChat,
     Polisher,
     Reviewer,
     Sampling,
+    ShownItem,
     TransformersChat,
 )
 from modeling_vital import zoo
@@ -42,7 +42,7 @@ pytest.importorskip("openai", reason="transformers' server is written with its t
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / "build/packages"
-ITEM = Item.from_pixels("photo 1", np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+ITEM = ShownItem.from_pixels("photo 1", np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
 QUESTION = [Message("user", "Name a colour.")]
 START_S = 300
 
