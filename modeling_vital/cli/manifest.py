@@ -88,7 +88,9 @@ def _csv_rows(path: str, column: str) -> Iterator[Any]:
         # Not csv.Sniffer, which guesses from letters: the delimiter is what makes the column appear.
         delimiter = next((d for d in _DELIMITERS if column in next(csv.reader([header], delimiter=d), [])), None)
         if delimiter is None:
-            raise ValueError(f"no column {column!r} in its first line; name one with --column")
+            raise ValueError(
+                f"no column {column!r} in its first line, {header.strip()[:80]!r}; see --help for how to name one"
+            )
         names = next(csv.reader([header], delimiter=delimiter))
         place = names.index(column)
         rows = csv.reader(file, delimiter=delimiter)

@@ -130,7 +130,10 @@ def _label(cell: Any) -> bool:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"must lie above 0 and up to 1, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and up to 1, such as 0.9, got {text}")
     return value

@@ -90,7 +90,18 @@ def test_labels_without_a_threshold_end_with_1_and_say_why(place, capsys, change
         (lambda rows: rows, ["--keep-column", "ok"], "no column 'ok'"),
         (lambda rows: rows, ["--output", "t.csv"], "must end in .json"),
         (lambda rows: rows, ["--precision", "0.5"], "not allowed with"),
-        (lambda rows: rows, ["--recall", "1.5"], "must lie above 0 and up to 1"),
+        (lambda rows: rows, ["--recall", "1.5"], "must be a number above 0 and up to 1"),
+        (
+            lambda rows: rows,
+            ["--recall", "90%"],
+            "--recall: must be a number above 0 and up to 1, such as 0.9, got 90%",
+        ),
+        (lambda rows: rows, ["--recall", "0.9", "--workers", "two"], "--workers: must be a whole number, got 'two'"),
+        (
+            lambda rows: rows,
+            ["--recall", "0.9", "--keep-column", "ok"],
+            "no column 'ok' in its first line, 'path,keep'",
+        ),
         (lambda rows: [], [], "has 0 rows"),
     ],
 )
