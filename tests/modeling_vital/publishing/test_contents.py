@@ -270,6 +270,7 @@ def test_pictures_beside_a_card_from_elsewhere_are_sent_with_it(tmp_path):
     files = read_contents("model", root, cards / "card.md").files
     assert files["hero.jpg"] == cards / "hero.jpg" and "other.jpg" not in files
     (cards / "hero.jpg").unlink()
+    (tmp_path / "elsewhere").write_text("c")
     (cards / "hero.jpg").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(PublishError, match="hero.jpg"):
         read_contents("model", root, cards / "card.md")
