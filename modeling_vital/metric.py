@@ -161,7 +161,8 @@ def _round_to_8_bits(pictures: torch.Tensor) -> torch.Tensor:
 def _check(pictures: torch.Tensor) -> None:
     if not isinstance(pictures, torch.Tensor) or not pictures.is_floating_point():
         kind = getattr(pictures, "dtype", type(pictures).__name__)
-        raise ValueError(f"VitalMetric takes a float tensor with values in [0, 1], got {kind}.")
+        hint = "" if isinstance(pictures, torch.Tensor) else "; `model.score` takes files, pictures and arrays"
+        raise ValueError(f"VitalMetric takes a float tensor with values in [0, 1], got {kind}{hint}.")
     if pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape:
         raise ValueError(f"VitalMetric takes pictures [B, 3, H, W], got {list(pictures.shape)}.")
     low, high = pictures.detach().aminmax()

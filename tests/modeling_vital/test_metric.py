@@ -157,6 +157,7 @@ def test_stays_in_evaluation_mode_inside_a_training_network(loss):
         (torch.zeros(0, 3, 8, 8), r"\[0, 3, 8, 8\]"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "uint8"),
         (np.zeros((1, 3, 8, 8)), "float64"),
+        ("photo.jpg", "got str; `model.score` takes files"),
         ([], "empty list"),
         ([torch.zeros(3, 8, 8), torch.zeros(1, 3, 8, 8)], r"item 1 is \[1, 3, 8, 8\]"),
         ([torch.zeros(3, 8, 8), np.zeros((3, 8, 8))], "item 1 is ndarray"),
