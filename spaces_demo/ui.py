@@ -408,7 +408,7 @@ def _use_it_yourself(assessor: inference.Assessor, model: gr.Dropdown) -> None:
     with gr.Accordion("Limits, method, and whose examples these are", open=False):
         gr.Markdown(
             f"Files up to {inference.MAX_FILE_MB} MB, clips up to {inference.MAX_CLIP_S} s; they are deleted within "
-            "two hours. Scores of `vital-tiny` rank versions of the same content well, different pictures hardly. "
+            "two hours. `vital-tiny` ranks versions of the same content well, different pictures less surely. "
             "[The method](https://arxiv.org/abs/2511.17962).\n\n"
             + (samples.EXAMPLES / "ATTRIBUTION.md").read_text(encoding="utf-8").replace("# ", "#### ")
         )
