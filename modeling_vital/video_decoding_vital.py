@@ -250,14 +250,14 @@ def _check_head(av: Any, file: str | bytes, name: str) -> float | None:
     """Looks at the size that the head tells, before anything is decoded; returns the length it tells, seconds."""
     try:
         with av.open(as_stream(file)) as container:
-            sizes = [(stream.width, stream.height) for stream in container.streams.video]
-            promised_s = _promised_s(container)
+            for stream in container.streams.video:
+                check_frame_size(stream.width, stream.height, name)
+            return _promised_s(container)
+    except MediaError:
+        raise
     except Exception as error:  # The decoders say what is wrong with it.
         logger.debug("PyAV cannot open %s: %s", name, error)
         return None
-    for width, height in sizes:
-        check_frame_size(width, height, name)
-    return promised_s
 
 
 def _promised_s(container: Any) -> float | None:

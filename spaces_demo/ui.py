@@ -271,7 +271,7 @@ def _talk(assessor: inference.Assessor, file: gr.File, model: gr.Dropdown) -> tu
         "chat",
         assessor.chat,
         inputs,
-        gr.JSON,
+        gr.Chatbot,
         "Goes on with a conversation about a picture or clip; gives back the whole of it.",
     )
     return talk, asked

@@ -177,8 +177,8 @@ def test_an_address_is_neither_a_pattern_nor_a_list(address, tree):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("list.csv", "name\na.jpg\n", "--column"),
-        ("list.csv", "", "--column"),
+        ("list.csv", "name\na.jpg\n", "no column 'path'.*see --help"),
+        ("list.csv", "", "no column 'path'.*see --help"),
         ("list.csv", "path\nfoto_\xe4.jpg\n".encode("latin-1"), "UTF-8"),
         ("list.json", "[", "list.json"),
         ("list.json", "{}", "no array"),

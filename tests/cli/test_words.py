@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from PIL import Image, ImageFilter
+from PIL import ImageFilter
 
 from modeling_vital.cli import compare, words
 from modeling_vital.cli.loading import load_model, resolve_model
 from modeling_vital.cli.main import main
+from modeling_vital.media_vital import load_media
 from tests.fixtures.stand_in import StandIn, install
-from tests.fixtures.tiny_media import photo
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def folder(tmp_path, monkeypatch, tiny):
     """The current folder, with a picture, a blurred copy and a torn file; the model is loaded once for all tests."""
     for module in (compare, words):
         monkeypatch.setattr(module, "load_model", lambda source, device: tiny)
-    sharp = Image.fromarray(photo(3))
+    sharp = load_media("spaces_demo/examples/beach-jetty.jpg").resize((384, 256))
     sharp.save(tmp_path / "my photo.png")
     sharp.filter(ImageFilter.GaussianBlur(4)).save(tmp_path / "soft.png")
     (tmp_path / "torn.png").write_bytes((tmp_path / "soft.png").read_bytes()[:200])

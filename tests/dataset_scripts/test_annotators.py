@@ -713,8 +713,8 @@ def test_the_fit_runs_without_the_label_package():
 def test_the_listing_has_every_annotator(capsys):
     annotators_main([])
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert [row[0] for row in rows[1:]] == list(ANNOTATORS) and {len(row) for row in rows} == {7}
-    assert ["gmsd", "image", "needed", "0 to 0.5", "low", "1", "published formula, own code"] in rows
+    assert [row[0] for row in rows[1:]] == list(ANNOTATORS) and {len(row) for row in rows} == {8}
+    assert ["gmsd", "image", "needed", "0 to 0.5", "low", "1", "published formula, own code", "run"] in rows
 
 
 @pytest.mark.parametrize(("pattern", "least"), [("*.jpg", 10), ("*.mp4", 10)])

