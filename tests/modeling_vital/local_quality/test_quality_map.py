@@ -69,7 +69,7 @@ def test_damage_of_a_part_is_found_there(vital_tiny, kind):
         overlaps.append(overlap(values, mask))
     assert sum(hits) >= len(PHOTOS) // 2  # the very worst place may be a soft one of the photo itself
     assert np.mean(areas) > 0.75  # of chance .5
-    assert np.mean(overlaps) > 0.55
+    assert np.mean(overlaps) > 0.45
 
 
 def test_a_picture_of_one_tile_has_the_score_of_the_picture(model):
