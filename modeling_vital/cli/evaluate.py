@@ -10,7 +10,7 @@ from pathlib import Path
 from .errors import UsageError
 from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
-from .options import add_batch_size, add_device, add_format, add_video_backend, positive
+from .options import add_batch_size, add_device, add_format, add_peer, add_video_backend, positive
 
 
 PAIRS = "vital-pairs"
@@ -81,13 +81,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="M",
         help="a name of the zoo, a folder, or a Hub id; repeatable",
     )
-    parser.add_argument(
-        "--peer",
-        action="append",
-        default=[],
-        metavar="MODULE:CLASS",
-        help="another metric by its importable name, such as dataset_scripts.annotators.piqe:PIQE; repeatable",
-    )
+    add_peer(parser)
     parser.add_argument("--output", metavar="DIR", type=Path, help="for JSON, Parquet, plots, and to go on later")
     add_format(parser, "table", "json")
     parser.add_argument(

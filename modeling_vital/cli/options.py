@@ -128,3 +128,14 @@ def _at_least(text: str, least: int) -> int:
     if value < least:
         raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
     return value
+
+
+def add_peer(parser: argparse.ArgumentParser) -> None:
+    """Adds `--peer`, other metrics to measure beside the models."""
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="another metric by its importable name, such as dataset_scripts.annotators.piqe:PIQE; repeatable",
+    )

@@ -15,6 +15,7 @@ from modeling_vital import (
 )
 from modeling_vital.configuration_vital import VitalConfig
 from modeling_vital.zoo import presets
+from tests.fixtures.tiny_probes import tiny_probe
 
 
 # Sums over the keys of the released state dicts: vision_model, mlp1 + motion_mlp, language_model. Of slowfast_model
@@ -102,3 +103,16 @@ def test_a_folder_goes_before_a_name_without_weights(tmp_path, monkeypatch):
     VitalConfig.from_pretrained("vital-tiny").save_pretrained(tmp_path / "vital-8b")
     monkeypatch.chdir(tmp_path)
     assert VitalConfig.from_pretrained("vital-8b").text_config.vocab_size < 10_000
+
+
+def test_a_probe_is_counted_without_a_decoder(tmp_path, monkeypatch):
+    name = "vital-tiny-probe"
+    probe = tiny_probe()
+    probe.save_pretrained(tmp_path / name)
+    monkeypatch.setattr(presets, "EMBEDDED", (name,))
+    monkeypatch.setattr(presets, "resolve", lambda wanted: str(tmp_path / wanted))
+    entry = presets.entry(name)
+    assert entry.parameters["projectors"] == 0
+    assert entry.parameters["decoder"] == sum(p.numel() for p in probe.head.parameters())
+    assert entry.parameters["total"] == sum(p.numel() for p in probe.parameters())
+    assert "no decoder" in entry.weights

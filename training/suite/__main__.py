@@ -17,7 +17,7 @@ from pathlib import Path
 from modeling_vital.cli.errors import UsageError
 from modeling_vital.cli.exit_codes import EXIT_USAGE
 from modeling_vital.cli.loading import load_model, resolve_model
-from modeling_vital.cli.options import add_device, add_format
+from modeling_vital.cli.options import add_device, add_format, add_peer
 from modeling_vital.evaluation.results import plain
 from modeling_vital.evaluation.scorers import PeerScorer
 from modeling_vital.whole_files import write_whole
@@ -46,13 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="where the originals are, fetched if missing (default: %(default)s)",
     )
-    parser.add_argument(
-        "--peer",
-        action="append",
-        default=[],
-        metavar="MODULE:CLASS",
-        help="another metric by its importable name, such as dataset_scripts.annotators.piqe:PIQE; repeatable",
-    )
+    add_peer(parser)
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder for result.json")
     add_format(parser, "table", "json")
     add_device(parser)
