@@ -116,7 +116,7 @@ class AnnotateConfig:
 
     image_annotators: list[str] = field(default_factory=lambda: ["gmsd", "mdsi", "haarpsi", "detail", "exposure"])
     clip_annotators: list[str] = field(
-        default_factory=lambda: ["frame_gmsd", "frame_mdsi", "frame_haarpsi", "temporal_gradient"]
+        default_factory=lambda: ["frame_gmsd", "frame_mdsi", "frame_haarpsi", "temporal_gradient", "frame_detail"]
     )
     weights: dict[str, float] = field(default_factory=dict)
     min_opinions: int = DEFAULT_MIN_OPINIONS

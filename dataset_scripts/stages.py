@@ -26,7 +26,7 @@ from dataset_scripts.collect import STAGE as COLLECT
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, distort_clip, tag
 from dataset_scripts.distortions.registry import ORIGINAL_TAG
 from dataset_scripts.distortions.rendering import distort as distort_steps
-from dataset_scripts.distortions.rendering import render
+from dataset_scripts.distortions.rendering import render, render_clip
 from dataset_scripts.encoding import (
     CLIP_SUFFIX,
     IMAGE_SUFFIX,
@@ -205,13 +205,13 @@ def annotate(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[di
             errors: dict[str, str] = {}
             is_clip = version["modality"] == "video"
             if is_clip:
-                scores = annotate_clip(pixels, original, config.annotate.clip_annotators, errors)
+                names, annotated, rendered = config.annotate.clip_annotators, annotate_clip, render_clip
             else:
-                steps = [(step["type"], step["severity"]) for step in version["steps"]]
-                rng = rng_of(config, version["item_id"], _VERSION, version["variant"], 1)
-                shown = pixels if original is None else render(original, steps, rng)
-                names = config.annotate.image_annotators
-                scores = annotate_image(pixels, original, names, errors, rendering=shown)
+                names, annotated, rendered = config.annotate.image_annotators, annotate_image, render
+            steps = [(step["type"], step["severity"]) for step in version["steps"]]
+            rng = rng_of(config, version["item_id"], _VERSION, version["variant"], 1)
+            shown = pixels if original is None else rendered(original, steps, rng)
+            scores = annotated(pixels, original, names, errors, rendering=shown)
             scores = {name: round(score, SCORE_DIGITS) for name, score in scores.items()}
             weights = [config.annotate.weights.get(name, 1.0) for name in scores]
             opinions = np.array([list(scores.values())])

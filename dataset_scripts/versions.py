@@ -7,7 +7,7 @@ one part, what the rendering shows for the other (see `dataset_scripts.annotator
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,13 +31,17 @@ class LabelRule:
 
     Attributes:
         annotators (`list[str]`): annotators of pictures, at least three.
+        clip_annotators (`list[str]`): annotators of clips, at least three that differ in kind.
         weights (`dict[str, float]`): how much one counts, against 1 for those not named.
         human_cells (`bool`): the mean human score of a distortion and severity in KADID-10k joins the opinions about
             photos with just that: it sets the scale between types, which machines get wrong.
     """
 
     annotators: list[str] = field(default_factory=lambda: ["gmsd", "mdsi", "haarpsi", "detail", "exposure"])
-    weights: dict[str, float] = field(default_factory=lambda: {"detail": 2.0})
+    clip_annotators: list[str] = field(
+        default_factory=lambda: ["frame_gmsd", "frame_mdsi", "frame_haarpsi", "temporal_gradient", "frame_detail"]
+    )
+    weights: dict[str, float] = field(default_factory=lambda: {"detail": 2.0, "frame_detail": 2.0})
     human_cells: bool = False
 
     def label(self, opinions: dict[str, float]) -> PMOD:
@@ -159,7 +163,7 @@ def make_group(
         rng (`np.random.Generator`): source of chance.
     """
     if rng.random() >= plan.authentic_share:
-        rule = rule if kind == "photo" else LabelRule(rule.annotators, rule.weights)
+        rule = rule if kind == "photo" else replace(rule, human_cells=False)
         return [even_version(original, steps, rule, rng) for steps in plan_even(plan, rng)]
     uneven = whole and kind not in ("drawn", "cut_out") and rng.random() < plan.uneven_share
     if uneven and rng.random() < plan.portrait_share:

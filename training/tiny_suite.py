@@ -20,7 +20,6 @@ from tqdm import tqdm
 from dataset_scripts.annotators.calibration import annotate_clip
 from dataset_scripts.distortions import distort_clip, distort_image
 from dataset_scripts.distortions.authentic import LOCAL, draw, subject_mask
-from dataset_scripts.pmod import pmod
 from dataset_scripts.versions import LabelRule, Version, even_version, history_version, original_version
 from modeling_vital.evaluation.results import oriented
 from modeling_vital.evaluation.scorers import PeerScorer
@@ -60,8 +59,8 @@ def make_rows(
 
     Args:
         test, sources (`Originals`): of the test split, and of the packages that were held out.
-        config (`DataConfig`): says which distortions were held out, and who labels clips.
-        rule (`LabelRule`): labels pictures.
+        config (`DataConfig`): says which distortions were held out.
+        rule (`LabelRule`): labels pictures and clips.
         small (`bool`, *optional*, defaults to `False`): two originals a subset, for tests.
     """
     few = slice(2 if small else None)
@@ -76,7 +75,7 @@ def make_rows(
             rng = chance(subset, content_id)
             yield _photo_rows(subset, content_id, shrink(photo, _LONG_SIDE), names, copies, rule, rng)
     for content_id, frames in _clips(test.clips, test.photos, few):
-        yield _clip_rows(content_id, frames, config, chance("video", content_id))
+        yield _clip_rows(content_id, frames, config, rule, chance("video", content_id))
     for path in sorted(EXAMPLES.iterdir())[few]:
         if path.suffix.lower() in (".jpg", ".png", ".webp"):
             yield _example_rows(path)
@@ -115,10 +114,10 @@ def _clips(clips: dict, photos: dict, few: slice) -> Iterator[tuple[str, np.ndar
         yield f"{content_id}/pan", pan_and_zoom(photo, 32, chance("pan", content_id))
 
 
-def _clip_rows(content_id, frames, config, rng) -> list[Row]:
+def _clip_rows(content_id, frames, config, rule, rng) -> list[Row]:
     def row(clip: np.ndarray, name: str, severity: int) -> Row:
-        opinions = annotate_clip(clip, frames, config.clip_annotators)
-        mean = float(pmod(np.array([list(opinions.values())])).mean[0])
+        opinions = annotate_clip(clip, frames, rule.clip_annotators, rendering=frames)
+        mean = float(rule.label(opinions).mean[0])
         return Row("video", content_id, name, severity, mean, clip, opinions)
 
     rows = [row(frames, "none", 0)]
@@ -155,7 +154,7 @@ def measure(
         config (`DataConfig`): of the training run; says what was held out.
         peers (`Sequence[PeerScorer]`, *optional*): other metrics, of pictures.
         small (`bool`, *optional*, defaults to `False`): two originals a subset, for tests.
-        rule (`LabelRule`, *optional*): labels pictures; by default that of `config`.
+        rule (`LabelRule`, *optional*): labels pictures and clips; by default that of `config`.
 
     Returns:
         `dict`: `rows` (a `subset`, its `srcc`, `plcc`, the 95 % interval `low` to `high` of `srcc` over originals,
@@ -180,7 +179,7 @@ def measure(
     return {
         "suite": "tiny",
         "annotators": [*rule.annotators, *(["human"] if rule.human_cells else [])],
-        "clip_annotators": list(config.clip_annotators),
+        "clip_annotators": list(rule.clip_annotators),
         "held_out_distortions": list(config.held_out_distortions),
         "held_out_packages": list(config.held_out_sources),
         "photos": len({row.content_id for row in rows if row.subset in ("in_domain", "held_out_sources")}),

@@ -46,6 +46,7 @@ _CLASSES = {
     "frame_naturalness": "temporal:FrameNaturalness",
     "frame_sharpness_noise": "temporal:FrameSharpnessNoise",
     "frame_piqe": "temporal:FramePIQE",
+    "frame_detail": "temporal:FrameDetail",
     "temporal_gradient": "temporal:TemporalGradient",
     "jerkiness": "temporal:Jerkiness",
     "flicker": "temporal:Flicker",

@@ -216,6 +216,7 @@ def annotate_clip(
     names: Iterable[str],
     errors: dict[str, str] | None = None,
     calibrations: dict[str, Calibration] | None = None,
+    rendering: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Asks several annotators about one clip: uint8 `[T, H, W, 3]`; otherwise as [`annotate_image`]."""
-    return _annotate("video", clip, reference, names, errors, calibrations)
+    return _annotate("video", clip, reference, names, errors, calibrations, rendering)

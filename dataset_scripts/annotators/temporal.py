@@ -15,6 +15,7 @@ from dataset_scripts.annotators.gmsd import GMSD
 from dataset_scripts.annotators.haarpsi import HaarPSI
 from dataset_scripts.annotators.mdsi import MDSI
 from dataset_scripts.annotators.naturalness import Naturalness
+from dataset_scripts.annotators.picture import Detail
 from dataset_scripts.annotators.piqe import PIQE
 from dataset_scripts.annotators.sharpness_noise import SharpnessNoise
 from dataset_scripts.annotators.ssim import SSIM
@@ -83,6 +84,7 @@ def frame_mean(image_annotator: type[Annotator]) -> type[FrameMean]:
         "version": image_annotator.version,
         "license": image_annotator.license,
         "needs_reference": image_annotator.needs_reference,
+        "of_rendering": image_annotator.of_rendering,
         "higher_is_better": image_annotator.higher_is_better,
         "raw_range": image_annotator.raw_range,
         "run": image_annotator.run,
@@ -98,6 +100,7 @@ FrameHaarPSI = frame_mean(HaarPSI)
 FrameNaturalness = frame_mean(Naturalness)
 FrameSharpnessNoise = frame_mean(SharpnessNoise)
 FramePIQE = frame_mean(PIQE)
+FrameDetail = frame_mean(Detail)
 
 
 class TemporalGradient(Annotator):

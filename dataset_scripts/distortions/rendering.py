@@ -42,3 +42,22 @@ def render(image: np.ndarray, steps: Sequence[tuple[str, int]], rng: np.random.G
         more = () if entry.draws == "none" else (np.random.default_rng(int(seed)),)
         image = function(np.ascontiguousarray(image), entry.parameters[severity - 1], *more)
     return image
+
+
+def render_clip(frames: np.ndarray, steps: Sequence[tuple[str, int]], rng: np.random.Generator) -> np.ndarray:
+    """The rendering that distortions leave of a clip: that of each frame. Coding and timing do not change it.
+
+    Args:
+        frames (`np.ndarray`): RGB uint8 `[T, H, W, 3]`.
+        steps (`Sequence[tuple[str, int]]`): name of a distortion and severity 1..5.
+        rng (`np.random.Generator`): source of chance, the same for every frame.
+
+    Returns:
+        `np.ndarray`: uint8 `[T, H, W, 3]`; `frames` itself where no step changes the rendering.
+    """
+    entries = [(get_distortion(name), (name, severity)) for name, severity in steps]
+    changing = [step for entry, step in entries if entry.modality == "image" and entry.rendering != "none"]
+    if not changing:
+        return frames
+    seed = int(rng.integers(2**63))
+    return np.stack([render(frame, changing, np.random.default_rng(seed)) for frame in frames])

@@ -5,11 +5,12 @@ import pytest
 from skimage import data
 
 from dataset_scripts.annotators import ANNOTATORS, get_annotator
-from dataset_scripts.annotators.calibration import annotate_image, get_calibration
+from dataset_scripts.annotators.calibration import annotate_clip, annotate_image, get_calibration
 from dataset_scripts.annotators.fit_calibration import fit_rank
 from dataset_scripts.annotators.picture import detail
-from dataset_scripts.distortions import IMAGE_DISTORTIONS
-from dataset_scripts.distortions.rendering import distort, render
+from dataset_scripts.distortions import IMAGE_DISTORTIONS, distort_clip
+from dataset_scripts.distortions.rendering import distort, render, render_clip
+from dataset_scripts.versions import LabelRule
 
 
 PHOTO = data.astronaut()[50:306, 80:336].copy()
@@ -76,6 +77,25 @@ def test_the_rendering_of_a_distortion_that_adds_nothing_is_the_picture():
         assert np.array_equal(made, shown), name
     for name in IMAGE_DISTORTIONS:  # all of them run
         assert render(PHOTO, [(name, 3)], np.random.default_rng(0)).shape == PHOTO.shape
+
+
+@pytest.mark.parametrize("name", ["white_noise", "stutter", "flicker", "h264_compression"])
+def test_what_is_added_to_a_clip_does_not_change_what_is_known_of_it(name):
+    clip = np.stack([np.roll(PHOTO, 2 * t, axis=1) for t in range(8)])
+    made = distort_clip(clip, name, 4, np.random.default_rng(1))
+    shown = render_clip(clip, [(name, 4)], np.random.default_rng(1))
+    original = annotate_clip(clip, clip, ["frame_gmsd", "frame_detail"])
+    known = annotate_clip(made, clip, ["frame_gmsd", "frame_detail"], rendering=shown)
+    assert known["frame_detail"] == original["frame_detail"]
+    assert known["frame_gmsd"] < original["frame_gmsd"]
+
+
+def test_a_soft_clip_has_its_own_place_below_a_sharp_one():
+    sharp = np.stack([np.roll(PHOTO, 2 * t, axis=1) for t in range(8)])
+    soft = render_clip(sharp, [("gaussian_blur", 5), ("jpeg", 5)], np.random.default_rng(0))
+    assert np.array_equal(soft, distort_clip(sharp, "gaussian_blur", 5, np.random.default_rng(0)))
+    labels = [LabelRule().label(annotate_clip(clip, clip, LabelRule().clip_annotators)) for clip in (sharp, soft)]
+    assert labels[0].mean[0] > labels[1].mean[0] + 0.1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -37,9 +37,11 @@ def originals():
 
 def config_of(**changes):
     settings = {
-        "rule": {"annotators": ["gmsd", "mdsi", "detail"]},
+        "rule": {
+            "annotators": ["gmsd", "mdsi", "detail"],
+            "clip_annotators": ["frame_gmsd", "temporal_gradient", "frame_detail"],
+        },
         "plan": {"versions": 3},
-        "clip_annotators": ["frame_gmsd", "frame_mdsi", "temporal_gradient"],
         "clip_distortions": ["stutter", "flicker"],
         "clip_frames": [8, 8],
         "grids": [[2, 1, 1]],

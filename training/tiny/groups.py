@@ -13,6 +13,7 @@ import numpy as np
 from dataset_scripts.annotators.calibration import annotate_clip
 from dataset_scripts.distortions import DISTORTIONS, distort_clip, tag
 from dataset_scripts.distortions.registry import ORIGINAL_TAG
+from dataset_scripts.distortions.rendering import render_clip
 from dataset_scripts.rows import NO_DISTORTION, LabelledVersion, group_row
 from dataset_scripts.versions import (
     GroupPlan,
@@ -28,8 +29,6 @@ from training.tiny.originals import DataConfig, Originals, cut_clip, cut_region,
 
 
 TABLES = ("tiles", "wholes", "clips")
-CLIP_RULE = LabelRule(weights={})
-"""Of clips every annotator counts alike."""
 
 
 class FreshGroups:
@@ -89,7 +88,7 @@ class FreshGroups:
             original = cut_clip(self.originals.clips[rng.choice(self.clip_ids)], num_frames, rng)
         else:
             original = pan_and_zoom(self.originals.photos[rng.choice(self.photo_ids)], num_frames, rng)
-        return [labelled(version, CLIP_RULE) for version in clip_group(original, self.config, rng)]
+        return [labelled(version, self.config.rule) for version in clip_group(original, self.config, rng)]
 
 
 def clip_group(original: np.ndarray, config: DataConfig, rng: np.random.Generator) -> list[Version]:
@@ -101,7 +100,8 @@ def clip_group(original: np.ndarray, config: DataConfig, rng: np.random.Generato
         frames = original
         for name, severity in steps:
             frames = distort_clip(frames, name, severity, rng)
-        opinions = annotate_clip(frames, original, config.clip_annotators)
+        rendering = render_clip(original, steps, rng)
+        opinions = annotate_clip(frames, original, config.rule.clip_annotators, rendering=rendering)
         versions.append(Version(frames, opinions, tuple(steps), tag(*steps[0]) if steps else ORIGINAL_TAG))
     return versions
 

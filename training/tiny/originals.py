@@ -31,9 +31,8 @@ class DataConfig:
     """The originals of `vital-tiny`, and how fresh rows are made of them. Unknown keys in a file are errors.
 
     Attributes:
-        rule (`LabelRule` or `dict`): whose opinions label pictures.
+        rule (`LabelRule` or `dict`): whose opinions label pictures and clips.
         plan (`GroupPlan` or `dict`): which versions of pictures are made; without `held_out_distortions`.
-        clip_annotators (`list[str]`): annotators of clips, at least three that differ in kind.
         held_out_distortions (`list[str]`): image distortions never trained on.
         held_out_sources (`list[str]`): packages none of whose photos are trained on.
         licenses (`list[str]`): licences of the originals that are loaded, as `manifest.csv` names them, or patterns
@@ -50,7 +49,6 @@ class DataConfig:
 
     rule: LabelRule | dict = field(default_factory=LabelRule)
     plan: GroupPlan | dict = field(default_factory=GroupPlan)
-    clip_annotators: list[str] = field(default_factory=list)
     held_out_distortions: list[str] = field(default_factory=list)
     held_out_sources: list[str] = field(default_factory=list)
     licenses: list[str] = field(default_factory=list)
