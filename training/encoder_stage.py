@@ -16,7 +16,7 @@ from torch import nn
 
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS
 from dataset_scripts.distortions.authentic import AUTHENTIC
-from dataset_scripts.distortions.registry import ORIGINAL_TAG
+from dataset_scripts.distortions.catalogue import ORIGINAL_TAG
 from modeling_vital.modeling_vital import VitalForConditionalGeneration, VitalPreTrainedModel
 from training.collators import MediaReader, RowError, row_targets
 from training.losses import LossConfig, fidelity_loss, pmod_kl_loss

@@ -26,7 +26,7 @@ class Row:
     Attributes:
         subset (`str`): one of [`SUBSETS`], or `"examples"`, which has pairs but no labels.
         content_id (`str`): its original.
-        distortion (`str`): `"none"`, a name of the registry, or the steps of authentic damage.
+        distortion (`str`): `"none"`, a name of `dataset_scripts.distortions`, or the steps of authentic damage.
         severity (`int`): 0 for originals, 1 to 5.
         mos (`float`): PMOD mean in [0, 1].
         media (`np.ndarray`): uint8 `[H, W, 3]` or `[T, H, W, 3]`.
@@ -215,7 +215,7 @@ def tag_shares(tags: Sequence[tuple[int | None, str | None]], truth: Sequence[tu
 
 
 def parse_tag(text: str) -> tuple[int | None, str | None]:
-    """Severity 1..5 and registry name that a description states, `None` for what it does not: "severe jpeg ..."."""
+    """Severity 1..5 and distortion that a description states, `None` for what it does not: "severe jpeg ..."."""
     words = text.strip().rstrip(".").lower()
     for severity in sorted(range(1, 6), key=lambda s: -len(SEVERITY_WORDS[s - 1])):
         start = SEVERITY_WORDS[severity - 1] + " "

@@ -150,7 +150,7 @@ def measure(
 
     Args:
         model (`VitalForConditionalGeneration` or `VitalForQualityProbe`): what is measured.
-        folder (`Path`): what `dataset_scripts.sources.registry` fetched.
+        folder (`Path`): what `dataset_scripts.sources.packages` fetched.
         config (`DataConfig`): of the training run; says what was held out.
         peers (`Sequence[PeerScorer]`, *optional*): other metrics, of pictures.
         small (`bool`, *optional*, defaults to `False`): two originals a subset, for tests.

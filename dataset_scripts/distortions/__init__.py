@@ -1,6 +1,6 @@
 """Synthetic distortions: the 25 image types of KADID-10k and a set of video types, each at five severities."""
 
-from dataset_scripts.distortions.registry import (
+from dataset_scripts.distortions.catalogue import (
     DISTORTIONS,
     IMAGE_DISTORTIONS,
     SEVERITY_WORDS,

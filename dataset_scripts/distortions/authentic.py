@@ -1,6 +1,6 @@
 """What cameras, hands and uploads do to a photo: the damage real bad pictures have, drawn at random.
 
-The 25 types of the registry are even, single and in fixed steps. Real pictures are rarely so: the light is poor, so
+The 25 types of the catalogue are even, single and in fixed steps. Real pictures are rarely so: the light is poor, so
 noise shows, so the phone smooths it away, and a network compresses the rest. [`draw`] makes such a history,
 [`Degradation.apply`] carries it out in the order in which it happens, and [`spread`] confines it to a part of the
 picture: a sharp subject before a soft background makes a good photo, the other way round it does not.

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dataset_scripts.distortions.registry import (
+from dataset_scripts.distortions.catalogue import (
     DISTORTIONS,
     IMAGE_DISTORTIONS,
     SEVERITY_WORDS,

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dataset_scripts.distortions.registry import distort_image, get_distortion
+from dataset_scripts.distortions.catalogue import distort_image, get_distortion
 
 
 def distort(image: np.ndarray, steps: Sequence[tuple[str, int]], rng: np.random.Generator) -> np.ndarray:
-    """Applies distortions of the registry one after the other.
+    """Applies distortions of the catalogue one after the other.
 
     Args:
         image (`np.ndarray`): RGB uint8 `[H, W, 3]`.

@@ -17,7 +17,7 @@ SOURCES = {
     "manifest": "manifest:ManifestSource",
     "hub": "hub:HubSource",
     "webdataset": "webdataset:WebDatasetSource",
-    "registry": "registry_source:RegistrySource",
+    "registry": "package_source:PackageSource",
 }
 """Kind -> `module:Class`, the module relative to this package; imported when it is first used."""
 

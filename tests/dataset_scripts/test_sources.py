@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dataset_scripts.encoding import encode_clip
-from dataset_scripts.sources import SOURCES, SourceError, get_source, registry
+from dataset_scripts.sources import SOURCES, SourceError, get_source, packages
 from dataset_scripts.sources.base import from_position
 from tests.fixtures.tiny_media import frames, photo, write_folder
 
@@ -117,7 +117,7 @@ def test_registry_is_fetched_where_it_is_not_there_yet(tmp_path, monkeypatch):
         header = "content_id,path,kind,license,tier,split,package_manager,package,version,width,height"
         (tmp_path / "manifest.csv").write_text(f"{header}\na,images/a.png,image,CC0,A,,npm,pa,1,9,9\n")
 
-    monkeypatch.setattr(registry, "fetch", fetch)
+    monkeypatch.setattr(packages, "fetch", fetch)
     assert [item.content_id for item in get_source("registry", path=str(tmp_path))] == ["a"]
 
 

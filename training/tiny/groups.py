@@ -12,7 +12,7 @@ import numpy as np
 
 from dataset_scripts.annotators.calibration import annotate_clip
 from dataset_scripts.distortions import DISTORTIONS, distort_clip, tag
-from dataset_scripts.distortions.registry import ORIGINAL_TAG
+from dataset_scripts.distortions.catalogue import ORIGINAL_TAG
 from dataset_scripts.distortions.rendering import render_clip
 from dataset_scripts.rows import NO_DISTORTION, LabelledVersion, group_row
 from dataset_scripts.versions import (
@@ -144,7 +144,7 @@ def fresh_tables(
         processor (`VitalProcessor`): of the model to be trained.
         seed (`int`): of the run.
         config (`str`): YAML file of a `DataConfig`.
-        data_dir (`str`): folder with `manifest.csv`, as `dataset_scripts.sources.registry` writes it.
+        data_dir (`str`): folder with `manifest.csv`, as `dataset_scripts.sources.packages` writes it.
         changes: fields of the `DataConfig` that are others in this stage.
 
     Raises:

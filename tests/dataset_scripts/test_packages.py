@@ -1,4 +1,4 @@
-"""The registry source on packages made here: no package manager runs and nothing is downloaded."""
+"""The source of packages, on packages made here: no package manager runs and nothing is downloaded."""
 
 import csv
 import hashlib
@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset_scripts.sources import registry
-from dataset_scripts.sources.registry import ITEMS_CSV, fetch, near_duplicates, read_items, read_rcc
+from dataset_scripts.sources import packages
+from dataset_scripts.sources.packages import ITEMS_CSV, fetch, near_duplicates, read_items, read_rcc
 
 
 COLUMNS = (
@@ -196,7 +196,7 @@ def write_items(path, rows=ROWS, **changes):
 @pytest.fixture
 def clients(monkeypatch):
     fake = FakeClients()
-    monkeypatch.setattr(registry, "_run_client", fake)
+    monkeypatch.setattr(packages, "_run_client", fake)
     return fake
 
 
@@ -290,7 +290,7 @@ def test_hash_mismatch_names_the_item_and_writes_nothing(clients, tmp_path):
     ) as error:
         fetch(tmp_path / "out", items_csv=items_csv)
     assert hashlib.sha256(PICTURES["deb"]).hexdigest() in str(error.value)
-    assert "registry_items.csv" in str(error.value)
+    assert "package_items.csv" in str(error.value)
     assert not list((tmp_path / "out").rglob("*.png"))
     assert manifest_rows(tmp_path / "out/manifest.csv") == {}
 
@@ -323,19 +323,19 @@ def test_file_gone_from_a_package_and_broken_archive_are_reported(clients, items
 
 def test_client_errors_carry_the_end_of_its_messages(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no-such-client is not installed"):
-        registry._run_client(["no-such-client"], tmp_path)
+        packages._run_client(["no-such-client"], tmp_path)
 
     def fail(command, **_):
         return subprocess.CompletedProcess(command, 100, "", "noise\nE: Unable to locate\nE: package x\n")
 
-    monkeypatch.setattr(registry.subprocess, "run", fail)
+    monkeypatch.setattr(packages.subprocess, "run", fail)
     with pytest.raises(OSError, match="exited with 100: E: Unable to locate E: package x"):
-        registry._run_client([sys.executable], tmp_path)
+        packages._run_client([sys.executable], tmp_path)
 
 
 def test_command_line(clients, items_csv, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "ITEMS_CSV", items_csv)
-    registry.main(["--output", str(tmp_path / "out"), "--kind", "image", "--packages", "wheely", "sourcy"])
+    monkeypatch.setattr(packages, "ITEMS_CSV", items_csv)
+    packages.main(["--output", str(tmp_path / "out"), "--kind", "image", "--packages", "wheely", "sourcy"])
     rows = manifest_rows(tmp_path / "out/manifest.csv")
     assert sorted(rows) == ["images/sdist-photo.png", "images/wheel-photo.png"]
 
