@@ -107,7 +107,7 @@ reference: $(VENV)/.test  ## make docs/command-line.md and its pages from the pa
 pages: $(VENV)/.test  ## measure anew what README and docs/ say of the weights; RATED=FOLDER with ratings.csv (path, mos)
 	$(PY) -m benchmarks.sensitivity docs/scores.md
 	$(PY) -m training.examples.denoise spaces_demo/examples docs/images/denoise.jpg --steps 100
-	$(PY) -m training.tiny_where docs/where-is-it-bad.md
+	$(PY) -m training.suite.known_damage docs/where-is-it-bad.md
 	$(if $(RATED),$(PY) -m benchmarks.own_scale "$(RATED)/ratings.csv" docs/on-your-own-scale.md, \
 	@echo "no RATED=FOLDER: docs/on-your-own-scale.md and README's other metrics stay as they are" >&2)
 	$(if $(RATED),$(PY) -m benchmarks.others "$(RATED)")

@@ -123,7 +123,7 @@ def numbers_table(results: dict[str, Any]) -> str:
     """All measured numbers of a model, with the goals that were set.
 
     Args:
-        results (`dict`): what `training.tiny_suite.measure` returns.
+        results (`dict`): what `training.suite.measurement.measure` returns.
     """
     held_out = ", ".join(name.replace("_", " ") for name in results["held_out_distortions"])
     table = "".join(f"| {what} | {value} | {goal} |\n" for what, value, goal in measured_lines(results))

@@ -211,7 +211,7 @@ def measured_lines(results: dict[str, Any]) -> list[tuple[str, str, str]]:
     """The lines of the table of a card: what was measured, the number with its interval, the goal.
 
     Args:
-        results (`dict`): what `training.tiny_suite.measure` returns.
+        results (`dict`): what `training.suite.measurement.measure` returns.
 
     Returns:
         `list[tuple[str, str, str]]`: in the order of [`MEASURES`]; no line for what was not measured. Goals not set

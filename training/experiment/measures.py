@@ -16,7 +16,7 @@ from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.probe_vital import VitalForQualityProbe
 from training.data import DataArguments, scoring_rows
 from training.experiment.data import SUBSETS
-from training.tiny_measures import tag_shares
+from training.suite.numbers import tag_shares
 
 
 logger = logging.getLogger(__name__)

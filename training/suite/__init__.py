@@ -1,1 +1,1 @@
-"""The suite that our own models are measured with; see `training.tiny_suite` for what is in it."""
+"""The suite that our own models are measured with; see `training.suite.measurement` for what is in it."""

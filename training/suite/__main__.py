@@ -21,9 +21,9 @@ from modeling_vital.cli.options import add_device, add_format, add_peer
 from modeling_vital.evaluation.results import plain
 from modeling_vital.evaluation.scorers import PeerScorer
 from modeling_vital.whole_files import write_whole
+from training.suite.measurement import measure
 from training.suite.table import suite_table
 from training.tiny import fetch_originals, recipe_data
-from training.tiny_suite import measure
 
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ def suite_table(results: dict[str, Any]) -> str:
     """Returns what the suite measured as text.
 
     Args:
-        results (`dict`): what `training.tiny_suite.measure` returns, and the name of the `model`.
+        results (`dict`): what `training.suite.measurement.measure` returns, and the name of the `model`.
     """
     rows = [("subset", "metric", "n", "srcc", "95 %", "plcc", "srcc with severity")]
     for name, measured in {results["model"]: results["rows"], **results["peers"]}.items():

@@ -8,8 +8,8 @@ import pytest
 from skimage import data
 
 from dataset_scripts.sources.drawn import DRAWN
-from training import tiny_scenes
-from training.tiny_scenes import PAGES, Scene, chance, drawn_scene, make_scenes, measure_scenes, photo_scene
+from training.suite import orders
+from training.suite.orders import PAGES, Scene, chance, drawn_scene, make_scenes, measure_scenes, photo_scene
 
 
 PHOTOS = {"a": data.coffee(), "b": np.ascontiguousarray(data.astronaut()[:420])}
@@ -95,7 +95,7 @@ def test_shares_by_hand(monkeypatch):
             scene.alike.append(("half_size", places[0], places[2]))
         return [first, second]
 
-    monkeypatch.setattr(tiny_scenes, "make_scenes", made)
+    monkeypatch.setattr(orders, "make_scenes", made)
     found = measure_scenes(Judge(lambda picture: float(picture.mean()) / 255), {}, {})
     assert found["orders"]["pages/blurred"]["share"] == 0.5 and found["orders"]["pages/blurred"]["n"] == 2
     assert found["orders"]["pages/enlarged"]["share"] == 0.5

@@ -4,8 +4,8 @@
 
 Each original and distorted copies of it are made anew, the same ones every time, labelled by the rule of the training
 data ([`dataset_scripts.versions.LabelRule`]), and scored through `model.score`, the path users take. Other metrics are
-measured beside the model. Orders that need no label are in `training.tiny_scenes`. `python -m model_cards record` puts
-the result into card and page of models.
+measured beside the model. Orders that need no label are in `training.suite.orders`. `python -m model_cards record`
+puts the result into card and page of models.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,8 +24,7 @@ from dataset_scripts.versions import LabelRule, Version, even_version, history_v
 from modeling_vital.evaluation.results import oriented
 from modeling_vital.evaluation.scorers import PeerScorer
 from modeling_vital.media_vital import load_media
-from training.tiny.originals import DataConfig, Originals, load_originals, pan_and_zoom
-from training.tiny_measures import (
+from training.suite.numbers import (
     VISIBLE,
     Row,
     across_originals,
@@ -36,10 +35,11 @@ from training.tiny_measures import (
     pairs_below,
     text_shares,
 )
-from training.tiny_scenes import chance, measure_scenes, shrink
+from training.suite.orders import chance, measure_scenes, shrink
+from training.tiny.originals import DataConfig, Originals, load_originals, pan_and_zoom
 
 
-EXAMPLES = Path(__file__).parents[1] / "spaces_demo" / "examples"
+EXAMPLES = Path(__file__).parents[2] / "spaces_demo" / "examples"
 NEEDS_ORIGINAL = ("brighten", "darken", "mean_shift", "contrast_change", "non_eccentricity_patch")
 """Distortions after which a picture may well have been taken so: only its original tells."""
 

@@ -1,6 +1,6 @@
 """Measures how well maps and curves of `vital-tiny` find known damage, and writes the tables of the page about them.
 
-    python -m training.tiny_where docs/where-is-it-bad.md
+    python -m training.suite.known_damage docs/where-is-it-bad.md
 
 Part of an example photo is damaged, or a second of a clip; the map or curve should be lowest there.
 """
@@ -20,8 +20,8 @@ from dataset_scripts.distortions import distort_clip, distort_image
 from modeling_vital import VitalForConditionalGeneration, zoo
 from modeling_vital.local_quality import quality_curve, quality_map
 from modeling_vital.media_vital import load_media
+from training.suite.measurement import EXAMPLES
 from training.tiny.originals import pan_and_zoom
-from training.tiny_suite import EXAMPLES
 
 
 BEGIN, END = "<!-- where:begin -->\n", "<!-- where:end -->"
@@ -119,7 +119,7 @@ def table(head: tuple[str, ...], rows: Iterator[tuple]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Measures, and puts the tables between the markers of the page."""
-    parser = argparse.ArgumentParser(prog="python -m training.tiny_where", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m training.suite.known_damage", description=__doc__.split("\n")[0])
     parser.add_argument("page", type=Path, help="a page with the markers of the tables")
     page = parser.parse_args(argv).page
     head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)

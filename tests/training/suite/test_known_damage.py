@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.tiny_where import BEGIN, END, auc, iou, main, table
+from training.suite.known_damage import BEGIN, END, auc, iou, main, table
 
 
 def test_auc_by_hand():

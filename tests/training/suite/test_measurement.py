@@ -12,9 +12,8 @@ from skimage import data
 from dataset_scripts.distortions import DISTORTIONS
 from dataset_scripts.versions import LabelRule
 from training.suite.__main__ import main
-from training.tiny import recipe_data
-from training.tiny.originals import DataConfig, is_test, load_originals
-from training.tiny_measures import (
+from training.suite.measurement import NEEDS_ORIGINAL, make_rows
+from training.suite.numbers import (
     Row,
     across_originals,
     by_distortion,
@@ -23,7 +22,8 @@ from training.tiny_measures import (
     parse_tag,
     text_shares,
 )
-from training.tiny_suite import NEEDS_ORIGINAL, make_rows
+from training.tiny import recipe_data
+from training.tiny.originals import DataConfig, is_test, load_originals
 
 
 def rows(*values):
@@ -154,8 +154,8 @@ def test_the_same_suite_every_time(folder):
 
 @pytest.mark.slow
 def test_command(folder, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.tiny_suite.EXAMPLES", tmp_path)  # the photos of the Space are many
-    monkeypatch.setattr("training.tiny_scenes.DRAWINGS", 1)
+    monkeypatch.setattr("training.suite.measurement.EXAMPLES", tmp_path)  # the photos of the Space are many
+    monkeypatch.setattr("training.suite.orders.DRAWINGS", 1)
     assert main(["--root", str(folder), "--format", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     found = {row["subset"]: row for row in result["rows"]}

@@ -20,8 +20,8 @@ from dataset_scripts.distortions import distort_clip, scenes
 from dataset_scripts.distortions.authentic import out_of_focus, sensor_noise, subject_mask
 from dataset_scripts.sources.drawn import DRAWN, HELD_OUT
 from modeling_vital.local_quality import quality_curve, quality_map
+from training.suite.numbers import interval_of_shares
 from training.tiny.originals import pan_and_zoom
-from training.tiny_measures import interval_of_shares
 
 
 ALIKE = 0.1
