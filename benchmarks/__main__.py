@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         logger.error("interrupted; the same command goes on with the section that was stopped")
         code = 130
-    from .report import write, write_page
+    from .speed_report import write, write_page
 
     report = write(folder)
     logger.info("wrote %s", folder / "report.md")

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from modeling_vital import VitalForConditionalGeneration, load_media
-from modeling_vital.evaluation.report import aligned
+from modeling_vital.evaluation.result_tables import aligned
 
 
 BEGIN, END = "<!-- sensitivity:begin -->\n", "<!-- sensitivity:end -->"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from modeling_vital.report_page import page
+from modeling_vital.report_page import rendering
 from tests.test_embedded_checkpoint import CLIPS, PHOTOS
 
 
@@ -29,5 +29,5 @@ def test_the_blocks_run_in_order(tmp_path, monkeypatch, capsys):
 
 
 def test_the_limits_are_the_pages():
-    limits = f"{page.MAX_ROWS:,} rows,\n{page.MAX_THUMBNAILS:,} thumbnails and {page.MAX_CURVES} curves"
+    limits = f"{rendering.MAX_ROWS:,} rows,\n{rendering.MAX_THUMBNAILS:,} thumbnails and {rendering.MAX_CURVES} curves"
     assert limits in TEXT

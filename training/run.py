@@ -19,13 +19,13 @@ from training.callbacks import CollapseMonitor
 from training.checkpoints import TrainingStopped
 from training.collators import RowError
 from training.data import DataArguments, TrainingData, held_out_texts, load_data
+from training.draft_card import CURVES, draft_card, draw_curves
 from training.estimate import NF4_BYTES, Estimate, estimate
 from training.freezing import ENCODER_STAGE
 from training.launching import check_launch
 from training.lora import ADAPTER, lora_config, merge, quantization_config
-from training.manifest import ManifestError, ManifestSettings, import_manifest, is_manifest
+from training.own_ratings import ManifestError, ManifestSettings, import_manifest, is_manifest
 from training.recipe import Recipe, RecipeError, portable_settings
-from training.report import CURVES, draft_card, draw_curves
 from training.trainer import VitalTrainer, VitalTrainingConfig
 
 

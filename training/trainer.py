@@ -323,7 +323,7 @@ class VitalTrainer(SFTTrainer):
         """Nothing leaves the machine."""
 
     def create_model_card(self, *args, **kwargs):
-        """Ours is drafted from the run at its end, see [`training.report`]."""
+        """Ours is drafted from the run at its end, see [`training.draft_card`]."""
 
 
 def encoders(model: nn.Module) -> tuple[nn.Module, nn.Module]:

@@ -279,7 +279,7 @@ def _emit(args: argparse.Namespace, report: dict[str, Any], name: str, table: An
 
 
 def _vocab_table(report: dict[str, Any]) -> str:
-    from ..evaluation.report import aligned
+    from ..evaluation.result_tables import aligned
 
     rows = [("word", "kind", "tokens", "norm z", "probability")]
     for entry in report["words"]:
@@ -299,7 +299,7 @@ def _vocab_table(report: dict[str, Any]) -> str:
 
 
 def _pmod_table(report: dict[str, Any]) -> str:
-    from ..evaluation.report import aligned, number
+    from ..evaluation.result_tables import aligned, number
 
     rows = [("opinion", "n", "srcc", "95 %", "plcc", "bias", "mean error")]
     for name, found in {"mean of all": report["mean"], **report["annotators"]}.items():
@@ -326,7 +326,7 @@ def _pmod_table(report: dict[str, Any]) -> str:
 
 
 def _labels_table(report: dict[str, Any]) -> str:
-    from ..evaluation.report import aligned, number
+    from ..evaluation.result_tables import aligned, number
 
     rows = [("trained on", "labels", "srcc", "95 %", "plcc", "rmse")]
     for name, head in report["heads"].items():

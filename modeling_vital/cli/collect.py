@@ -69,7 +69,7 @@ def collect(paths: Iterable[str], column: str = "path", allow_outside: bool = Fa
         UsageError: for a list that cannot be read.
     """
     from ..manifest_paths import MAX_ENTRY_CHARS
-    from .manifest import read_list, read_manifest
+    from .lists import read_list, read_manifest
 
     for path in paths:
         if path == "-":

@@ -11,7 +11,7 @@ from .errors import UsageError
 from .exit_codes import EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
 from .options import add_format, add_model, add_video_backend
-from .report import printable
+from .printing import printable
 
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from .errors import Interrupted, UsageError
 from .exit_codes import EXIT_SOME_FAILED
 from .filters import Condition, parse_condition
 from .loading import fingerprint, load_model
-from .report import MOS_COLUMNS
+from .printing import MOS_COLUMNS
 from .scoring import Item, score_items
 from .tables import columns, require_pyarrow
 

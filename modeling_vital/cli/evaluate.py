@@ -147,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
 def _bench(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from ..evaluation import report
+    from ..evaluation import result_tables
     from ..evaluation.benchmarks import load_benchmark, load_mirrored
     from ..evaluation.benchmarks.pairs import load_pairs
     from ..evaluation.benchmarks.ratings import load_ratings
@@ -166,7 +166,7 @@ def _bench(args: argparse.Namespace) -> int:
     # A library that prints would break the output, so stdout is the result's alone.
     with contextlib.redirect_stdout(sys.stderr):
         for scorer in _scorers(args):
-            store = args.output and args.output / "scores" / f"{report.file_name(scorer.name)}.jsonl"
+            store = args.output and args.output / "scores" / f"{result_tables.file_name(scorer.name)}.jsonl"
             with tqdm(total=len(loaded.items), desc=scorer.name, unit="item", delay=2, disable=None) as bar:
                 scored.append((scorer, score_items(loaded, scorer, store, _chunk(args), bar.update)))
         result = make_result(loaded, scored, Settings(resamples=args.resamples, seed=args.seed))
@@ -177,7 +177,7 @@ def _bench(args: argparse.Namespace) -> int:
         text = json.dumps(result, indent=2, allow_nan=False) + "\n"
         if args.output:
             _write(args.output, loaded, scored, text)
-    sys.stdout.write(text if args.format == "json" else report.table(result))
+    sys.stdout.write(text if args.format == "json" else result_tables.table(result))
     if failed:
         logger.error("%d scores are missing: the numbers are over the other items only", failed)
     return EXIT_SOME_FAILED if failed else 0
@@ -193,7 +193,7 @@ def _ask(args: argparse.Namespace) -> int:
     """Asks every question and prints accuracies."""
     from tqdm import tqdm
 
-    from ..evaluation import report
+    from ..evaluation import result_tables
     from ..evaluation.qbench import QuestionScorer, accuracy_report, load_questions
     from ..evaluation.results import versions
     from ..evaluation.runner import score_items
@@ -209,7 +209,7 @@ def _ask(args: argparse.Namespace) -> int:
             if not hasattr(model, "answer"):
                 raise UsageError(f"{name!r} is a linear probe: it cannot answer questions")
             scorer = QuestionScorer(name, source, model, args.batch_size, args.method, args.seed)
-            store = args.output and args.output / "answers" / f"{report.file_name(name)}-{args.method}.jsonl"
+            store = args.output and args.output / "answers" / f"{result_tables.file_name(name)}-{args.method}.jsonl"
             with tqdm(total=len(loaded.items), desc=name, unit="question", delay=2, disable=None) as bar:
                 records = score_items(loaded, scorer, store, _chunk(args), bar.update)
             models.append(accuracy_report(loaded, scorer, records))
@@ -221,7 +221,7 @@ def _ask(args: argparse.Namespace) -> int:
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
         (args.output / "accuracy.json").write_text(text, encoding="utf-8")
-    sys.stdout.write(text if args.format == "json" else report.accuracy_table(result))
+    sys.stdout.write(text if args.format == "json" else result_tables.accuracy_table(result))
     failed = [(model["name"], item) for model in models for item in model["failed"]]
     for name, item in failed:
         logger.error("%s: %s: %s", name, item["id"], item["error"])
@@ -255,17 +255,17 @@ def _scorers(args: argparse.Namespace) -> list:
 
 
 def _write(output: Path, loaded, scored: list, text: str) -> None:
-    from ..evaluation import report
+    from ..evaluation import result_tables
 
     output.mkdir(parents=True, exist_ok=True)
     (output / "result.json").write_text(text, encoding="utf-8")
-    report.write_items(loaded, scored, output / "items.parquet")
+    result_tables.write_items(loaded, scored, output / "items.parquet")
     for scorer, records in scored:
-        report.plot(loaded, scorer, records, output / f"{report.file_name(scorer.name)}.png")
+        result_tables.plot(loaded, scorer, records, output / f"{result_tables.file_name(scorer.name)}.png")
 
 
 def _summary(folders: list[Path]) -> str:
-    from ..evaluation.report import summary
+    from ..evaluation.result_tables import summary
 
     missing = [str(folder) for folder in folders if not (folder / "result.json").is_file()]
     if missing:

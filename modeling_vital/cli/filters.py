@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import UsageError
-from .report import MOS_COLUMNS
+from .printing import MOS_COLUMNS
 
 
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {

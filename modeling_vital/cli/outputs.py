@@ -13,7 +13,7 @@ from ..whole_files import whole_file
 from .calibrations import with_mos
 from .errors import Interrupted, UsageError
 from .filters import Condition
-from .report import JsonReport, Report, TableReport, printable
+from .printing import JsonReport, Report, TableReport, printable
 from .tables import CsvReport, JsonlReport, ParquetReport, columns
 from .triage import Triage
 from .work import Work

@@ -11,10 +11,10 @@ from typing import Any
 from ..json_rows import BadRow
 from .errors import UsageError
 from .exit_codes import EXIT_SOME_FAILED
+from .lists import read_column, read_manifest
 from .loading import load_model, resolve_model
-from .manifest import read_column, read_manifest
 from .options import add_batch_size, add_model, add_reading
-from .report import printable
+from .printing import printable
 from .scoring import Item, score_items
 
 

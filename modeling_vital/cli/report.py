@@ -1,127 +1,345 @@
-"""How records of scores are printed: JSON for programs, a table for people. Both write row by row."""
+"""`vital report`: one HTML page about the quality of a folder."""
 
-import json
-import unicodedata
-from collections.abc import Sequence
-from types import TracebackType
-from typing import TextIO
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from .collect import Target, collect
 from .errors import UsageError
+from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from .loading import fingerprint, load_model, resolve_model
+from .options import add_batch_size, add_model, add_reading
+from .resume_log import SUFFIX, ResumeLog
+from .scoring import Extras, Item, Read, grouped, read_items, score_reads
 
 
-MOS_COLUMNS = ("mos", "mos_low", "mos_high")
-"""What a calibration adds to a record."""
+if TYPE_CHECKING:
+    from ..modeling_vital import VitalForConditionalGeneration
+    from ..report_page import ReportPage
+
+PROGRESS_DELAY_S = 2
+MAP_PX = 480
+
+logger = logging.getLogger(__name__)
 
 
-def printable(text: str) -> str:
-    """Text that stays on one line and cannot steer a terminal: what is not printable is written as an escape."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds `report` to the subcommands of `vital`."""
+    parser = commands.add_parser(
+        "report",
+        help="write an HTML page about the quality of files",
+        description="Scores images and videos and writes one HTML page that needs nothing but itself: histogram, best "
+        "and worst, thumbnails, the distortion that the model guesses, clips over time, a table to sort and filter, "
+        "and what has no score and why.",
+        epilog="Exit code: 0 all scored, 1 some files failed (the page lists them), 2 wrong use, 130 stopped by "
+        "Ctrl-C (the page has what was done until then).",
+        examples=[
+            ("a page about a folder", "vital report holiday/ --output holiday.html"),
+            ("continue after a crash, or add what is new", "vital report archive/ --output archive.html --resume"),
+            ("where the worst pictures are bad", "vital report holiday/ --maps"),
+            ("about what was scored before", "vital report --from scores.jsonl --no-tags --no-curves"),
+            ("another model, a GPU", "vital report a/ --model org/vital --device cuda --batch-size 32"),
+            (
+                "slow files, more readers",
+                "vital report nas/ --workers 8 --timeout 600 --video-backend pyav --curves",
+            ),
+            (
+                "what the model guesses of files scored before",
+                "vital report --from scores.json --tags --allow-outside",
+            ),
+        ],
+    )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files and folders, as for `vital score`")
+    parser.add_argument(
+        "--from",
+        dest="rows",
+        type=Path,
+        metavar="FILE",
+        help="what `vital score` wrote as JSON or JSONL, in place of PATH: nothing is scored again, thumbnails are "
+        "made where the files still are, in or below the folder of FILE",
+    )
+    parser.add_argument(
+        "--allow-outside",
+        action="store_true",
+        help="let a list, or --from FILE, name files outside the folder that it is in",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: report.html)")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep scores, guesses and thumbnails in FILE.resume beside --output, and take from there what an earlier "
+        "run with --resume kept: only new and changed files are read; another model is refused",
+    )
+    parser.add_argument("--maps", action="store_true", help="show where the worst pictures are bad")
+    add_model(parser)
+    add_batch_size(parser)
+    add_reading(parser)
+    for name, what in (("tags", "let the model name the distortions"), ("curves", "follow clips over time")):
+        parser.add_argument(
+            f"--{name}",
+            action=argparse.BooleanOptionalAction,
+            default=None,
+            help=f"{what} (default: yes, and no with --from)",
+        )
+    parser.set_defaults(run=run)
 
 
-class Report:
-    """Base of the two formats, a context manager: leaving it completes the output, also when the work was interrupted.
-
-    Only a [`UsageError`] leaves the stream untouched: nothing was scored then.
+def run(args: argparse.Namespace) -> int:
+    """Makes the page and prints where it is.
 
     Args:
-        stream (`TextIO`): where to write.
+        args (`argparse.Namespace`): see `vital report --help`.
 
-    Attributes:
-        level_words (`Sequence[str]`): words of the levels, best first; known once the model is loaded.
-        calibrated (`bool`): whether records have a MOS and its interval; known then, too.
+    Returns:
+        `int`: 0 when every file has a score, 1 when some have none, 130 after Ctrl-C.
+
+    Raises:
+        UsageError: for neither or both of paths and `--from`, rows that cannot be read, a model that is not there, or
+            an output that cannot be written.
     """
+    if bool(args.paths) == bool(args.rows):
+        raise UsageError("give files and folders, or --from FILE with what was scored before, and not both")
+    if args.rows and (args.resume or args.maps):
+        raise UsageError("--resume and --maps are for files and folders: with --from, nothing is scored")
+    args.output = args.output or Path("report.html")
+    if args.output.is_dir() or not args.output.absolute().parent.is_dir():
+        raise UsageError(f"--output {str(args.output)!r} must be a file in a folder that is there")
+    page, interrupted = _page(args), False
+    page.folder = args.output.absolute().parent
+    with redirect_stdout(sys.stderr):  # stdout is for the page's path alone
+        try:
+            _fill(page, args)
+        except KeyboardInterrupt:
+            interrupted = True
+            page.notes.append("The run was stopped before its end: what follows is what was done until then.")
+        from ..report_page import render_page
 
-    def __init__(self, stream: TextIO):
-        self.stream = stream
-        self.level_words: Sequence[str] = ()
-        self.calibrated = False
-        self.started = False
-
-    def __enter__(self) -> "Report":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
-        if not isinstance(error, (UsageError, BrokenPipeError)):
-            self.close()
-            self.stream.flush()
-
-    def row(self, record: dict) -> None:
-        """Writes one record."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Writes what has to follow the last record."""
-        raise NotImplementedError
-
-
-class JsonReport(Report):
-    """One JSON array, one record a line, in ASCII: right whatever the encoding of stdout and whatever is in a name."""
-
-    def row(self, record: dict) -> None:
-        """Writes one record; a number that JSON does not have is a `ValueError`."""
-        text = json.dumps(record, allow_nan=False)
-        self.stream.write((",\n  " if self.started else "[\n  ") + text)
-        self.started = True
-
-    def close(self) -> None:
-        """Closes the array."""
-        self.stream.write("\n]\n" if self.started else "[]\n")
+        with _progress("picture") as step:
+            text = render_page(page, step, args.workers, args.timeout)
+    try:
+        args.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{str(args.output)!r} cannot be written: {error.strerror}") from error
+    sys.stdout.write(f"{args.output}\n")
+    if interrupted:
+        logger.error("interrupted; the page has what was done until then")
+        return EXIT_INTERRUPTED
+    return EXIT_SOME_FAILED if any(row["error"] is not None for row in page.rows) else 0
 
 
-class TableReport(Report):
-    """Aligned columns: path, score, std, MOS where there is one, level, and the probability of each level.
+def _page(args: argparse.Namespace) -> "ReportPage":
+    """The page without what takes long."""
+    from ..report_page import ReportPage, read_rows
 
-    Attributes:
-        path_width (`int`): terminal columns of the first column.
+    if args.rows is None:
+        names = [Path(path).name or Path(path).absolute().name for path in args.paths]
+        return ReportPage([], ", ".join(names), args.model)
+    try:
+        rows = read_rows(args.rows)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    page = ReportPage(rows, args.rows.name, "not recorded in the scores that this page is made of")
+    outside = 0
+    for row in rows:
+        if row["error"] is None:
+            row["file"] = _file(row["file"], args.rows.parent, args.allow_outside)
+            outside += row["file"] is None
+    if outside:
+        page.notes.append(
+            f"{outside:,} files are not below the folder of {args.rows.name} and are not opened; --allow-outside does."
+        )
+        logger.warning("%s", page.notes[-1])
+    return page
+
+
+def _file(path: str, folder: Path, allow_outside: bool) -> str | None:
+    """The file that a record is about; `None` for what it must not name.
+
+    `vital score` writes paths as it was given them, so they start in the folder where it ran: this one, most often, or
+    the one that holds the records.
     """
+    from ..manifest_paths import resolve_entry
+    from ..media_vital import MediaError
 
-    path_width = len("path")
-
-    def row(self, record: dict) -> None:
-        """Writes one record; for a failed one, the message takes the place of the numbers."""
-        word_width = max(terminal_width(word) for word in ("level", *self.level_words))
-        prob_widths = [max(terminal_width(word), _NUMBER_WIDTH) for word in self.level_words]
-        if not self.started:
-            words = [_left(word, width) for word, width in zip(self.level_words, prob_widths, strict=True)]
-            numbers = [_left(name, _NUMBER_WIDTH) for name in ("score", "std")]
-            numbers += [_left(name, _MOS_WIDTH) for name in MOS_COLUMNS if self.calibrated]
-            self._line("path", [*numbers, _right("level", word_width), *words])
-            self.started = True
-        if record["error"] is not None:
-            self._line(record["path"], [f"error: {printable(record['error'])}"])
-            return
-        probs = record["level_probs"].values()
-        cells = [f"{record['score']:.3f}", f"{record['std']:.3f}"]
-        if self.calibrated:
-            values = [record[name] for name in MOS_COLUMNS]
-            cells += [_left("-" if value is None else f"{value:.3f}", _MOS_WIDTH) for value in values]
-        cells.append(_right(record["level"], word_width))
-        cells += [_left(f"{prob:.3f}", width) for prob, width in zip(probs, prob_widths, strict=True)]
-        self._line(record["path"], cells)
-
-    def close(self) -> None:
-        """A table needs no ending."""
-
-    def _line(self, path: str, cells: list[str]) -> None:
-        self.stream.write("  ".join([_right(printable(path), self.path_width), *cells]).rstrip() + "\n")
+    for root in (Path.cwd(), folder):
+        try:
+            found = resolve_entry(folder, root.absolute() / path, allow_outside=allow_outside)
+        except (MediaError, ValueError):
+            continue
+        if root is folder or os.path.exists(found):
+            return str(found)
+    return None
 
 
-_NUMBER_WIDTH = len("0.000")
-_MOS_WIDTH = len("mos_high")
-
-
-def terminal_width(text: str) -> int:
-    """Terminal columns that a text takes: East Asian wide characters take two, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
+    """Scores, tags and curves, as far as they are asked for; the page has at any time what is done so far."""
+    tags, curves = (args.rows is None if wanted is None else wanted for wanted in (args.tags, args.curves))
+    targets = (
+        []
+        if args.rows
+        else list({target.path: target for target in collect(args.paths, allow_outside=args.allow_outside)}.values())
     )
+    if args.rows and not (tags or curves):
+        return
+    log = _log(args, tags) if args.resume else nullcontext()
+    with log:
+        _work(page, args, targets, log if args.resume else None, tags, curves)
 
 
-def _right(text: str, width: int) -> str:
-    """Text with spaces to its right, up to `width` columns."""
-    return text + " " * (width - terminal_width(text))
+def _log(args: argparse.Namespace, tags: bool) -> ResumeLog:
+    """What earlier runs kept; the names of distortions are a part of it, so it is of runs with or without them."""
+    about = {**fingerprint(resolve_model(args.model)), "--tags": str(tags)}
+    return ResumeLog(args.output.with_name(args.output.name + SUFFIX), about)
 
 
-def _left(text: str, width: int) -> str:
-    """Text with spaces to its left, up to `width` columns."""
-    return " " * (width - terminal_width(text)) + text
+def _work(
+    page: "ReportPage",
+    args: argparse.Namespace,
+    targets: list[Target],
+    log: ResumeLog | None,
+    tags: bool,
+    curves: bool,
+) -> None:
+    from ..report_page import PICTURE_SIDES
+
+    if log is not None:
+        for target in targets:
+            log.add(target)
+        _restore(page, log)
+    model = None
+    files = any(target.error is None for target in targets)
+    if args.rows or (files and (curves or args.maps or log is None or log.needs_model)):
+        model = load_model(resolve_model(args.model), args.device)
+        if (tags or curves) and not hasattr(model, "encode_media"):
+            raise UsageError("a linear probe only scores: give --no-tags --no-curves")
+        page.revision = getattr(model.config, "_commit_hash", None)
+        page.score_range = (min(model.config.level_values), max(model.config.level_values))
+        if args.rows:
+            page.notes.append(f"The guesses and curves are by {args.model}, which need not have made the scores.")
+    sides = Extras(thumbnails=PICTURE_SIDES)
+    if args.rows is None:
+        pending = enumerate(targets) if log is None else log.pending()
+        items = [Item(ordinal, target.path, target.error) for ordinal, target in pending]
+        with _progress("file") as step:
+            for batch in score_reads(
+                model, items, args.batch_size, args.workers, args.timeout, allow_urls=False, extras=sides
+            ):
+                rows = [{**record, "tag": None} for _, record in batch]
+                page.rows += rows
+                page.show((row, read.thumbnails) for row, (read, _) in zip(rows, batch, strict=True))
+                if tags:
+                    _tag(model, rows, [read for read, _ in batch], args.batch_size)
+                if log is not None:
+                    log.save(
+                        (read.item.ordinal, {**row, "thumbnails": read.thumbnails})
+                        for row, (read, _) in zip(rows, batch, strict=True)
+                    )
+                step(len(page.rows), len(targets))
+        if log is not None:  # in the order of the files, whatever was kept
+            order = {target.path: ordinal for ordinal, target in enumerate(targets)}
+            page.rows.sort(key=lambda row: order[row["path"]])
+        if args.maps:
+            _map(page, model)
+    elif tags:
+        rows = [row for row in page.rows if row["error"] is None and not row["tag"] and row["file"] is not None]
+        items = [Item(ordinal, row["file"]) for ordinal, row in enumerate(rows)]
+        limit = model.batch_limit(args.batch_size)
+        with _progress("guess") as step:
+            reads = read_items(model, items, limit.items, args.workers, args.timeout, False, sides)
+            for batch in grouped(reads, limit):
+                about = [rows[read.item.ordinal] for read in batch]
+                page.show((row, read.thumbnails) for row, read in zip(about, batch, strict=True))
+                _tag(model, about, batch, args.batch_size)
+                step(batch[-1].item.ordinal + 1, len(rows))
+    if curves:
+        _follow(page, model, args)
+
+
+def _restore(page: "ReportPage", log: ResumeLog) -> None:
+    """Puts what earlier runs kept of this run's files into the page."""
+    for record in log.records():
+        thumbnails = record.pop("thumbnails", ())
+        page.rows.append(record)
+        page.show([(record, thumbnails)])
+    if page.rows:
+        logger.info("%d of %d files are kept in %s", len(page.rows), log.items, log.path)
+
+
+def _map(page: "ReportPage", model: "VitalForConditionalGeneration") -> None:
+    """Draws where the worst pictures are bad."""
+    from ..local_quality import draw_map, quality_map
+    from ..media_vital import MediaError, load_media
+    from ..thumbnails import data_uri
+
+    rows = [row for row in page.worst_rows() if row["modality"] == "image"]
+    with _progress("map") as step:
+        for done, row in enumerate(rows, start=1):
+            try:
+                picture = load_media(row["path"])
+                drawn = draw_map(picture, quality_map(model, picture), max_side=MAP_PX)
+                page.maps[row["path"]] = data_uri(drawn, drawn.width)
+            except MediaError as error:  # it was there a moment ago
+                page.notes.append(f"No map of a picture: {error}")
+            step(done, len(rows))
+
+
+def _tag(
+    model: "VitalForConditionalGeneration", rows: list[dict[str, Any]], batch: list[Read], batch_size: int | str
+) -> None:
+    """Lets the model continue its description prefix, and keeps what it says in the rows, without the prefix."""
+    from ..media_vital import MediaError
+
+    prefixes = model.processor.description_prefixes
+    readable = [(row, read.media) for row, read in zip(rows, batch, strict=True) if row["error"] is read.error is None]
+    media = [each for _, each in readable]
+    texts = model.describe(media, batch_size=batch_size, errors="return") if media else []
+    for (row, _), text in zip(readable, texts, strict=True):
+        if not isinstance(text, MediaError):
+            row["tag"] = text.removeprefix(prefixes.get(row["modality"], "")).strip(" .")
+
+
+def _follow(page: "ReportPage", model: "VitalForConditionalGeneration", args: argparse.Namespace) -> None:
+    """Curves of the clips. They look at many more frames than scores do, which workers hand over one by one."""
+    from ..curve_frames import CurveFrames
+    from ..local_quality import read_curve
+    from ..media_vital import MediaError
+    from ..reading import read_ahead
+
+    rows = [
+        row
+        for row in page.rows
+        if row["error"] is None and row["modality"] == "video" and row.get("file", "") is not None
+    ]
+    files = [row.get("file", row["path"]) for row in rows]
+    reader = CurveFrames(model.processor.cutter)
+    with (
+        _progress("clip") as step,
+        read_ahead(files, reader, workers=args.workers if rows else 0, timeout_s=args.timeout) as read,
+    ):
+        for done, (row, (_, frames)) in enumerate(zip(rows, read, strict=True), start=1):
+            try:
+                if isinstance(frames, MediaError):
+                    raise frames
+                page.curves[row["path"]] = read_curve(model, frames, lambda row=row: row["score"])
+            except MediaError as error:
+                page.notes.append(f"No curve of a clip: {error}")
+            step(done, len(rows))
+
+
+@contextmanager
+def _progress(unit: str) -> Iterator[Any]:
+    """A bar on stderr, moved by a function of how many are done and of how many."""
+    from tqdm import tqdm
+
+    with tqdm(unit=unit, delay=PROGRESS_DELAY_S, leave=False, disable=None) as bar:
+
+        def step(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield step

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from ..spreadsheet import CsvWriter
 from .errors import UsageError
-from .report import MOS_COLUMNS, Report
+from .printing import MOS_COLUMNS, Report
 
 
 FORMATS = ("table", "json", "jsonl", "csv", "csv-raw", "parquet")

@@ -12,7 +12,7 @@ from .errors import Interrupted, UsageError
 from .exit_codes import EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
 from .options import add_batch_size, add_format, add_model, add_reading, positive
-from .report import JsonReport, Report, printable
+from .printing import JsonReport, Report, printable
 from .resume_log import ResumeLog
 from .scoring import Item, Read, backend_of, grouped, read_items
 from .tables import JsonlReport

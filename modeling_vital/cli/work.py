@@ -10,7 +10,7 @@ from .calibrations import checked_calibration, open_calibration, require_calibra
 from .collect import collect
 from .loading import load_model
 from .pages import PageCount
-from .report import printable, terminal_width
+from .printing import printable, terminal_width
 from .resume_log import ResumeLog
 from .scoring import Extras, Item, score_reads
 from .where import Locator, plain_name

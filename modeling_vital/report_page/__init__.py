@@ -1,6 +1,6 @@
 """One HTML page about the scores of many files: it needs nothing but itself."""
 
-from .page import PICTURE_SIDES, ReportPage, render_page
+from .rendering import PICTURE_SIDES, ReportPage, render_page
 from .rows import read_rows
 
 

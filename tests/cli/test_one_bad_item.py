@@ -5,12 +5,12 @@ import json
 import pytest
 
 from modeling_vital import picture_vital
-from modeling_vital.cli import compare, page, words, work
+from modeling_vital.cli import compare, report, words, work
 from modeling_vital.cli.loading import load_model, resolve_model
 from modeling_vital.cli.main import main
 from modeling_vital.media_vital import MediaError
 from tests.fixtures.odd_media import BASE, turned_animation
-from training.manifest import ManifestError, ManifestSettings, import_manifest
+from training.own_ratings import ManifestError, ManifestSettings, import_manifest
 
 
 TURNED = {"turned.webp": 6, "turned.png": 5, "again.webp": 8}  # each a width and height away from what its head says
@@ -25,7 +25,7 @@ def tiny():
 @pytest.fixture
 def folder(tmp_path, monkeypatch, tiny):
     """Sideways animations, sound pictures, and files that our own code stumbles over (in this process)."""
-    for module in (compare, page, words, work):
+    for module in (compare, report, words, work):
         monkeypatch.setattr(module, "load_model", lambda source, device: tiny)
     for name, tag in TURNED.items():
         turned_animation(name[-4:].strip(".").upper(), tag)(tmp_path / name)

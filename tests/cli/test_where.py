@@ -151,7 +151,7 @@ def test_report_from_scores_scores_nothing(folder, tmp_path, capsys, monkeypatch
     picture = folder / "a b.png"
     rows = [{"path": str(picture), "modality": "image", "score": 0.25, "std": 0.1, "level": "poor", "error": None}]
     (tmp_path / "scores.json").write_text(json.dumps(rows))
-    monkeypatch.setattr("modeling_vital.cli.page.load_model", lambda *_: pytest.fail("a model is loaded"))
+    monkeypatch.setattr("modeling_vital.cli.report.load_model", lambda *_: pytest.fail("a model is loaded"))
     options = ["--output", str(tmp_path / "r.html"), "--allow-outside"]
     assert main(["report", "--from", str(tmp_path / "scores.json"), *options]) == 0
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
@@ -197,17 +197,17 @@ def test_own_scores_show_their_pictures(entry, cwd, secret, monkeypatch):
 
 
 def test_tags_and_curves_open_no_other_files(secret, monkeypatch):
-    from modeling_vital.cli import page
+    from modeling_vital.cli import report
 
     monkeypatch.chdir(secret / "in")
-    monkeypatch.setattr(page, "read_items", lambda model, items, *_: iter(opened.append(i.path) for i in items))
+    monkeypatch.setattr(report, "read_items", lambda model, items, *_: iter(opened.append(i.path) for i in items))
     opened = []
     assert shown(secret, "../secret.png", "--tags", "--curves") == (False, True)
     assert opened == []
 
 
 def test_thumbnails_are_made_in_workers(secret, monkeypatch):
-    from modeling_vital.report_page import page
+    from modeling_vital.report_page import rendering
 
     asked = []
 
@@ -215,8 +215,8 @@ def test_thumbnails_are_made_in_workers(secret, monkeypatch):
         asked.append((workers, timeout_s))
         return real(items, load, workers=0, timeout_s=timeout_s)
 
-    real = page.read_ahead
-    monkeypatch.setattr(page, "read_ahead", read_ahead)
+    real = rendering.read_ahead
+    monkeypatch.setattr(rendering, "read_ahead", read_ahead)
     monkeypatch.chdir(secret / "in")
     shown(secret, "own.png", "--workers", "3", "--timeout", "7")
     assert asked == [(3, 7)]
@@ -226,7 +226,7 @@ def test_report_after_ctrl_c_has_what_was_done(folder, tmp_path, capsys, monkeyp
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("modeling_vital.cli.page._tag", stop)
+    monkeypatch.setattr("modeling_vital.cli.report._tag", stop)
     assert main(["report", str(folder / "a b.png"), "--output", str(tmp_path / "r.html")]) == 130
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "The run was stopped before its end" in text and "a b.png" in text

@@ -10,7 +10,7 @@ import torch
 from tests.fixtures.tiny_models import tiny_model
 from training.callbacks import CollapseMonitor, collapsed, variety
 from training.data import TrainingData, held_out_texts
-from training.report import draw_curves
+from training.draft_card import draw_curves
 from training.trainer import VitalTrainer, VitalTrainingConfig
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from modeling_vital.evaluation.report import aligned, number
+from modeling_vital.evaluation.result_tables import aligned, number
 
 
 def suite_table(results: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from dataset_scripts.encoding import encode_clip, encode_image
 from dataset_scripts.rows import media_columns, score_text
 from modeling_vital.publishing.data_card import card_text
 from modeling_vital.whole_files import whole_folder
-from training.manifest import FEATURES
+from training.own_ratings import FEATURES
 from training.tiny.groups import FreshGroups
 
 

@@ -6,9 +6,9 @@ Example:
     >>> items = load_benchmark("koniq10k", "/data/koniq10k").items
 """
 
+from .definition import Benchmark, BenchmarkError, Table
 from .image_sets import IMAGE_SETS
 from .loading import BenchmarkItem, LoadedBenchmark, check_no_leak, load_benchmark
-from .manifest import Benchmark, BenchmarkError, Table
 from .mirror import MIRRORED, load_mirrored
 from .video_sets import VIDEO_SETS
 

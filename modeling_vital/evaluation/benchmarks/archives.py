@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from ...messages import first_line
 from ...whole_files import whole_folder
-from .manifest import BenchmarkError
+from .definition import BenchmarkError
 
 
 _BLOCK = 1 << 20

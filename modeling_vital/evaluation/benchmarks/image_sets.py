@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-from .manifest import Benchmark, Row, Table
+from .definition import Benchmark, Row, Table
 
 
 KADID_TYPES = (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .manifest import Benchmark, BenchmarkError, Row, Table
+from .definition import Benchmark, BenchmarkError, Row, Table
 from .tables import column, read_table
 
 

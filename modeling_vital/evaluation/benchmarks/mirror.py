@@ -9,9 +9,9 @@ from typing import Any
 
 from ...messages import first_line
 from .archives import unpack
+from .definition import Benchmark, BenchmarkError, Row, Table
 from .image_sets import IMAGE_SETS
 from .loading import LoadedBenchmark, check_split, load_benchmark
-from .manifest import Benchmark, BenchmarkError, Row, Table
 
 
 LABELS_SUFFIX = "-metainfo"

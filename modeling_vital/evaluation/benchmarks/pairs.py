@@ -4,8 +4,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from ..extras import require
+from .definition import Benchmark, BenchmarkError
 from .loading import BenchmarkItem, LoadedBenchmark, check_no_leak, list_hash
-from .manifest import Benchmark, BenchmarkError
 
 
 PAIRS = Benchmark(

@@ -5,8 +5,8 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+from .definition import Benchmark, BenchmarkError, Table
 from .loading import LoadedBenchmark, load_benchmark
-from .manifest import Benchmark, BenchmarkError, Table
 from .tables import column, read_table
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..extras import require
-from .manifest import BenchmarkError
+from .definition import BenchmarkError
 
 
 def read_table(

@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from .manifest import Benchmark, Row, Table
+from .definition import Benchmark, Row, Table
 
 
 _NAMES = (

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dataset_scripts.pmod import pmod_from_moments
 from training.data import DataArguments, load_data, scoring_rows
-from training.manifest import ManifestError, ManifestSettings, import_manifest, is_manifest
+from training.own_ratings import ManifestError, ManifestSettings, import_manifest, is_manifest
 from training.smoke_data import EXAMPLES
 
 

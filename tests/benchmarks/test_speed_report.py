@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.report import BEGIN, END, flatten, load, write, write_page
 from benchmarks.sections.cold_start import import_seconds
+from benchmarks.speed_report import BEGIN, END, flatten, load, write, write_page
 from benchmarks.targets import targets
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from modeling_vital.local_quality import CurvePoint, QualityCurve
-from modeling_vital.report_page import ReportPage, page, read_rows, render_page
+from modeling_vital.report_page import ReportPage, read_rows, render_page, rendering
 from modeling_vital.thumbnails import thumbnail
 from tests.fixtures.tiny_media import photo
 
@@ -88,10 +88,10 @@ def test_it_asks_for_nothing_from_elsewhere(tmp_path):
 
 def test_its_size_is_bounded_and_it_says_what_is_left_out(tmp_path, monkeypatch):
     Image.fromarray(photo(0)).save(tmp_path / "a.png")
-    monkeypatch.setattr(page, "MAX_ROWS", 30)
-    monkeypatch.setattr(page, "MAX_THUMBNAILS", 5)
-    monkeypatch.setattr(page, "MAX_ERRORS", 2)
-    monkeypatch.setattr(page, "MAX_CURVES", 1)
+    monkeypatch.setattr(rendering, "MAX_ROWS", 30)
+    monkeypatch.setattr(rendering, "MAX_THUMBNAILS", 5)
+    monkeypatch.setattr(rendering, "MAX_ERRORS", 2)
+    monkeypatch.setattr(rendering, "MAX_CURVES", 1)
     curve = QualityCurve((CurvePoint(0.0, 1.0, 0.5, 0.5, 0.5),), 10.0, 10, 0, 0.5)
     rows = [row(tmp_path / "a.png", i / 100) for i in range(50)] + [
         {"path": f"{i}.png", "error": "no"} for i in range(4)
@@ -113,7 +113,7 @@ def test_a_page_of_2000_files_stays_small():
 
 def test_a_thumbnail_is_small(tmp_path):
     Image.effect_noise((1600, 1200), 90).convert("RGB").save(tmp_path / "noise.png")  # the worst there is to compress
-    made = thumbnail(str(tmp_path / "noise.png"), page.ROW_PX)
+    made = thumbnail(str(tmp_path / "noise.png"), rendering.ROW_PX)
     assert made.startswith("data:image/webp") and len(made) < 4000
     assert thumbnail(str(tmp_path / "gone.png"), 64) is None
 
