@@ -22,7 +22,7 @@ PARALLEL := $(if $(ARGS),,-n logical --maxprocesses 4 --dist loadfile)
 # What `make lowest` tests: the package with these extras, which its tests read and make media with.
 LOWEST_EXTRAS := cli,video,data,eval
 LOWEST_TESTS := tests/modeling_vital tests/cli tests/dataset_scripts tests/test_embedded_checkpoint.py \
-	$(wildcard tests/test_remote_code_*.py)
+	tests/test_remote_code.py
 # What `make annotators` tests with: its torch goes with a torchvision, which constraints.txt has not.
 ANNOTATORS := torch==2.14.1 torchvision==0.29.1 pyiqa==0.1.16
 ANNOTATOR_TESTS := tests/dataset_scripts/test_pyiqa.py tests/dataset_scripts/test_paper_annotators.py

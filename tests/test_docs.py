@@ -196,6 +196,7 @@ def site(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow  # `make docs` builds it for every change
 def test_the_site_builds_without_warnings_and_fetches_nothing_from_elsewhere(site):
     pages = sorted(site.rglob("*.html"))
     assert {f"{Path(page).relative_to('docs').with_suffix('.html')}" for page in PAGES[1:]} <= {
@@ -216,6 +217,7 @@ def test_the_site_builds_without_warnings_and_fetches_nothing_from_elsewhere(sit
         assert f'id="modeling_vital.VitalForConditionalGeneration.{name}"' in reference, name
 
 
+@pytest.mark.slow
 def test_the_search_finds_what_people_look_for(site):
     index = json.loads((site / "search/search_index.json").read_text(encoding="utf-8"))
     for term in ("HEIC", "GPU", "threshold", "batch", "blurry", "licence"):

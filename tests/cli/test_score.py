@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import json
 import math
 import os
@@ -302,8 +303,6 @@ def test_messages_do_not_double_when_main_runs_twice(stand_in, folder, capsys):
 SLOW_MODEL = """
     import sys, time
     from types import SimpleNamespace
-    import torch
-    from modeling_vital.batching_vital import BatchLimit
     from modeling_vital.cli import main, scoring, work
 
     class Slow:
@@ -312,7 +311,7 @@ SLOW_MODEL = """
         processor = SimpleNamespace(cutter=None)
         batches = 0
         def batch_limit(self, batch_size):
-            return BatchLimit(batch_size, torch.device("cpu"), None)
+            return SimpleNamespace(items=batch_size, by_memory=False)
         def score_batches(self, batches, limit):
             return map(self.score, batches)
         def score(self, items):
@@ -330,6 +329,7 @@ SLOW_MODEL = """
         return Slow()
 
     work.load_model = load
+    work.open_calibration = lambda *asked: None  # and torch is not imported, which is most of a start
     scoring.Load = lambda *_: lambda item: SimpleNamespace(modality="video")
     sys.exit(main.main(sys.argv[1:]))
 """
@@ -553,9 +553,14 @@ def test_device_that_is_not_there(device, checkpoint, pictures, capsys):
 @pytest.fixture(scope="module")
 def examples_scored():
     """What `vital score` makes of the example files with the embedded checkpoint."""
-    done = vital("score", "--format", "json", EXAMPLES)
-    assert done.returncode == 0, done.stderr
-    return strict_json(done.stdout)
+    return scored_in_batches("auto")
+
+
+def scored_in_batches(size):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main(["score", "--format", "json", "--batch-size", size, "--workers", "0", str(EXAMPLES)]) == 0
+    return strict_json(out.getvalue())
 
 
 def test_embedded_checkpoint_scores_every_example(examples_scored):
@@ -569,8 +574,7 @@ def test_embedded_checkpoint_scores_every_example(examples_scored):
 
 
 def test_scores_do_not_depend_on_what_shares_the_batch(examples_scored):
-    done = vital("score", "--format", "json", "--batch-size", "1", EXAMPLES)
-    for alone, together in zip(strict_json(done.stdout), examples_scored, strict=True):
+    for alone, together in zip(scored_in_batches("1"), examples_scored, strict=True):
         assert alone["path"] == together["path"]
         assert alone["score"] == pytest.approx(together["score"], abs=1e-4)
 

@@ -1,4 +1,4 @@
-"""The pipeline gives what `score` gives. That it loads without the package: tests/test_remote_code_closure.py."""
+"""The pipeline gives what `score` gives. That it loads without the package: tests/test_remote_code.py."""
 
 import json
 import threading

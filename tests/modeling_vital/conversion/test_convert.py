@@ -18,8 +18,9 @@ from modeling_vital.conversion.convert import convert
 from modeling_vital.conversion.errors import ConversionError, ConversionUsageError
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.scoring_vital import SCORING_CONVENTIONS
+from tests.fixtures.clean_process import run_without_the_package
 from tests.fixtures.released import random_weights, released_config, released_shapes, tokenizer_of, write_checkpoint
-from tests.test_remote_code_closure import SCRIPT, run_without_the_package
+from tests.test_remote_code import SCRIPT
 
 
 CONFIG = released_config()
