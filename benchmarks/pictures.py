@@ -122,7 +122,7 @@ def shoot_demo(output: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, browser_page() as visit, run_demo(Path(folder)) as address:
         page = visit(address)
         page.get_by_role("tab", name="Score", exact=True).first.wait_for()
-        page.locator("#shown-here input[type=file]").first.set_input_files(str(output / BLURRED))
+        page.locator("#upload input[type=file]").first.set_input_files(str(output / BLURRED))
         page.locator("#result .value").wait_for()
         page.wait_for_timeout(3000)  # until the words are there, too
         page.screenshot(path=output / "demo.png")

@@ -2,7 +2,7 @@
 
 import html
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -196,4 +196,14 @@ def hub_lines(model: str) -> str:
         "from transformers import AutoModel\n\n"
         'model = AutoModel.from_pretrained("ORG/NAME", trust_remote_code=True)\n'
         'print(model.score("photo.jpg").score)'
+    )
+
+
+def links(urls: Mapping[str, str]) -> str:
+    """Where guides, source and cards are, as Markdown: the package's addresses, or its folders where it has none."""
+    if urls:
+        return " · ".join(f"[{label}]({address})" for label, address in urls.items())
+    return (
+        "More in the repository of `modeling-vital`: guides in `docs/`, the source in `modeling_vital/`, size, "
+        "accuracy and licence of each model in `docs/models.md`, its card by `python -m model_cards render`."
     )

@@ -1,4 +1,4 @@
-"""The page: one upload over tabs that score, compare, go through many files and ask other models.
+"""The page: one upload for all tabs, which score, compare, go through many files and ask other models.
 
 What visitors see is made by private events, which put a refusal in the place of the result. Programs have an endpoint
 for each thing that the page can do. All that reads a file or asks a model waits in one line.
@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import wraps
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from PIL import Image
 
 
 CSS = """
+html { overflow-anchor: none; }
+#shown-here { scroll-margin-top: .5rem; }
+#told { scroll-margin-top: 4.5rem; }
 .headline { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; }
 .headline .value { font-size: 3.5rem; font-weight: 700; line-height: 1; font-variant-numeric: tabular-nums; }
 .headline .word { font-size: 1.4rem; font-weight: 600; }
@@ -37,17 +41,18 @@ table.results th, table.results td { text-align: left; padding: .3rem .4rem; ove
   border-bottom: 1px solid var(--border-color-primary); }
 table.results caption { text-align: left; opacity: .85; padding: .3rem .4rem; }
 table.results .number { font-variant-numeric: tabular-nums; overflow-wrap: normal; }
-.gradio-container button.primary { background: #9a3412; color: #fff; }
-.gradio-container .or, .gradio-container footer button, .gradio-container footer a { color: var(--body-text-color); }
-.gradio-container [role=tab].selected { color: #9a3412; }
-.dark .gradio-container [role=tab].selected { color: #fdba74; }
+button.primary { background: #9a3412; color: #fff; }
+.or, footer button, footer a { color: var(--body-text-color); }
+[role=tab].selected { color: #9a3412; }
+.dark [role=tab].selected { color: #fdba74; }
 @media (max-width: 767px) {
-  .gradio-container h1 { font-size: 1.4rem; }
+  h1 { font-size: 1.4rem; }
   .strip button { flex-basis: 6.5rem !important; min-width: 6.5rem !important; }
-  .gradio-container .tab-container button { padding-left: .5rem; padding-right: .5rem; }
+  .tab-container button { padding-left: .4rem; padding-right: .4rem; }
   #shown img, #played video { max-height: 30vh; }
 }
 """
+"""Gradio puts classes of its own before each selector: one that begins with `.gradio-container` would find nothing."""
 THEME = gr.themes.Default(
     font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"], font_mono=["ui-monospace", "monospace"]
 )
@@ -57,6 +62,7 @@ _KINDS = ["image", "video", ".heic", ".heif", ".avif"]  # what browsers do not a
 _PLAYED = (".mp4", ".webm", ".mov", ".m4v", ".ogv")
 _MOVING_PICTURES = (".gif", ".webp", ".apng", ".avif")
 _TO_RESULT = "() => { if (innerWidth < 768) document.querySelector('#shown-here').scrollIntoView(); }"
+_TO_PROGRESS = "() => { document.querySelector('#told').scrollIntoView(); }"
 _IN_LINE = {"concurrency_id": "models", "concurrency_limit": 1}  # of all together; gradio's limit is a function's
 _PRIVATE = {"api_visibility": "private"}
 
@@ -89,21 +95,33 @@ def build(assessor: inference.Assessor) -> gr.Blocks:
                 played = gr.Video(
                     label="Clip", interactive=False, height=260, visible=False, buttons=[], elem_id="played"
                 )
-                file = gr.File(label="Picture or clip", file_types=_KINDS, height=110)
+                files = gr.File(
+                    label="Pictures or clips", file_count="multiple", file_types=_KINDS, height=110, elem_id="upload"
+                )
+                chosen = gr.Dropdown([], label="Shown and scored", visible=False, elem_id="chosen")
+                file = gr.File(label="file", visible="hidden")  # the one of them that the tabs are about
                 model = gr.Dropdown(assessor.names, value=assessor.names[0], label="Model", visible=several)
             with gr.Column(scale=3), gr.Tabs():
                 with gr.Tab("Score", id="score"):
                     _score_tab(assessor, file, model, shown, played)
                 with gr.Tab("Compare", id="compare"):
-                    _compare_tab(assessor, file, model, folder)
+                    _compare_tab(assessor, files, file, model, folder)
                 with gr.Tab("Many files", id="batch"):
-                    _batch_tab(assessor, model)
+                    _batch_tab(assessor, files, model)
                 with gr.Tab("Models", id="zoo", visible=several):
                     _zoo_tab(assessor, file)
         for button, path in thumbnails.items():
-            button.click(lambda path=path: str(path), None, file, queue=False, **_PRIVATE)
+            button.click(lambda path=path: [str(path)], None, files, queue=False, **_PRIVATE)
+        files.change(_first, files, [file, chosen], queue=False, **_PRIVATE)
+        chosen.input(lambda index, paths: paths[index], [chosen, files], file, queue=False, **_PRIVATE)
         _use_it_yourself(assessor, model)
     return page
+
+
+def _first(paths: list[str] | None) -> tuple[str | None, gr.Dropdown]:
+    """The first of the files, and a choice among them where there are several."""
+    names = [(Path(path).name, index) for index, path in enumerate(paths or [])]
+    return (paths or [None])[0], gr.Dropdown(names, value=0 if names else None, visible=len(names) > 1)
 
 
 def kept_files(page: gr.Blocks) -> set[str]:
@@ -131,8 +149,8 @@ def _score_tab(
     words = gr.Markdown(elem_id="words")
     levels = gr.HTML()
     with gr.Row():
-        where_button = gr.Button("Where is it bad?", interactive=False)
-        stop = gr.Button("Stop")
+        where_button = gr.Button("Where is it bad?", interactive=False, min_width=120)
+        stop = gr.Button("Stop", min_width=80)
     told = gr.HTML(min_height=90, elem_id="told")
     picture = gr.Image(
         label="Map, or worst frame", interactive=False, visible=False, format="png", buttons=["download"]
@@ -193,6 +211,7 @@ def _score_tab(
         **_IN_LINE,
         **_PRIVATE,
     )
+    where_button.click(None, None, None, js=_TO_PROGRESS, **_PRIVATE)
     searched = where_button.click(
         show_where, [file, model], [told, picture], show_progress_on=told, **_IN_LINE, **_PRIVATE
     )
@@ -278,8 +297,8 @@ def _talk(assessor: inference.Assessor, file: gr.File, model: gr.Dropdown) -> tu
 
 
 # ---------------------------------------------------------------------------------------------------------- compare
-def _compare_tab(assessor: inference.Assessor, a: gr.File, model: gr.Dropdown, folder: Path) -> None:
-    gr.Markdown("The picture or clip on the left is A. Choose a version of an example, or add B.")
+def _compare_tab(assessor: inference.Assessor, files: gr.File, a: gr.File, model: gr.Dropdown, folder: Path) -> None:
+    gr.Markdown("The picture or clip that is shown is A. Choose a version of an example, or add B.")
     damaged = samples.write_damaged(folder)
     with gr.Row(elem_classes="strip"):
         buttons = {}
@@ -305,7 +324,7 @@ def _compare_tab(assessor: inference.Assessor, a: gr.File, model: gr.Dropdown, f
 
     original = str(samples.EXAMPLES / samples.COMPARED)
     for button, path in buttons.items():
-        button.click(lambda path=path: (original, str(path)), None, [a, b], queue=False, **_PRIVATE)
+        button.click(lambda path=path: ([original], str(path)), None, [files, b], queue=False, **_PRIVATE)
     cleared = gr.on(
         [a.change, b.change, model.change],
         lambda: ("", gr.ImageSlider(None, visible=False)),
@@ -335,14 +354,16 @@ def _compare_tab(assessor: inference.Assessor, a: gr.File, model: gr.Dropdown, f
 
 
 # ----------------------------------------------------------------------------------------------- many files, models
-def _batch_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
-    files = gr.File(label="Pictures and clips", file_count="multiple", file_types=_KINDS, height=160)
+def _batch_tab(assessor: inference.Assessor, files: gr.File, model: gr.Dropdown) -> None:
+    gr.Markdown(f"Add up to {inference.MAX_BATCH} files at once: all are scored, the worst first.")
     with gr.Row():
-        button = gr.Button("Score all", variant="primary")
-        stop = gr.Button("Stop")
+        button = gr.Button("Score all", variant="primary", min_width=120)
+        stop = gr.Button("Stop", min_width=80)
     table = gr.HTML(min_height=90, elem_id="batch")
     download = gr.DownloadButton("Download CSV", interactive=False)
-    nothing = gr.DownloadButton(value=None, interactive=False)
+
+    def clear() -> tuple[str, gr.DownloadButton]:
+        return "", gr.DownloadButton(value=None, interactive=False)
 
     @inference.on_gpu
     def show_batch(paths: list[str], name: str, progress=gr.Progress()) -> Iterator[tuple[str, gr.DownloadButton]]:  # noqa: B008
@@ -360,7 +381,7 @@ def _batch_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
             yield markup.refusal(str(error)), gr.skip()
 
     done = button.click(show_batch, [files, model], [table, download], show_progress_on=table, **_IN_LINE, **_PRIVATE)
-    gr.on([files.change, model.change], lambda: ("", nothing), None, [table, download], queue=False, **_PRIVATE)
+    gr.on([files.change, model.change], clear, None, [table, download], queue=False, **_PRIVATE)
     stop.click(None, None, None, cancels=[done], **_PRIVATE)
     _endpoint(
         "batch",
@@ -373,8 +394,8 @@ def _batch_tab(assessor: inference.Assessor, model: gr.Dropdown) -> None:
 
 def _zoo_tab(assessor: inference.Assessor, file: gr.File) -> None:
     with gr.Row():
-        button = gr.Button("Ask every model", variant="primary")
-        stop = gr.Button("Stop")
+        button = gr.Button("Ask every model", variant="primary", min_width=120)
+        stop = gr.Button("Stop", min_width=80)
     entries = assessor.members()
     table = gr.HTML(markup.members(entries), min_height=90, elem_id="zoo")
 
@@ -412,6 +433,16 @@ def _use_it_yourself(assessor: inference.Assessor, model: gr.Dropdown) -> None:
             "[The method](https://arxiv.org/abs/2511.17962).\n\n"
             + (samples.EXAMPLES / "ATTRIBUTION.md").read_text(encoding="utf-8").replace("# ", "#### ")
         )
+    gr.Markdown(markup.links(_project_urls()), elem_id="links")
+
+
+def _project_urls() -> dict[str, str]:
+    """Addresses that the installed package names, by label: none in a checkout that is not installed."""
+    try:
+        urls = metadata.metadata("modeling-vital").get_all("Project-URL") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    return dict(url.split(", ", 1) for url in urls)
 
 
 # ----------------------------------------------------------------------------------------------------- for programs

@@ -177,6 +177,18 @@ def test_lines_of_code_are_for_the_model(markup):
         compile(lines, "lines", "exec")
 
 
+def test_links_are_those_of_the_package_or_its_folders(modules, monkeypatch):
+    names = {"Project-URL": ["Documentation, https://docs.example", "Source, https://source.example/a,b"]}
+    monkeypatch.setattr(modules["ui"].metadata, "metadata", lambda name: type("M", (), {"get_all": names.get}))
+    urls = modules["ui"]._project_urls()
+    assert modules["markup"].links(urls) == (
+        "[Documentation](https://docs.example) · [Source](https://source.example/a,b)"
+    )
+    names.clear()
+    for folder in ("docs/", "modeling_vital/", "docs/models.md"):
+        assert f"`{folder}`" in modules["markup"].links(modules["ui"]._project_urls()) and Path(folder).exists()
+
+
 def test_the_lines_of_code_run(markup, tmp_path, monkeypatch, capsys):
     Image.radial_gradient("L").save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
