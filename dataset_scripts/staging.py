@@ -4,6 +4,7 @@ A shard is written beside its place and renamed; its marker follows, with the nu
 killed therefore finds every shard either finished or absent, and makes the absent ones.
 """
 
+import itertools
 import json
 import logging
 import shutil
@@ -104,12 +105,14 @@ class Staging:
         """The rows of a finished shard, all columns by default."""
         return pq.read_table(self.path(stage, shard), columns=columns).to_pylist()
 
+    def count(self, stage: str) -> int:
+        """The number of finished shards of a stage, up to the first gap."""
+        return next(shard for shard in itertools.count() if not self.is_finished(stage, shard))
+
     def finished(self, stage: str) -> list[dict[str, Any]]:
-        """The content of the markers of a stage, in order, without gaps."""
-        found = []
-        while self.is_finished(stage, len(found)):
-            found.append(json.loads(self.marker(stage, len(found)).read_text(encoding="utf-8")))
-        return found
+        """The content of the markers of a stage, in order, up to the first gap."""
+        markers = (self.marker(stage, shard) for shard in range(self.count(stage)))
+        return [json.loads(marker.read_text(encoding="utf-8")) for marker in markers]
 
     def drops(self) -> Iterator[dict[str, str]]:
         """All drops that were written down, by stage and shard."""

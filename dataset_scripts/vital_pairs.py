@@ -7,7 +7,6 @@ Imported as a library (loading scripts are refused by `datasets`); what it write
     >>> builder.download_and_prepare("pairs/data/scoring", file_format="parquet")  # doctest: +SKIP
 """
 
-import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,12 +18,15 @@ import datasets
 from dataset_scripts.build_config import SPLITS, BuildConfig
 from dataset_scripts.rows import NO_DISTORTION, distortion_text, media_columns, score_text
 from dataset_scripts.schema import CONFIGS, row_features
-from dataset_scripts.stages import VARIANT_SCHEMA, variant_id
+from dataset_scripts.stages import variant_id
 from dataset_scripts.staging import CONFIG_FILE, Staging
+from modeling_vital.whole_files import write_whole
 
 
 VERSION = datasets.Version("1.0.0")
-"""Of the row contract."""
+"""Version of the row contract."""
+FILLED_FILE = "filled_shards.json"
+"""Name in a staging folder of what [`filled_shards`] found."""
 
 
 @dataclass
@@ -57,14 +59,10 @@ class VitalPairs(datasets.GeneratorBasedBuilder):
         build = BuildConfig.from_dict(json.loads(recipe.read_text(encoding="utf-8")))
         return datasets.DatasetInfo(features=row_features(self.config.name, build.annotate.names))
 
-    @functools.cached_property
+    @property
     def filled_shards(self) -> dict[str, list[int]]:
         """Split -> the shards of the build that hold rows of it; without empty splits."""
-        filled: dict[str, list[int]] = {split: [] for split in SPLITS}
-        for shard in range(len(self._staging.finished("pair"))):
-            for split in {row["split"] for row in shard_rows(self.config.name, self._staging, shard, media=False)}:
-                filled[split].append(shard)
-        return {split: shards for split, shards in filled.items() if shards}
+        return filled_shards(self._staging)[self.config.name]
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         return [
@@ -79,20 +77,58 @@ class VitalPairs(datasets.GeneratorBasedBuilder):
                     yield row["id"], row
 
 
-def shard_rows(config: str, staging: Staging, shard: int, media: bool = True) -> Iterator[dict[str, Any]]:
+def filled_shards(staging: Staging) -> dict[str, dict[str, list[int]]]:
+    """Shards of a build that hold rows, for all configurations at once.
+
+    The shards are read once, without media, however many builders ask: what was found is kept beside them.
+
+    Args:
+        staging (`Staging`): a build whose stages are finished.
+
+    Returns:
+        `dict`: configuration -> split -> numbers of the shards; without empty splits.
+    """
+    shards, kept = staging.count("pair"), staging.root / FILLED_FILE
+    if kept.is_file():
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        if found["shards"] == shards:
+            return found["filled"]
+    filled: dict[str, dict[str, list[int]]] = {name: {split: [] for split in SPLITS} for name in CONFIGS}
+    for shard in range(shards):
+        for name, splits in _splits_of(staging, shard).items():
+            for split in splits:
+                filled[name][split].append(shard)
+    filled = {name: {split: found for split, found in splits.items() if found} for name, splits in filled.items()}
+    write_whole(kept, json.dumps({"shards": shards, "filled": filled}))
+    return filled
+
+
+def _splits_of(staging: Staging, shard: int) -> dict[str, set[str]]:
+    """Configuration -> splits of which a shard has rows."""
+    versions = staging.read("distort", shard, ["item_id", "split"])
+    opinions = staging.read("annotate", shard, ["mos"])
+    texts = staging.read("interpret", shard, ["tag", "descriptions"])
+    split_of = {version["item_id"]: version["split"] for version in versions}
+    return {
+        "scoring": {v["split"] for v, o in zip(versions, opinions, strict=True) if o["mos"] is not None},
+        "pairwise": {split_of[pair["item_id"]] for pair in staging.read("pair", shard, ["item_id"])},
+        "distortion": {v["split"] for v, text in zip(versions, texts, strict=True) if text["tag"] is not None},
+        "description": {v["split"] for v, text in zip(versions, texts, strict=True) if text["descriptions"]},
+    }
+
+
+def shard_rows(config: str, staging: Staging, shard: int) -> Iterator[dict[str, Any]]:
     """Rows of one configuration from one shard of a build, of all splits.
 
     Args:
         config (`str`): one of `CONFIGS`.
         staging (`Staging`): a build whose stages are finished.
         shard (`int`): number.
-        media (`bool`, *optional*, defaults to `True`): `False` leaves the bytes out, to look at rows quickly.
 
     Yields:
         `dict`: with the columns of [`dataset_scripts.schema.row_features`], media as `{"bytes", "path"}`.
     """
-    columns = [name for name in VARIANT_SCHEMA.names if media or name != "data"]
-    versions = staging.read("distort", shard, columns)
+    versions = staging.read("distort", shard)
     opinions = staging.read("annotate", shard)
     if config == "pairwise":
         known = {(v["item_id"], v["variant"]): (v, o) for v, o in zip(versions, opinions, strict=True)}
@@ -114,7 +150,7 @@ def shard_rows(config: str, staging: Staging, shard: int, media: bool = True) ->
 def _common(versions: list[dict[str, Any]], row_id: str, answers: list[str]) -> dict[str, Any]:
     """The columns that every configuration has."""
     first = versions[0]
-    media = [{"bytes": version.get("data"), "path": version["file"]} for version in versions]
+    media = [{"bytes": version["data"], "path": version["file"]} for version in versions]
     return {
         "id": row_id,
         **media_columns(first["modality"], media, answers),
