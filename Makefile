@@ -75,9 +75,10 @@ bounds:  ## the lowest versions that `make lowest` installs
 	@sed -n '/^\(dependencies\|$(subst $(comma),\|,$(LOWEST_EXTRAS))\) = \[/,/^\]/s/^    "\([^"]*\)>=\([^"]*\)",.*/\1==\2/p' \
 	pyproject.toml | sort -u
 
-lint: $(VENV)/.test  ## ruff: rules and formatting, nothing is changed
+lint: $(VENV)/.test  ## ruff: rules and formatting; mypy: types of modeling_vital; nothing is changed
 	$(PY) -m ruff check $(ARGS) .
 	$(PY) -m ruff format --check $(ARGS) .
+	$(PY) -m mypy
 
 format: $(VENV)/.test  ## ruff: mend what can be mended, and format
 	$(PY) -m ruff check --fix $(ARGS) .

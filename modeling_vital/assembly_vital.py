@@ -4,6 +4,7 @@ import copy
 import inspect
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import (
@@ -37,14 +38,14 @@ class Donor:
         name (`str`): folder, Hub id or class and its role, for messages.
         source (`str`, `Path` or `PreTrainedModel`): where the weights are.
         config (`PreTrainedConfig`): configuration of the whole model.
-        tokenizer (`PreTrainedTokenizerBase`, *optional*): its tokenizer.
+        tokenizer (`PreTrainedTokenizerBase`): its tokenizer; `None` of a model without a decoder.
         processor (`VitalProcessor`, *optional*): its processor, where it is a VITAL model.
     """
 
     name: str
     source: object
     config: PreTrainedConfig
-    tokenizer: PreTrainedTokenizerBase | None
+    tokenizer: Any
     processor: VitalProcessor | None
 
     @property
@@ -52,7 +53,7 @@ class Donor:
         """`tuple[str]`: names of the projectors it has."""
         return _PROJECTORS_OF.get(self.config.model_type, ())
 
-    def load(self, model_class: type, **kwargs) -> PreTrainedModel:
+    def load(self, model_class: Any, **kwargs) -> PreTrainedModel:
         """The model itself."""
         if isinstance(self.source, torch.nn.Module):
             return self.source
@@ -149,13 +150,13 @@ def _check_levels(seeing: Donor, reading: Donor) -> None:
         raise ValueError(f"{reading.name} cannot say the level words of {seeing.name}. {error}") from error
 
 
-def _check_head(reading: Donor, decoder_class: type) -> None:
+def _check_head(reading: Donor, decoder_class: Any) -> None:
     """Raises unless logits are the head's matrix times the last state, as they are in VITAL."""
     if reading.processor is not None:
         return
     text_config = reading.config.get_text_config()
     extras = [name for name in _LOGIT_SETTINGS if getattr(text_config, name, None) not in (None, 1)]
-    skeleton = reading.source
+    skeleton: Any = reading.source
     if not isinstance(skeleton, torch.nn.Module):
         with torch.device("meta"):
             skeleton = decoder_class.from_config(reading.config)

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,10 +58,17 @@ class VitalScoringMixin:
         _calibrations (`list[Calibration]`): the calibration beside the weights, none or one; `None` until looked for.
     """
 
-    _processor_class: type
+    _processor_class: Any
     _auto_map: dict[str, str]
-    _processor = None
-    _calibrations = None
+    _processor: Any = None
+    _calibrations: list[Calibration] | None = None
+
+    # Of the class that this one is a base of.
+    config: Any
+    device: torch.device
+    dtype: torch.dtype
+    training: bool
+    level_logits: Callable[..., torch.Tensor]
 
     @property
     def processor(self):
@@ -129,7 +137,7 @@ class VitalScoringMixin:
         `PreTrainedModel.save_pretrained` for the arguments.
         """
         self.name_code(self.config)
-        super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]  # of the base after this one
         if self._processor is not None or self.config._name_or_path:
             try:
                 processor = self.processor
@@ -257,12 +265,13 @@ class VitalScoringMixin:
 
         def readable() -> Iterator[PreparedMedia]:
             for media in prepared:
-                failed = isinstance(media, MediaError)
-                if failed and errors == "raise":
-                    raise media
-                places.append(media if failed else None)
-                if not failed:
+                if not isinstance(media, MediaError):
+                    places.append(None)
                     yield media
+                elif errors == "raise":
+                    raise media
+                else:
+                    places.append(media)
 
         ahead = min(limit.items, len(items) - 1)
         with contextlib.closing(prepare_ahead(self.processor.cutter, items, ahead)) as prepared:
@@ -345,6 +354,12 @@ class VitalScoringMixin:
 class VitalAssessmentMixin(VitalScoringMixin):
     """`describe` and `answer` besides, for a model that reads and writes: [`VitalForConditionalGeneration`]."""
 
+    # Of the class that this one is a base of.
+    model: Any
+    lm_head: torch.nn.Module
+    generation_config: Any
+    generate: Callable[..., torch.Tensor]
+
     def level_logits(self, **inputs) -> torch.Tensor:
         """Logits of the five level words as the next token.
 
@@ -381,7 +396,7 @@ class VitalAssessmentMixin(VitalScoringMixin):
         begun = [super(VitalAssessmentMixin, self)._begin_scores([media[i] for i in group]) for group in groups]
 
         def finish() -> list[QualityScore]:
-            scores = {}
+            scores: dict[int, QualityScore] = {}
             for group, done in zip(groups, begun, strict=True):
                 scores.update(zip(group, done(), strict=True))
             return [scores[i] for i in range(len(scores))]
@@ -444,8 +459,9 @@ class VitalAssessmentMixin(VitalScoringMixin):
 
         def work(media: list[PreparedMedia]) -> list:
             encoded = self.encode_media(media)
-            begin = [prefix] * len(encoded)
-            if prefix is None:
+            if prefix is not None:
+                begin = [prefix] * len(encoded)
+            else:
                 begin = [self.processor.description_prefixes[m.modality] if prompt is None else "" for m in encoded]
             rows = [(m, text, start) for m, start in zip(encoded, begin, strict=True) for text in prompts]
             texts = _in_groups(self._generate(rows, _rows_at_once(batch_size), generate_kwargs), len(prompts))
@@ -582,13 +598,14 @@ def _check_request(texts: list, name: str, generate_kwargs: dict) -> None:
 def _pick(likelihood: dict[str, float]) -> Answer:
     probs = F.softmax(torch.tensor(list(likelihood.values()), dtype=torch.float64), dim=-1).tolist()
     choice_probs = dict(zip(likelihood, probs, strict=True))
-    return Answer(max(choice_probs, key=choice_probs.get), choice_probs)
+    return Answer(max(choice_probs, key=choice_probs.__getitem__), choice_probs)
 
 
 def _compare_scores(a: QualityScore | MediaError, b: QualityScore | MediaError, tie_margin: float):
-    for result in (a, b):
-        if isinstance(result, MediaError):
-            return result
+    if isinstance(a, MediaError):
+        return a
+    if isinstance(b, MediaError):
+        return b
     probability = preference_probability(a.score, a.std, b.score, b.std)
     winner = "tie" if abs(probability - 0.5) <= tie_margin else "a" if probability > 0.5 else "b"
     return Comparison(probability, winner, a, b)
@@ -603,7 +620,7 @@ def _stack(media: list[EncodedMedia]) -> dict[str, torch.Tensor]:
 
 
 def _rows_at_once(batch_size: int | str) -> int:
-    return CPU_ITEMS if batch_size == "auto" else batch_size
+    return CPU_ITEMS if isinstance(batch_size, str) else batch_size
 
 
 def _at_once(work: Callable[[list[PreparedMedia]], list]) -> Callable:
@@ -622,7 +639,7 @@ def _in_groups(flat: list, size: int) -> list[list]:
 
 def _like_lengths(lengths: Sequence[int], slack: int = 128) -> list[list[int]]:
     """Groups of positions: within one, none is longer than another by both `slack` and a quarter."""
-    groups = []
+    groups: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
         shortest = lengths[groups[-1][0]] if groups else -math.inf
         if lengths[i] > max(1.25 * shortest, shortest + slack):

@@ -20,8 +20,8 @@ def check_batch_size(batch_size: int | str) -> None:
     Raises:
         ValueError: see above.
     """
-    number = isinstance(batch_size, int) and not isinstance(batch_size, bool)
-    if batch_size != "auto" and not (number and batch_size >= 1):
+    number = isinstance(batch_size, int) and not isinstance(batch_size, bool) and batch_size >= 1
+    if batch_size != "auto" and not number:
         raise ValueError(f"`batch_size` must be at least 1, or 'auto'; got {batch_size!r}.")
 
 
@@ -45,7 +45,7 @@ class BatchLimit:
         check_batch_size(batch_size)
         self.by_memory = batch_size == "auto" and device.type == "cuda"
         self._cost = cost
-        self.items = _MOST_ITEMS if self.by_memory else CPU_ITEMS if batch_size == "auto" else batch_size
+        self.items: int = _MOST_ITEMS if self.by_memory else CPU_ITEMS if isinstance(batch_size, str) else batch_size
         self._bytes = int(_SHARE * free_bytes(device)) if self.by_memory else 0
 
     def batches(self, media: Iterable[PreparedMedia]) -> Iterator[list[PreparedMedia]]:

@@ -139,7 +139,7 @@ class Calibration:
         Path(path).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | Path) -> "Calibration":
+    def load(cls, path: str | os.PathLike) -> "Calibration":
         """Reads a calibration.
 
         Raises:

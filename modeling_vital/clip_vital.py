@@ -121,7 +121,7 @@ class Clip:
 
 
 class ArraySource:
-    def __init__(self, frames: Sequence[np.ndarray], fps: float) -> None:
+    def __init__(self, frames: Sequence[np.ndarray] | np.ndarray, fps: float) -> None:
         self._frames, self.fps = frames, fps
         self.num_frames, (self.height, self.width) = len(frames), frames[0].shape[:2]
 

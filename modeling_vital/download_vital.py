@@ -84,6 +84,7 @@ def download(url: str, name: str) -> bytes:
         raise MediaError(f"{name} takes over {DOWNLOAD_TIMEOUT_S:g} s; download it yourself and give the file.")
     if exchange.error is not None:
         raise exchange.error
+    assert exchange.data is not None  # it is over, and without an error
     return exchange.data
 
 
@@ -116,7 +117,8 @@ class _Exchange:
     def stop(self) -> None:
         """Breaks the connection, so that the thread ends: whatever it waits for fails."""
         self._stopped = True
-        for held in (self._connection and self._connection.sock, self._socket):
+        sockets: list[socket.socket | None] = [self._connection.sock if self._connection else None, self._socket]
+        for held in sockets:
             if held is not None:
                 with contextlib.suppress(OSError):
                     held.shutdown(socket.SHUT_RDWR)
@@ -154,7 +156,7 @@ class _Exchange:
             return self._socket
 
         # The hook of http.client itself: the name stays for the Host header and the certificate, the address is ours.
-        connection._create_connection = connect
+        connection._create_connection = connect  # type: ignore[attr-defined]  # no public name; in all of 3.10 to 3.13
         self._connection = connection
         with contextlib.closing(connection):
             target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
@@ -176,7 +178,7 @@ class _Exchange:
 
 
 def _resolve(host: str, port: int, name: str) -> str:
-    addresses = [info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     for text in addresses:
         if not is_public(ipaddress.ip_address(text.partition("%")[0])):
             raise MediaError(f"{name} is at or leads to {text}, an address that is not public; give the file itself.")

@@ -35,9 +35,8 @@ def describe_item(item: Any) -> str:
     if isinstance(item, bytes | bytearray | memoryview):
         return f"<{len(item)} bytes>"
     if isinstance(item, Image.Image):
-        return (
-            repr(item.filename) if getattr(item, "filename", "") else f"<{item.mode} image {item.width}x{item.height}>"
-        )
+        file = getattr(item, "filename", "")
+        return repr(file) if file else f"<{item.mode} image {item.width}x{item.height}>"
     if is_array(item):
         return f"<{str(item.dtype).removeprefix('torch.')} array {list(item.shape)}>"
     if isinstance(item, list | tuple):

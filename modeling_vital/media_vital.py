@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -185,8 +185,9 @@ def _what_it_is(head: bytes) -> str:
 
 
 def _from_pillow(image: Image.Image, file: Any, name: str, max_pixels: int) -> Image.Image | Clip:
-    if image.format == "TIFF" and image.fp is not None and image.tell() == 0:
-        return _from_tiff(image, name, max_pixels)
+    stream = getattr(image, "fp", None)
+    if image.format == "TIFF" and stream is not None and image.tell() == 0:
+        return _from_tiff(image, stream, name, max_pixels)
     _check_size(image.width, image.height, name, max_pixels)
     if image.format not in _ANIMATED_FORMATS or count_frames(image) == 1:
         return to_rgb(image)
@@ -196,7 +197,9 @@ def _from_pillow(image: Image.Image, file: Any, name: str, max_pixels: int) -> I
         clip = Clip(source, name)
         clip.check_whole(math.inf if source.breaks_off else None)
         return clip
-    position, frames, durations_s = image.tell(), [], []
+    position = image.tell()
+    frames: list[np.ndarray] = []
+    durations_s: list[float] = []
     orientation = orientation_of(image)
     for duration_s in play(image):  # The file behind it may go away: read it all now.
         check_total(len(frames) + 1, image.width, image.height, name)
@@ -206,14 +209,14 @@ def _from_pillow(image: Image.Image, file: Any, name: str, max_pixels: int) -> I
     return Clip(ArraySource(np.stack(frames), len(frames) / sum(durations_s)), name)
 
 
-def _from_tiff(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+def _from_tiff(image: Image.Image, stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     """The largest of the images in a TIFF file: its first may be a preview."""
-    found = sub_images(image.fp)
+    found = sub_images(stream)
     if any(each.is_raw for each in found):
         raise MediaError(_RAW.format(name))
     whole = [each for each in found if not each.is_part] or found
     best = max(whole, key=lambda each: each.width * each.height, default=None)  # the first of equally large ones
-    if len(found) > 1:
+    if best is not None and len(found) > 1:
         which = "one" if len({each.width * each.height for each in whole}) > 1 or len(whole) == 1 else "of its pages"
         logger.warning(
             "%s holds %d images, %d of them previews or masks; the largest %s is read, %dx%d, and no other.",
@@ -229,8 +232,8 @@ def _from_tiff(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
             return to_rgb(image)
         finally:
             image.seek(0)
-    image.fp.seek(0)
-    with Image.open(io.BytesIO(with_first(image.fp.read(), best.offset)), formats=["TIFF"]) as inner:
+    stream.seek(0)
+    with Image.open(io.BytesIO(with_first(stream.read(), best.offset)), formats=["TIFF"]) as inner:
         return to_rgb(inner)
 
 

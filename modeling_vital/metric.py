@@ -1,6 +1,7 @@
 """VITAL as an image metric: a tensor in, a score a picture out, with gradients to the pixels where they are wanted."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class VitalMetric(nn.Module):
     def __init__(self, model: str | VitalForConditionalGeneration = "vital-tiny", as_loss: bool = False, device=None):
         super().__init__()
         if not isinstance(model, nn.Module):
-            model = VitalForConditionalGeneration.from_pretrained(str(model))
+            model = cast(VitalForConditionalGeneration, VitalForConditionalGeneration.from_pretrained(str(model)))
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.as_loss = as_loss
         self.model = (model if device is None else model.to(device)).eval().requires_grad_(False)
@@ -94,7 +95,7 @@ class VitalMetric(nn.Module):
         """
         if isinstance(pictures, (list, tuple)):
             return self._score_sizes(pictures)
-        _check(pictures)
+        pictures = _checked(pictures)
         with torch.set_grad_enabled(self.as_loss and torch.is_grad_enabled()):
             tiles = make_tiles(pictures.to(self.model.device, torch.float32), self.model.processor.image_processor)
             if tiles.shape[1] == 1:
@@ -158,7 +159,7 @@ def _round_to_8_bits(pictures: torch.Tensor) -> torch.Tensor:
     return pictures + (torch.round(pictures * 255) / 255 - pictures).detach()
 
 
-def _check(pictures: torch.Tensor) -> None:
+def _checked(pictures: Any) -> torch.Tensor:
     if not isinstance(pictures, torch.Tensor) or not pictures.is_floating_point():
         kind = getattr(pictures, "dtype", type(pictures).__name__)
         hint = "" if isinstance(pictures, torch.Tensor) else "; `model.score` takes files, pictures and arrays"
@@ -168,6 +169,7 @@ def _check(pictures: torch.Tensor) -> None:
     low, high = pictures.detach().aminmax()
     if not (low >= -1e-3 and high <= 1 + 1e-3):  # also where there is a NaN
         raise ValueError(f"VitalMetric takes values in [0, 1], got {low:.6g} to {high:.6g}.")
+    return pictures
 
 
 __all__ = ["VitalMetric", "make_tiles"]

@@ -5,6 +5,7 @@ people ask of a model, scores first of all, is in `assessment_vital`.
 """
 
 import os
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,9 +40,9 @@ _MEDIA_INPUTS = ("pixel_values", "motion_values", "motion_lengths", "image_hidde
 class VitalPreTrainedModel(PreTrainedModel):
     """What all VITAL models share: configuration class and the abilities the parts allow."""
 
-    config_class = VitalConfig
+    config_class: Any = VitalConfig
     base_model_prefix = "model"
-    input_modalities = ("image", "video", "text")
+    input_modalities: tuple[str, ...] = ("image", "video", "text")
     supports_gradient_checkpointing = True
     _skip_keys_device_placement = "past_key_values"
     _supports_flash_attn = True
@@ -196,7 +197,7 @@ class VitalModel(VitalPreTrainedModel):
         inputs_embeds: torch.Tensor,
         image_features: torch.Tensor | None = None,
         motion_features: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Finds the placeholders that visual tokens replace.
 
         Args:
@@ -222,10 +223,10 @@ class VitalModel(VitalPreTrainedModel):
         self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor, images: bool, motion: bool
     ) -> list[tuple[torch.Tensor | None, int]]:
         """Mask and number of the placeholders of each kind that is there. The host waits for the numbers."""
-        found = []
+        found: list[tuple[torch.Tensor | None, int]] = []
         for wanted, token_id in ((images, self.config.image_token_id), (motion, self.config.motion_token_id)):
             mask = self.find_placeholders(input_ids, inputs_embeds, token_id).unsqueeze(-1) if wanted else None
-            found.append((mask, int(mask.sum()) if wanted else 0))
+            found.append((mask, 0 if mask is None else int(mask.sum())))
         return found
 
     def _checked_masks(
@@ -236,12 +237,13 @@ class VitalModel(VitalPreTrainedModel):
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         names, features = ("image", "motion"), (image_features, motion_features)
         for name, (mask, written), given in zip(names, found, features, strict=True):
-            if mask is not None and written != (count := given.flatten(0, -2).shape[0]):
+            if mask is not None and given is not None and written != (count := given.flatten(0, -2).shape[0]):
                 raise ValueError(
                     f"{written} {name} placeholders in the text but {count} {name} tokens from the encoder. Prepare "
                     "text and media in one call of the checkpoint's own processor."
                 )
-        return tuple(mask for mask, _ in found)
+        (image_mask, _), (motion_mask, _) = found
+        return image_mask, motion_mask
 
     def find_placeholders(
         self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, token_id: int
@@ -249,24 +251,26 @@ class VitalModel(VitalPreTrainedModel):
         """`torch.BoolTensor` of shape `(batch_size, sequence_length)`: a token, by its id or else by its embedding."""
         if input_ids is not None and (inputs_embeds is None or input_ids.shape[1] == inputs_embeds.shape[1]):
             return input_ids == token_id if inputs_embeds is None else (input_ids == token_id).to(inputs_embeds.device)
+        if inputs_embeds is None:
+            raise ValueError("Give `input_ids` or `inputs_embeds`.")
         token = torch.tensor(token_id, device=inputs_embeds.device)
         return (inputs_embeds == self.get_input_embeddings()(token).to(inputs_embeds)).all(-1)
 
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        motion_values: torch.FloatTensor | None = None,
-        motion_lengths: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        motion_values: torch.Tensor | None = None,
+        motion_lengths: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        image_hidden_states: torch.FloatTensor | None = None,
-        motion_hidden_states: torch.FloatTensor | None = None,
-        tile_index: torch.LongTensor | None = None,
-        frame_index: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        image_hidden_states: torch.Tensor | None = None,
+        motion_hidden_states: torch.Tensor | None = None,
+        tile_index: torch.Tensor | None = None,
+        frame_index: torch.Tensor | None = None,
         **kwargs,
     ) -> VitalOutputWithPast:
         """
@@ -298,14 +302,20 @@ class VitalModel(VitalPreTrainedModel):
         if pixel_values is not None:
             image_hidden_states = self.encode_tiles(pixel_values)
         if motion_values is not None:
+            if motion_lengths is None:
+                raise ValueError("`motion_values` need `motion_lengths` beside them.")
             motion_hidden_states = self.get_motion_features(motion_values, motion_lengths)
         if tile_index is not None:
+            if image_hidden_states is None:
+                raise ValueError("`tile_index` needs `pixel_values` or `image_hidden_states` beside it.")
             image_hidden_states = image_hidden_states[tile_index]
         if frame_index is not None:
+            if motion_hidden_states is None:
+                raise ValueError("`frame_index` needs `motion_values` or `motion_hidden_states` beside it.")
             motion_hidden_states = motion_hidden_states[frame_index]
         image_mask, motion_mask = self._checked_masks(found, image_hidden_states, motion_hidden_states)
         for mask, features in ((image_mask, image_hidden_states), (motion_mask, motion_hidden_states)):
-            if features is not None:
+            if features is not None and mask is not None:
                 inputs_embeds = inputs_embeds.masked_scatter(mask, features.to(inputs_embeds))
 
         outputs = self.language_model(
@@ -421,17 +431,17 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        motion_values: torch.FloatTensor | None = None,
-        motion_lengths: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        motion_values: torch.Tensor | None = None,
+        motion_lengths: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        image_hidden_states: torch.FloatTensor | None = None,
-        motion_hidden_states: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        image_hidden_states: torch.Tensor | None = None,
+        motion_hidden_states: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs,
     ) -> VitalCausalLMOutputWithPast:

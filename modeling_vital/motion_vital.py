@@ -5,6 +5,8 @@ the slow pathway and the fusion layers never reach that output: the fast pathway
 34.6 M parameters.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -36,6 +38,7 @@ class VitalMotionNorm(nn.BatchNorm3d):
     """
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        assert self.running_mean is not None and self.num_batches_tracked is not None and self.momentum is not None
         dtype = self.running_mean.dtype
         if self.weight.dtype == dtype:
             return super().forward(hidden_states)
@@ -66,14 +69,15 @@ class VitalMotionBlock(nn.Module):
         self.spatial_norm = VitalMotionNorm(inner_channels, eps=eps)
         self.output_conv = nn.Conv3d(inner_channels, out_channels, 1, bias=False)
         self.output_norm = VitalMotionNorm(out_channels, eps=eps)
-        self.shortcut_conv = self.shortcut_norm = None
+        self.shortcut_conv: nn.Module | None = None
+        self.shortcut_norm: nn.Module | None = None
         if in_channels != out_channels or stride != 1:
             self.shortcut_conv = nn.Conv3d(in_channels, out_channels, 1, stride=(1, stride, stride), bias=False)
             self.shortcut_norm = VitalMotionNorm(out_channels, eps=eps)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         shortcut = hidden_states
-        if self.shortcut_conv is not None:
+        if self.shortcut_conv is not None and self.shortcut_norm is not None:
             shortcut = self.shortcut_norm(self.shortcut_conv(hidden_states))
         hidden_states = self.temporal_norm(self.temporal_conv(hidden_states)).relu()
         hidden_states = self.spatial_norm(self.spatial_conv(hidden_states)).relu()
@@ -137,7 +141,7 @@ class VitalMotionModel(PreTrainedModel):
         hidden_states = motion_values.transpose(1, 2)  # [B, 3, T, H, W]
         hidden_states = self.stem_pool(self.stem_norm(self.stem_conv(hidden_states)).relu())
         for blocks in self.stages:
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 hidden_states = block(hidden_states)
         return hidden_states.mean(dim=(3, 4)).transpose(1, 2)  # [B, T, C]
 

@@ -91,12 +91,12 @@ class VitalOutputWithPast(ModelOutput):
             motion tokens after the projector.
     """
 
-    last_hidden_state: torch.FloatTensor | None = None
+    last_hidden_state: torch.Tensor | None = None
     past_key_values: object | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
-    image_hidden_states: torch.FloatTensor | None = None
-    motion_hidden_states: torch.FloatTensor | None = None
+    image_hidden_states: torch.Tensor | None = None
+    motion_hidden_states: torch.Tensor | None = None
 
 
 @dataclass
@@ -110,10 +110,10 @@ class VitalCausalLMOutputWithPast(ModelOutput):
         [`VitalOutputWithPast`].
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
     past_key_values: object | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
-    image_hidden_states: torch.FloatTensor | None = None
-    motion_hidden_states: torch.FloatTensor | None = None
+    image_hidden_states: torch.Tensor | None = None
+    motion_hidden_states: torch.Tensor | None = None

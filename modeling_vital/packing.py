@@ -1,5 +1,7 @@
 """Weights laid out once as a CPU's bfloat16 units read them, instead of anew at every product."""
 
+from typing import TypeVar
+
 import torch
 from torch import nn
 
@@ -9,8 +11,10 @@ from .attention_vital import fast_bf16
 HEADS = ("lm_head", "head")
 """Modules that are left: small, or with weights that belong to another module, too."""
 
+Model = TypeVar("Model", bound=nn.Module)
 
-def pack_linears(model: nn.Module) -> nn.Module:
+
+def pack_linears(model: Model) -> Model:
     """Packs the bfloat16 linear layers of a model on a CPU: the same products up to rounding, sooner.
 
     A packed model scores and describes; it cannot be trained, saved, copied or moved. Commands that load a model to

@@ -3,7 +3,9 @@
 import functools
 import io
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -152,20 +154,20 @@ def _convert(image: Image.Image, colors: _Colors | None, full_scale: int) -> Ima
     mode = None if colors is None else colors.mode
     if image.mode.startswith("I") or image.mode == "F":
         shares = _shares(image, full_scale)
-        if mode == "L":
+        if colors is not None and mode == "L":
             return Image.fromarray(_curved(shares, colors.curve()))
         rgb = Image.fromarray(_to_uint8(shares)).convert("RGB")
-    elif image.mode in ("LAB", "CMYK") and mode == image.mode:
+    elif colors is not None and image.mode in ("LAB", "CMYK") and mode == image.mode:
         return colors.transform.apply(image)
     elif image.has_transparency_data:
         layer = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)).convert("RGBA")
         rgb = layer.getchannel("R") if mode == "L" else layer.convert("RGB")
-        rgb = rgb if mode is None else colors.transform.apply(rgb)
+        rgb = rgb if colors is None else colors.transform.apply(rgb)
         rgb.putalpha(layer.getchannel("A"))
         return Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), rgb).convert("RGB")
     else:
         rgb = image.convert("L" if mode == "L" else "RGB")
-    return rgb if mode is None else colors.transform.apply(rgb)
+    return rgb if colors is None else colors.transform.apply(rgb)
 
 
 def _full_scale(image: Image.Image) -> int:
@@ -175,15 +177,20 @@ def _full_scale(image: Image.Image) -> int:
     if not image.mode.startswith("I"):
         white = 1
     elif image.mode != "I" or image.format in _SCALED_FORMATS:
-        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,)) if image.format == "TIFF" else (16,)
+        bits = _tags(image).get(_BITS_PER_SAMPLE, (16,))
         white = 2 ** bits[0] - 1
     else:
         raise MediaError(
             f"{describe_item(image)} holds whole numbers whose scale is not known (32 bits, or with a sign); convert "
             "it to uint16 in [0, 65535], uint8 in [0, 255] or floats in [0, 1]."
         )
-    negative = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    negative = _tags(image).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     return -white if negative and (image.mode.startswith("I") or image.mode == "F") else white
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    """The tags of a TIFF; none of another file."""
+    return getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
 
 
 def _shares(image: Image.Image, full_scale: int) -> np.ndarray:

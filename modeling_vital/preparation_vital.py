@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -26,6 +26,12 @@ class MediaPreparationMixin:
         sampling (`FrameSampling`): which frames of a clip are seen.
         single_tile_copies (`int`): how often the tile of a picture that is one tile is given out.
     """
+
+    image_processor: Any
+    motion_size: int
+    max_tiles_per_frame: int
+    sampling: Any
+    single_tile_copies: int
 
     @property
     def cutter(self) -> MediaCutter:
@@ -97,7 +103,9 @@ class MediaPreparationMixin:
         return {**inputs, **{k: normalize(v, device, dtype) for k, v in pixels.items() if v.dtype == torch.uint8}}
 
 
-def prepare_ahead(cutter: MediaCutter, items: Iterable[Any], ahead: int) -> Iterator[PreparedMedia | MediaError]:
+def prepare_ahead(
+    cutter: MediaCutter, items: Iterable[Any], ahead: int
+) -> Generator[PreparedMedia | MediaError, None, None]:
     """Prepares items in a few threads while the caller works on those before: Pillow and NumPy let others run.
 
     Nothing here stops a decoder that hangs or crashes; worker processes do ([`modeling_vital.reading`]).

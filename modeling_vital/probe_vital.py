@@ -152,8 +152,8 @@ class VitalProbeOutput(ModelOutput):
             reads.
     """
 
-    logits: torch.FloatTensor | None = None
-    features: torch.FloatTensor | None = None
+    logits: torch.Tensor | None = None
+    features: torch.Tensor | None = None
 
 
 class VitalProbeHead(nn.Module):
@@ -230,11 +230,11 @@ class VitalForQualityProbe(VitalScoringMixin, VitalPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.FloatTensor,
-        num_tiles: torch.LongTensor,
-        num_windows: torch.LongTensor | None = None,
-        motion_values: torch.FloatTensor | None = None,
-        motion_lengths: torch.LongTensor | None = None,
+        pixel_values: torch.Tensor,
+        num_tiles: torch.Tensor,
+        num_windows: torch.Tensor | None = None,
+        motion_values: torch.Tensor | None = None,
+        motion_lengths: torch.Tensor | None = None,
     ) -> VitalProbeOutput:
         """
         Args:

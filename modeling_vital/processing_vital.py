@@ -78,7 +78,7 @@ class VitalVideosKwargs(TypedDict, total=False):
     frame_sampling: dict
 
 
-class VitalProcessorKwargs(ProcessingKwargs, total=False):
+class VitalProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict, not followed
     """What a call of [`VitalProcessor`] takes besides text and media, by group or flat."""
 
     text_kwargs: VitalTextKwargs

@@ -209,7 +209,8 @@ class _Parts:
     """
 
     def __init__(self, worker: "_Worker", item: Any, first: "_Loaded", left_s: float) -> None:
-        self._worker, self._item, self._first, self._left_s = worker, item, first, left_s
+        self._worker, self._item, self._left_s = worker, item, left_s
+        self._first: _Loaded | None = first
         self._over = False
 
     def __iter__(self) -> "_Parts":
@@ -227,6 +228,7 @@ class _Parts:
             self._over = True
             self._worker.free.set()
             raise StopIteration if error is None else error
+        assert loaded is not None  # what more is to come of has no error
         return loaded.value
 
     def close(self) -> None:
@@ -276,6 +278,7 @@ class _Worker:
         message = pickle.dumps(item)
         if self._process is None:
             self._start()
+        assert self._connection is not None  # it is started
         try:
             self._connection.send_bytes(message)
         except OSError:  # it ended; why is found out below
@@ -283,10 +286,10 @@ class _Worker:
         loaded, error, more, took_s = self.receive(item, self._timeout_s)
         if self._closed:
             raise _Closed
-        if more:
+        if more and loaded is not None:
             self.free.clear()
             return _Loaded(_Parts(self, item, loaded, self._timeout_s - took_s), loaded.num_bytes)
-        return loaded if error is None else _Loaded(error)
+        return _Loaded(error) if loaded is None else loaded
 
     def receive(self, item: Any, limit_s: float) -> tuple[_Loaded | None, MediaError | None, bool, float]:
         """Waits for what is made of an item next.
@@ -295,6 +298,7 @@ class _Worker:
             `tuple`: it, or an error; whether more is to come; and the seconds that it took.
         """
         process, connection, began_s = self._process, self._connection, time.monotonic()
+        assert connection is not None  # it was sent an item
         try:
             if not connection.poll(max(limit_s, 0.0)):
                 self.stop()
@@ -342,6 +346,7 @@ class _Worker:
             process.kill()
             with _STARTING:
                 process.join()
+            assert self._connection is not None  # a process has one
             self._connection.close()
 
 
@@ -389,10 +394,10 @@ def _work(connection: Connection, load: bytes, timeout_s: float) -> None:
         while more:
             if hasattr(signal, "setitimer"):  # Ends us, hanging or not, should the parent be killed in the meantime.
                 signal.setitimer(signal.ITIMER_REAL, timeout_s + 2)
-            value, error, more = next(results)
+            value, failure, more = next(results)
             if hasattr(signal, "setitimer"):
                 signal.setitimer(signal.ITIMER_REAL, 0)
-            more = _send(connection, (value, error, more))
+            more = _send(connection, (value, failure, more))
 
 
 def _results(function: Callable[[Any], Any], message: bytes) -> Iterator[tuple[Any, MediaError | None, bool]]:
@@ -468,7 +473,7 @@ else:
             part = part[os.write(connection.fileno(), part) :]
 
     def _receive_into(connection: Connection, buffer: np.ndarray) -> None:
-        rest = memoryview(buffer)
+        rest = buffer.data
         while rest.nbytes:
             count = os.readv(connection.fileno(), [rest])
             if count == 0:

@@ -38,6 +38,7 @@ def render(work: Callable[[], str], timeout_s: float | None = None) -> str:
     thread.start()
     thread.join(timeout_s)
     if thread.is_alive():
+        assert thread.ident is not None  # it was started
         # A template is Python that jinja made, and has no `except`: raised at its next step, this ends it.
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
         raise TemplateError(

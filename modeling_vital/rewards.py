@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from .assessment_vital import VitalScoringMixin
 from .media_vital import MediaError
 from .modeling_vital import VitalForConditionalGeneration
 
@@ -19,7 +20,7 @@ def quality_reward(
     completions: Sequence[Any],
     prompts: Sequence[Any] | None = None,
     *,
-    model: str | torch.nn.Module = "vital-tiny",
+    model: str | VitalScoringMixin = "vital-tiny",
     batch_size: int = 8,
     **columns: Any,
 ) -> list[float | None]:
@@ -70,7 +71,7 @@ def quality_reward(
 
 
 @functools.lru_cache(maxsize=1)
-def _load(name: str) -> torch.nn.Module:
+def _load(name: str) -> VitalForConditionalGeneration:
     model = VitalForConditionalGeneration.from_pretrained(name)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 

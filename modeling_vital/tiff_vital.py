@@ -148,7 +148,7 @@ def _directory(stream: BinaryIO, offset: int, order: str, large: bool) -> tuple[
     size, width = (20, 8) if large else (12, 4)
     entries = stream.read(size * count)
     following = _unpack(stream, order + ("Q" if large else "I")) if len(entries) == size * count else (0,)
-    tags = {}
+    tags: dict[int, tuple[int, ...]] = {}
     for at in range(0, len(entries) - size + 1, size):
         tag, kind, length = struct.unpack_from(order + ("HHQ" if large else "HHI"), entries, at)
         letter = _FORMATS.get(kind)

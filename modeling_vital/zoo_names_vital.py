@@ -29,7 +29,8 @@ class ZooNamesMixin:
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """Loads from a name of the zoo, a folder or a Hub id; otherwise as in the base class."""
-        return super().from_pretrained(from_zoo(pretrained_model_name_or_path), *args, **kwargs)
+        source = from_zoo(pretrained_model_name_or_path)
+        return super().from_pretrained(source, *args, **kwargs)  # type: ignore[misc]  # of the base after this one
 
 
 __all__ = ["ZooNamesMixin", "from_zoo"]

@@ -201,7 +201,7 @@ def run_labels(args: argparse.Namespace) -> int:
         known = {item.id: item for item in load_pairs(args.root, "all").items}
         store, features = args.output and args.output / "features.npz", []
         for part in parts:
-            media = [known[name].media for name in part.ids]
+            media: list[Any] = [known[name].media for name in part.ids]
             with tqdm(total=len(media), desc="features", unit="item", delay=2, disable=None) as bar:
                 features.append(extract_features(model, part.ids, media, store, bar.update))
         probs = np.array([known[name].level_probs for name in parts[0].ids])
@@ -301,17 +301,17 @@ def _vocab_table(report: dict[str, Any]) -> str:
 def _pmod_table(report: dict[str, Any]) -> str:
     from ..evaluation.result_tables import aligned, number
 
-    rows = [("opinion", "n", "srcc", "95 %", "plcc", "bias", "mean error")]
+    rows: list[tuple[str, ...]] = [("opinion", "n", "srcc", "95 %", "plcc", "bias", "mean error")]
     for name, found in {"mean of all": report["mean"], **report["annotators"]}.items():
         low, high = found.get("intervals", {}).get("srcc", (math.nan, math.nan))
         numbers = [number(found.get(key)) for key in ("srcc", "plcc", "bias", "mae")]
         span = "-" if math.isnan(low) else f"{low:.2f} to {high:.2f}"
         rows.append((name, str(found["n"]), numbers[0], span, *numbers[1:]))
-    kinds = [("distortion", "n", "bias", "mean error", "std")]
+    kinds: list[tuple[str, ...]] = [("distortion", "n", "bias", "mean error", "std")]
     for name, found in report["distortions"].items():
         kinds.append((name, str(found["n"]), *(number(found[key]) for key in ("bias", "mae", "std"))))
     spread = report["spread"]
-    bins = [("fifth by std", "n", "std", "RMS error", "human std")]
+    bins: list[tuple[str, ...]] = [("fifth by std", "n", "std", "RMS error", "human std")]
     for fifth, found in enumerate(spread["bins"], start=1):
         bins.append((str(fifth), str(found["n"]), *(number(found.get(k)) for k in ("std", "rms_error", "human_std"))))
     lines = [

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from typing import Any
 
 from .errors import UsageError
 
@@ -52,13 +53,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _name_files(parser: argparse.ArgumentParser, kinds: dict[str, dict[str, str]]) -> None:
+def _name_files(parser: argparse.ArgumentParser, kinds: dict[str, Any]) -> None:
     """Marks the arguments that are files or folders, which a shell completes itself."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 _name_files(command, kinds)
         elif action.metavar in _FOLDERS:
-            action.complete = kinds["DIR"]
+            vars(action)["complete"] = kinds["DIR"]  # what shtab reads
         elif action.metavar in _FILES or "--model" in action.option_strings:
-            action.complete = kinds["FILE"]
+            vars(action)["complete"] = kinds["FILE"]

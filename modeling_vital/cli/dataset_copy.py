@@ -310,7 +310,7 @@ class _PartWriter:
         self._schema = self._features.arrow_schema
         self._writer = parquet.ParquetWriter(self._file.enter_context(whole_file(self._place)), self._schema)
         self._waiting: list[pa.Table] = []
-        self.counts = {"split": split, "rows": 0, "kept": 0, "failed": 0}
+        self.counts: dict[str, Any] = {"split": split, "rows": 0, "kept": 0, "failed": 0}
 
     def add(self, table: "pa.Table", records: list[dict[str, Any]], condition: Condition | None) -> None:
         """Adds rows, their scores beside them, except those that do not meet the condition."""

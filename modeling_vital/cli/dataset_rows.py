@@ -79,7 +79,7 @@ def open_rows(
     try:
         builder = datasets.load_dataset_builder(name, config, revision=revision)
         opened = builder.as_streaming_dataset(split=split)
-        splits = opened if isinstance(opened, dict) else {split: opened}
+        splits: dict[str, Any] = opened if isinstance(opened, dict) else {str(split): opened}
         files = builder.config.data_files or {}
         version = repr([(key, list(files[key].origin_metadata)) for key in files])
         features = next(iter(splits.values())).features
@@ -89,7 +89,7 @@ def open_rows(
         raise UsageError(f"data set {name!r} cannot be opened: {first_line(error)}") from error
     media = [key for key, kind in features.items() if isinstance(kind, datasets.Image | datasets.Video)]
     column = column or (media[0] if media else None)
-    if column not in features:
+    if column is None or column not in features:
         raise UsageError(
             f"data set {name!r} has no column {column or 'of media'}; --column is one of: {', '.join(features)}"
         )

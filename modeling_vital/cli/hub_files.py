@@ -52,8 +52,8 @@ def find(path: str) -> Iterator[Target]:
         if info["type"] == "file" and (not by_suffix or suffix in MEDIA_SUFFIXES):
             empty = False
             too_large = info["size"] > MAX_FILE_BYTES
-            error = f"over {MAX_FILE_BYTES >> 20} MiB; download it and give the file" if too_large else None
-            yield Target(HUB_PREFIX + name.removeprefix(HUB_PREFIX), error, str(info.get("blob_id") or info["size"]))
+            problem = f"over {MAX_FILE_BYTES >> 20} MiB; download it and give the file" if too_large else None
+            yield Target(HUB_PREFIX + name.removeprefix(HUB_PREFIX), problem, str(info.get("blob_id") or info["size"]))
     if empty:
         yield Target(path, "no image or video files there", "")
 

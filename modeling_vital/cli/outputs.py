@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..whole_files import whole_file
 from .calibrations import with_mos
@@ -17,6 +17,10 @@ from .printing import JsonReport, Report, TableReport, printable
 from .tables import CsvReport, JsonlReport, ParquetReport, columns
 from .triage import Triage
 from .work import Work
+
+
+if TYPE_CHECKING:
+    from ..calibration_vital import Calibration
 
 
 logger = logging.getLogger(__name__)
@@ -38,7 +42,8 @@ class Keep:
     """
 
     def __init__(self, args: argparse.Namespace, condition: Condition | None) -> None:
-        self.failed, self.calibration, self._condition = 0, None, condition
+        self.failed, self._condition = 0, condition
+        self.calibration: Calibration | None = None
         folder = args.copy_to or args.link_to
         try:
             self._triage = Triage(folder, link=bool(args.link_to)) if folder else None
@@ -52,15 +57,15 @@ class Keep:
                 record = with_mos(record, self.calibration)
             if self._condition is None or self._condition(columns(record)):
                 if self._triage and record["error"] is None:
-                    self._put(record["path"])
+                    self._put(self._triage, record["path"])
                 yield record
 
-    def _put(self, path: str) -> None:
+    def _put(self, triage: Triage, path: str) -> None:
         try:
-            self._triage.put(path)
+            triage.put(path)
         except OSError as error:
             self.failed += 1
-            logger.error("%s was not put into %s: %s", printable(path), self._triage.folder, error.strerror or error)
+            logger.error("%s was not put into %s: %s", printable(path), triage.folder, error.strerror or error)
 
 
 def write_live(work: Work, keep: Keep, format_: str) -> None:

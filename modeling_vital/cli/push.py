@@ -114,7 +114,7 @@ def _send(args: argparse.Namespace, contents: "Contents", here: dict | None) -> 
         logger.warning("%s is in the repository, not in the folder; it was left there (--prune removes such)", name)
     if here is not None:
         logger.warning("checking that the %s works from there", args.kind)
-        env = {"HF_ENDPOINT": api.endpoint, "HF_TOKEN": api.token}
+        env = {"HF_ENDPOINT": api.endpoint, "HF_TOKEN": str(api.token)}  # `upload` refuses to go without a token
         there = run_trial(args.kind, args.repo_id, published.commit, env)
         if there != here:
             raise PublishError(f"{published.url} was published, but gives {there} and not {here}; look into it.")

@@ -48,7 +48,7 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 def _brief(parser: argparse.ArgumentParser, name: str) -> str:
     """What `--help` says beside the name of a subcommand."""
     (action,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    return next(choice.help for choice in action._choices_actions if choice.dest == name)
+    return next(choice.help or "" for choice in action._choices_actions if choice.dest == name)
 
 
 def _page(parser: argparse.ArgumentParser, heading: str) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _page(parser: argparse.ArgumentParser, heading: str) -> Iterator[str]:
         return
     yield "<!-- not run: read by the parser in tests/cli/test_reference.py -->"
     yield "```bash"
-    for what, command in parser.examples:
+    for what, command in vars(parser)["examples"]:
         yield f"# {what}"
         yield command
     yield "```\n"
@@ -93,7 +93,7 @@ def _invocation(action: argparse.Action) -> str:
 
 def _cell(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     values = {**vars(action), "prog": parser.prog}
-    text = _prose(action.help % values).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+    text = _prose((action.help or "") % values).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
     return f"{text} (required)" if action.option_strings and action.required else text
 
 

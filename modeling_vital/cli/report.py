@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,9 +188,8 @@ def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
     )
     if args.rows and not (tags or curves):
         return
-    log = _log(args, tags) if args.resume else nullcontext()
-    with log:
-        _work(page, args, targets, log if args.resume else None, tags, curves)
+    with _log(args, tags) if args.resume else nullcontext() as log:
+        _work(page, args, targets, log, tags, curves)
 
 
 def _log(args: argparse.Namespace, tags: bool) -> ResumeLog:
@@ -211,7 +212,7 @@ def _work(
         for target in targets:
             log.add(target)
         _restore(page, log)
-    model = None
+    model: Any = None
     files = any(target.error is None for target in targets)
     if args.rows or (files and (curves or args.maps or log is None or log.needs_model)):
         model = load_model(resolve_model(args.model), args.device)
@@ -226,18 +227,18 @@ def _work(
         pending = enumerate(targets) if log is None else log.pending()
         items = [Item(ordinal, target.path, target.error) for ordinal, target in pending]
         with _progress("file") as step:
-            for batch in score_reads(
+            for scored in score_reads(
                 model, items, args.batch_size, args.workers, args.timeout, allow_urls=False, extras=sides
             ):
-                rows = [{**record, "tag": None} for _, record in batch]
+                rows = [{**record, "tag": None} for _, record in scored]
                 page.rows += rows
-                page.show((row, read.thumbnails) for row, (read, _) in zip(rows, batch, strict=True))
+                page.show((row, read.thumbnails) for row, (read, _) in zip(rows, scored, strict=True))
                 if tags:
-                    _tag(model, rows, [read for read, _ in batch], args.batch_size)
+                    _tag(model, rows, [read for read, _ in scored], args.batch_size)
                 if log is not None:
                     log.save(
                         (read.item.ordinal, {**row, "thumbnails": read.thumbnails})
-                        for row, (read, _) in zip(rows, batch, strict=True)
+                        for row, (read, _) in zip(rows, scored, strict=True)
                     )
                 step(len(page.rows), len(targets))
         if log is not None:  # in the order of the files, whatever was kept
@@ -280,7 +281,7 @@ def _map(page: "ReportPage", model: "VitalForConditionalGeneration") -> None:
     with _progress("map") as step:
         for done, row in enumerate(rows, start=1):
             try:
-                picture = load_media(row["path"])
+                picture: Any = load_media(row["path"])  # a picture: its row says so
                 drawn = draw_map(picture, quality_map(model, picture), max_side=MAP_PX)
                 page.maps[row["path"]] = data_uri(drawn, drawn.width)
             except MediaError as error:  # it was there a moment ago
@@ -325,7 +326,7 @@ def _follow(page: "ReportPage", model: "VitalForConditionalGeneration", args: ar
             try:
                 if isinstance(frames, MediaError):
                     raise frames
-                page.curves[row["path"]] = read_curve(model, frames, lambda row=row: row["score"])
+                page.curves[row["path"]] = read_curve(model, frames, partial(itemgetter("score"), row))
             except MediaError as error:
                 page.notes.append(f"No curve of a clip: {error}")
             step(done, len(rows))

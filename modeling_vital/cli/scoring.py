@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -127,12 +127,12 @@ def score_reads(
         `list[tuple[Read, dict]]`: what was read, and the records, of one batch.
     """
     if model is None:
-        yield [(Read(item, error=item.error), make_record(item.path, item.error)) for item in items]
+        yield [(Read(item, error=item.error), make_record(item.path, str(item.error))) for item in items]
         return
     limit = model.batch_limit(batch_size)
     waiting: deque[list[Read]] = deque()
 
-    def batches() -> Iterator[list[Any]]:
+    def batches() -> Generator[list[Any], None, None]:
         read = read_items(model, items, limit.items, workers, timeout_s, allow_urls, extras)
         with contextlib.closing(read):
             for batch in grouped(read, limit):
@@ -215,14 +215,14 @@ class Load:
         from ..media_vital import describe_item, load_media
         from ..thumbnails import WatchedClip, data_uri, middle
 
-        shown = media = load_media(item, allow_url=self.allow_urls)
-        if not isinstance(media, Image.Image):
-            media = WatchedClip(media, middle(media))
-        prepared = self.cutter(media)
+        media = load_media(item, allow_url=self.allow_urls)
         if isinstance(media, Image.Image):
+            shown, prepared = media, self.cutter(media)
             prepared.name = describe_item(item)
         else:
-            shown = Image.fromarray(media.kept)
+            watched = WatchedClip(media, middle(media))
+            prepared = self.cutter(watched)
+            shown = Image.fromarray(watched.kept)
         keep = self.extras.picture and shown is media and 3 * shown.width * shown.height <= MAX_PICTURE_BYTES
         thumbnails = tuple(data_uri(shown, side) for side in self.extras.thumbnails)
         return prepared, thumbnails, np.asarray(shown) if keep else None
@@ -236,7 +236,7 @@ def read_items(
     timeout_s: float,
     allow_urls: bool = False,
     extras: Extras = Extras(),
-) -> Iterator[Read]:
+) -> Generator[Read, None, None]:
     """Reads items ahead, in processes that may crash or hang: that is an error of the item, not of the run.
 
     Args:

@@ -17,7 +17,6 @@ from .scoring import Read
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..modeling_vital import VitalForConditionalGeneration
 
 MAX_STEM_BYTES = 120  # of a file system's 255, with room for what is put after it
 
@@ -56,7 +55,7 @@ class Locator:
 
     def __init__(
         self,
-        model: "VitalForConditionalGeneration | None",
+        model: Any,
         maps: Path | None,
         curves: Path | None,
         timeout_s: float,
@@ -151,11 +150,12 @@ def load_pixels(path: str, frame: int | None = None) -> "Iterator[np.ndarray]":
         MediaError: if it cannot be read.
     """
     import numpy as np
+    from PIL import Image
 
     from ..media_vital import load_media
 
     media = load_media(path)
-    yield np.asarray(media) if frame is None else media.get_frames([frame])[0]
+    yield np.asarray(media) if isinstance(media, Image.Image) else media.get_frames([frame or 0])[0]
 
 
 def output_stem(path: str, repeated: Collection[str] = ()) -> str:

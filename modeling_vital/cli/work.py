@@ -19,6 +19,8 @@ from .where import Locator, plain_name
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from ..calibration_vital import Calibration
+
 PROGRESS_DELAY_S = 2
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,8 @@ class Work:
     """
 
     def __init__(self, args: argparse.Namespace, source: str, log: ResumeLog) -> None:
-        self.log, self.width, self.calibration = log, 0, None
+        self.log, self.width = log, 0
+        self.calibration: Calibration | None = None
         self._names: Counter[str] = Counter()  # of files that may get a map or curve
         self._args, self._source = args, source
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -55,7 +56,7 @@ class Conversion:
     shards: list[Shard]
     config: PreTrainedConfig
     model: PreTrainedModel
-    processor: object
+    processor: Any
     parts: list[Part]
     dropped: dict[str, list[str]]
 
@@ -166,8 +167,8 @@ def prepare(
     if motion is not None:
         parts.append(_motion_part(motion, new, model))
     processor = layout.processor(source.config, config, tokenizer)
-    if isinstance(config, VitalConfig):
-        _settle(config, processor, scoring or layout.scoring)
+    if isinstance(config, VitalConfig) and (convention := scoring or layout.scoring):
+        _settle(config, processor, convention)
     parts = [part for part in parts if part.tensors]
     return Conversion(source, shards, config, model, processor, parts, dropped_keys(rules, tensors))
 
@@ -234,7 +235,7 @@ def _main_dtype(tensors: Iterable[torch.Tensor]) -> torch.dtype:
             sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.nbytes
     if not sizes:
         raise ConversionError("The source holds no floating-point weights.")
-    return max(sizes, key=sizes.get)
+    return max(sizes, key=sizes.__getitem__)
 
 
 def _reader(shard: Shard, rules: list[Rule]) -> Callable[[], Iterator[tuple[str, torch.Tensor]]]:

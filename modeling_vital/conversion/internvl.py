@@ -68,7 +68,7 @@ class InternVLLayout(Layout):
             *decoder_rules(source["llm_config"]),
         ]
 
-    def processor(self, source: dict[str, Any], config: PreTrainedConfig, tokenizer) -> VitalProcessor:
+    def processor(self, source: dict[str, Any], config: PreTrainedConfig, tokenizer) -> VitalProcessor | None:
         return vital_processor(
             image_processor_of(source, config.vision_config, tile_rule="native"),
             tokenizer,

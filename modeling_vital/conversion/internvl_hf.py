@@ -62,7 +62,7 @@ class InternVLHfLayout(Layout):
             Rule(r"model\.language_model\.(.*)", (r"model.language_model.\1",)),
         ]
 
-    def processor(self, source: dict[str, Any], config: PreTrainedConfig, tokenizer) -> VitalProcessor:
+    def processor(self, source: dict[str, Any], config: PreTrainedConfig, tokenizer) -> VitalProcessor | None:
         pictures = image_processor_of(source, config.vision_config, tile_rule="native")
         return vital_processor(pictures, tokenizer, config)
 

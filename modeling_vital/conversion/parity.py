@@ -120,9 +120,9 @@ def check_folder(folder: Path, numbers: Path | None = None) -> Iterator[Differen
         ConversionUsageError: if the folder is not laid out as it has to be.
     """
     numbers = numbers or folder
-    for place in (folder, numbers):
-        if not place.is_dir():
-            raise ConversionUsageError(f"There is no folder {str(place)!r}.")
+    for needed in (folder, numbers):
+        if not needed.is_dir():
+            raise ConversionUsageError(f"There is no folder {str(needed)!r}.")
     common = Path(os.path.abspath(numbers)).parent / "common"
     constants = Constants.read(common)
     cases = find_cases(numbers, common)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import nn
@@ -76,7 +77,7 @@ def find_tensor(
     if name == "llm_final_norm":
         return hidden_states[None, -theirs.shape[1] :]
     if name == "logits_pos0_levels":
-        return hidden_states @ model.lm_head.weight[levels].T
+        return hidden_states @ cast(torch.Tensor, model.lm_head.weight)[levels].T
     if match := re.fullmatch(r"logits_last(\d+)", name):
         return model.lm_head(hidden_states[-int(match[1]) :])
     if match := re.fullmatch(r"(llm_layer\d+)_last(\d+)", name):

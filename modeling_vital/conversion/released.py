@@ -43,7 +43,7 @@ class ReleasedLayout(InternVLLayout):
             *prefixed(FAST_PATHWAY, r"slowfast_model\.feature_extraction\.", "model.motion_encoder."),
         ]
 
-    def processor(self, source: dict[str, Any], config: PreTrainedConfig, tokenizer) -> VitalProcessor:
+    def processor(self, source: dict[str, Any], config: PreTrainedConfig, tokenizer) -> VitalProcessor | None:
         return vital_processor(
             image_processor_of(source, config.vision_config, tile_rule="area"),
             tokenizer,

@@ -1,7 +1,7 @@
 """Key rules: what becomes of each tensor of a source, and the check that nothing is left over on either side."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -70,7 +70,7 @@ def translate(rules: Sequence[Rule], key: str, tensor: torch.Tensor) -> dict[str
 
 def check(
     rules: Sequence[Rule], tensors: Mapping[str, torch.Tensor], expected: Mapping[str, Sequence[int]]
-) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+) -> dict[str, dict[str, torch.Tensor]]:
     """Follows every key of a source to its place, on the meta device, and refuses what does not come out even.
 
     Args:
@@ -87,7 +87,8 @@ def check(
         ConversionError: naming every key without a place, every name without a source or with two, and every shape
             that differs.
     """
-    made, sources = {}, {}
+    made: dict[str, dict[str, torch.Tensor]] = {}
+    sources: dict[str, str] = {}
     unknown, wrong, twice = [], [], []
     for key, tensor in tensors.items():
         try:

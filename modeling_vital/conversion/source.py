@@ -83,7 +83,7 @@ class Shard:
         return [str(self.path.resolve()), status.st_size, status.st_mtime_ns]
 
     def _unpickled(self, device: str) -> Mapping[str, torch.Tensor]:
-        options = {"map_location": device, "weights_only": True}
+        options: dict[str, Any] = {"map_location": device, "weights_only": True}
         try:
             try:
                 loaded = torch.load(self.path, mmap=True, **options)
@@ -146,7 +146,8 @@ class Source:
         Raises:
             ConversionError: if a key is in two shards.
         """
-        headers, home = {}, {}
+        headers: dict[Path, dict[str, torch.Tensor]] = {}
+        home: dict[str, Path] = {}
         for shard in self.shards:
             headers[shard.path] = shard.headers()
             twice = headers[shard.path].keys() & home.keys()

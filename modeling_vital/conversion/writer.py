@@ -149,7 +149,7 @@ def _write_shard(path: Path, part: Part, advance: Callable[[int], None]) -> None
                 if (tensor.shape, tensor.dtype) != (planned.shape, planned.dtype):
                     raise ConversionError(f"{name} changed in the source during the conversion.")
                 file.seek(offsets[name])
-                file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+                file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
                 advance(tensor.nbytes)
         if waiting:
             raise ConversionError(f"{sorted(waiting)} vanished from the source during the conversion.")

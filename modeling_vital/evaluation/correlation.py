@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .extras import require
 from .logistic import LOGISTICS, fit_logistic
@@ -38,8 +39,8 @@ CORRELATIONS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"srcc": _s
 
 
 def correlations(
-    scores: Sequence[float],
-    mos: Sequence[float],
+    scores: ArrayLike,
+    mos: ArrayLike,
     ids: Sequence[Hashable] | None = None,
     score_range: tuple[float, float] | None = None,
     mos_range: tuple[float, float] | None = None,
@@ -82,8 +83,8 @@ def correlations(
 
 
 def bootstrap_intervals(
-    scores: Sequence[float],
-    mos: Sequence[float],
+    scores: ArrayLike,
+    mos: ArrayLike,
     groups: Sequence[Hashable] | None = None,
     statistics: Sequence[str] = tuple(CORRELATIONS),
     resamples: int = 1000,
@@ -143,9 +144,9 @@ def bootstrap(
 
 
 def paired_difference(
-    scores_a: Sequence[float],
-    scores_b: Sequence[float],
-    mos: Sequence[float],
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    mos: ArrayLike,
     groups: Sequence[Hashable] | None = None,
     statistic: str = "srcc",
     resamples: int = 1000,
@@ -214,9 +215,7 @@ def subset_correlations(
     }
 
 
-def checked(
-    scores: Sequence[float], mos: Sequence[float], ids: Sequence[Hashable] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def checked(scores: ArrayLike, mos: ArrayLike, ids: Sequence[Hashable] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Scores and opinions as float64 arrays of one length, all finite.
 
     Raises:
@@ -254,7 +253,7 @@ def _rescaled(
 ) -> np.ndarray:
     if (score_range is None) != (mos_range is None):
         raise ValueError("give score_range and mos_range together, or neither")
-    if score_range is None:
+    if score_range is None or mos_range is None:
         return scores
     for name, (low, high) in {"score_range": score_range, "mos_range": mos_range}.items():
         if not high > low:

@@ -43,7 +43,10 @@ class Opinions:
     def take(self, rows: Sequence[int]) -> "Opinions":
         """Only these rows."""
         return Opinions(
-            *([values[i] for i in rows] for values in (self.ids, self.groups, self.distortions, self.severities)),
+            [self.ids[i] for i in rows],
+            [self.groups[i] for i in rows],
+            [self.distortions[i] for i in rows],
+            [self.severities[i] for i in rows],
             {name: scores[rows] for name, scores in self.annotators.items()},
             self.human[rows],
             None if self.human_std is None else self.human_std[rows],
@@ -82,9 +85,12 @@ def load_opinions(
         )
     names = list(rows[0]["annotators"])
     scores = np.array([[row["annotators"][name] for name in names] for row, _ in matched], dtype=np.float64)
-    given = np.isfinite(scores).any(axis=0)
+    given = np.atleast_1d(np.isfinite(scores).any(axis=0))
     return Opinions(
-        *([row[name] for row, _ in matched] for name in ("id", "content_id", "distortion", "severity")),
+        [row["id"] for row, _ in matched],
+        [row["content_id"] for row, _ in matched],
+        [row["distortion"] for row, _ in matched],
+        [row["severity"] for row, _ in matched],
         {name: scores[:, i] for i, name in enumerate(names) if given[i]},
         np.array([mos for _, (mos, _) in matched]),
         np.array([std for _, (_, std) in matched]) if std_column else None,
@@ -137,7 +143,8 @@ def _rows(root: Path, split: str) -> list[Mapping]:
     if not paths:
         raise BenchmarkError(f"{root} has no data/scoring/*.parquet; give a folder that dataset_scripts built")
     columns = ["id", "content_id", "split", "modality", "annotators", "distortion"]
-    parquet, rows = require("pyarrow.parquet"), []
+    parquet = require("pyarrow.parquet")
+    rows: list[Mapping] = []
     for path in paths:
         for row in parquet.read_table(path, columns=columns).to_pylist():
             made = row["distortion"] or {}

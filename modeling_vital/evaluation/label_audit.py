@@ -159,7 +159,8 @@ def audit_labels(
     }
     for size in (*(size for size in SIZES if size < len(order)), len(order)):
         plans[f"human {size}"] = (fit_regression, train.human, order[:size])
-    heads, scores = {}, {}
+    heads: dict[str, dict[str, Any]] = {}
+    scores: dict[str, np.ndarray] = {}
     for name, (fit, labels, rows) in plans.items():
         groups = [train.groups[i] for i in rows]
         penalty = _best_penalty(fit, train_features[rows], labels[rows], groups)

@@ -4,6 +4,7 @@
 is then judged on flatters: a PLCC after a fit is never the PLCC of the scores, so results name them apart.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ def logistic5(x: np.ndarray, b1: float, b2: float, b3: float, b4: float, b5: flo
     return b1 * (_sigmoid(b2 * (x - b3)) - 0.5) + b4 * x + b5
 
 
-LOGISTICS = {"logistic4": logistic4, "logistic5": logistic5}
+LOGISTICS: dict[str, Callable[..., np.ndarray]] = {"logistic4": logistic4, "logistic5": logistic5}
 """The curves by name."""
 
 _SPREADS = (0.2, 0.5, 1.0, 3.0, 10.0)  # of the first guesses, in standard deviations of the scores

@@ -8,11 +8,11 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -217,7 +217,11 @@ def accuracy_report(loaded: LoadedBenchmark, scorer: QuestionScorer, records: Se
         `letters` (how often each was picked, as shown), `no_option` (answers that name none, counted as wrong),
         `by` (kind -> value -> `n` and `accuracy`) and `failed`.
     """
-    rows = [(item, item.media(), r) for item, r in zip(loaded.items, records, strict=True) if r["error"] is None]
+    rows: list[tuple[BenchmarkItem, Question, Mapping]] = [
+        (item, cast(Callable[[], Question], item.media)(), record)
+        for item, record in zip(loaded.items, records, strict=True)
+        if record["error"] is None
+    ]
     right = [record["score"] == item.mos for item, _, record in rows]
     orders = [option_order(question, scorer.seed) for _, question, _ in rows]
     letters = Counter(

@@ -94,7 +94,8 @@ def summary(results: Sequence[dict[str, Any]]) -> str:
         benchmarks.
     """
     models = list(dict.fromkeys(model["name"] for result in results for model in result["models"]))
-    rows, cells = [("srcc / plcc", *models)], {}
+    rows: list[tuple[str, ...]] = [("srcc / plcc", *models)]
+    cells: dict[str, list[list[tuple]]] = {}
     for result in results:
         about = result["benchmark"]
         found = {model["name"]: model["correlations"] or {} for model in result["models"]}
@@ -111,7 +112,8 @@ def summary(results: Sequence[dict[str, Any]]) -> str:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    return None if None in values else sum(values) / len(values)
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
 
 
 def write_items(loaded: LoadedBenchmark, scored: Sequence[tuple[Scorer, list[dict[str, Any]]]], path: Path) -> None:

@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -129,7 +129,7 @@ def _model(
     return {**model, "correlations": measured, "intervals": intervals, "subsets": subsets}
 
 
-def oriented(scorer: Scorer, scores: Sequence[float]) -> list[float]:
+def oriented(scorer: Scorer, scores: Iterable[float]) -> list[float]:
     """Scores with higher as better: negated where the scorer's are the other way."""
     return list(scores) if scorer.higher_is_better else [-score for score in scores]
 

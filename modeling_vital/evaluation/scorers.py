@@ -53,7 +53,7 @@ class VitalScorer:
     """
 
     higher_is_better = True
-    score_range = (0.0, 1.0)
+    score_range: tuple[float, float] | None = (0.0, 1.0)
 
     def __init__(self, name: str, source: str, model: Any, batch_size: int) -> None:
         self.name, self.source, self.model, self.batch_size = name, source, model, batch_size

@@ -1,11 +1,13 @@
 """A threshold on scores from labels of what people keep: precision, recall, and how sure both are."""
 
 import dataclasses
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .correlation import NothingToFitError, bootstrap, checked
 from .extras import require
@@ -62,7 +64,7 @@ class Threshold:
         return dataclasses.asdict(self)
 
 
-def precision_recall_curve(scores: Sequence[float], keep: Sequence[bool]) -> dict[str, np.ndarray]:
+def precision_recall_curve(scores: ArrayLike, keep: ArrayLike) -> dict[str, np.ndarray]:
     """Precision and recall of keeping what has a score or more, at every score there is.
 
     Args:
@@ -182,9 +184,9 @@ def _pick(curve: dict[str, np.ndarray], wanted: str, value: float) -> tuple[floa
     enough = curve["items"] >= (MIN_KEPT if wanted == "precision" else 1)
     reached = np.flatnonzero((curve[wanted] >= value - 1e-12) & enough)
     if not len(reached):
-        return (float("nan"),) * 3
+        return math.nan, math.nan, math.nan
     place = reached[0] if wanted == "precision" else reached[-1]
-    return tuple(float(curve[name][place]) for name in ("threshold", "precision", "recall"))
+    return float(curve["threshold"][place]), float(curve["precision"][place]), float(curve["recall"][place])
 
 
 def _wilson(share: float, count: int, confidence: float) -> tuple[float, float]:

@@ -38,7 +38,7 @@ LIMITS = (
 
 def audit_vocabulary(
     tokenizer: Any,
-    model: torch.nn.Module | None = None,
+    model: Any = None,
     vocabulary: Mapping[str, tuple[str, Sequence[str]]] = VOCABULARY,
     batch_size: int = 8,
 ) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def norm_z_scores(embedding: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def log_probabilities(
-    tokenizer: Any, model: torch.nn.Module, texts: Sequence[tuple[str, Sequence[int]]], batch_size: int = 8
+    tokenizer: Any, model: Any, texts: Sequence[tuple[str, Sequence[int]]], batch_size: int = 8
 ) -> list[float]:
     """Log-probability of tokens after a prefix.
 

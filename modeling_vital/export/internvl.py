@@ -233,7 +233,9 @@ def _write_weights(folder: Path, partial: Path) -> dict[str, list[int]]:
     """Writes the image side's tensors, shard by shard. Returns the shape of each."""
     sources = _shards(folder)
     names = [name for name, keys in sources.items() if sum(map(_is_image_side, keys))]  # not any(): sees every key
-    weight_map, shapes, total_size = {}, {}, 0
+    weight_map: dict[str, str] = {}
+    shapes: dict[str, list[int]] = {}
+    total_size = 0
     for i, name in enumerate(tqdm(names, unit="shard", delay=2, leave=False, disable=None), start=1):
         target = "model.safetensors" if len(names) == 1 else f"model-{i:05d}-of-{len(names):05d}.safetensors"
         try:

@@ -114,7 +114,9 @@ def _legend(width: int, quality_map: QualityMap) -> Image.Image:
     return legend
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int, draw: ImageDraw.ImageDraw) -> list[str]:
+def _wrapped(
+    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int, draw: ImageDraw.ImageDraw
+) -> list[str]:
     """A text in lines that fit a width; a word that is longer stays whole."""
     lines = [""]
     for word in text.split():

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -143,8 +143,8 @@ def read_curve(
         TypeError: for a model without a decoder.
     """
     check_reader(model)
-    plan = next(frames)
-    at_hand = _EncodedFrames(model, frames)
+    plan = cast(CurvePlan, next(frames))
+    at_hand = _EncodedFrames(model, cast(Iterator[CurveFrame], frames))
     points, worst_frames = [], []
     for number, stretch in enumerate(plan.stretches, start=1):
         at_hand.move_to(stretch)

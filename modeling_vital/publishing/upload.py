@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFoundError
@@ -64,7 +65,7 @@ def upload(
         PublishError: nothing was published; or, if it says so, the check of what was published failed.
     """
     api = api or HfApi(token=get_token())
-    where = {"repo_id": repo_id, "repo_type": contents.kind}
+    where: dict[str, Any] = {"repo_id": repo_id, "repo_type": contents.kind}
     with _explained(f"nothing was published to {repo_id}"):
         if not api.token:
             raise PublishError("no token for the Hub: run `hf auth login`, or set HF_TOKEN, and try again.")
@@ -98,7 +99,7 @@ def upload(
     return Published(str(commit.repo_url), commit.oid, [] if prune else extra)
 
 
-def _prepare_repository(api: HfApi, contents: Contents, where: dict[str, str], private: bool) -> None:
+def _prepare_repository(api: HfApi, contents: Contents, where: dict[str, Any], private: bool) -> None:
     try:
         info = api.repo_info(**where)
     except RepositoryNotFoundError:
@@ -109,7 +110,7 @@ def _prepare_repository(api: HfApi, contents: Contents, where: dict[str, str], p
         raise PublishError(f"{where['repo_id']} exists and is public: make it private on the Hub, or leave --private.")
 
 
-def _remote_files(api: HfApi, where: dict[str, str], revision: str | None) -> dict[str, RepoFile]:
+def _remote_files(api: HfApi, where: dict[str, Any], revision: str | None) -> dict[str, RepoFile]:
     entries = api.list_repo_tree(**where, revision=revision, recursive=True)
     return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
@@ -118,8 +119,9 @@ def _check_remote(contents: Contents, there: dict[str, RepoFile], where: str) ->
     for name, path in contents.files.items():
         if name not in there:
             raise PublishError(f"{where} lacks {name}; run the same command again.")
-        if there[name].lfs is not None:
-            same = there[name].lfs.sha256 == _digest(path, "sha256")
+        lfs = there[name].lfs
+        if lfs is not None:
+            same = lfs.sha256 == _digest(path, "sha256")
         else:
             same = there[name].blob_id == _digest(path, "sha1", f"blob {path.stat().st_size}\0".encode())
         if not same:

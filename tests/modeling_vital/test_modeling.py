@@ -108,6 +108,20 @@ def test_merge_refuses_a_count_mismatch(model):
         model(**{**inputs, "motion_lengths": inputs["motion_lengths"][:-1]})
 
 
+@pytest.mark.parametrize(
+    ("inputs", "lacking"),
+    [
+        ({"motion_values": torch.zeros(2, 3, 8, 8)}, "motion_lengths"),
+        ({"tile_index": torch.zeros(1, dtype=torch.long)}, "pixel_values"),
+        ({"frame_index": torch.zeros(1, dtype=torch.long)}, "motion_values"),
+    ],
+)
+def test_an_input_without_what_belongs_to_it_is_named(model, inputs, lacking):
+    token = model.config.motion_token_id if "motion_values" in inputs else 1
+    with pytest.raises(ValueError, match=f"`{next(iter(inputs))}` needs? `{lacking}`"):
+        model(input_ids=torch.tensor([[token]]), **inputs)
+
+
 def test_encoded_once_read_twice(model):
     inputs = dict(model.processor.score_inputs([picture()]))
     expected = model(**inputs).logits

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from ...messages import first_line
 from ...whole_files import whole_folder
@@ -53,7 +53,7 @@ def unpack(archive: Path, target: Path) -> None:
             raise
 
 
-def _members(archive: Path, file: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
+def _members(archive: Path, file: BinaryIO) -> Iterator[tuple[str, IO[bytes]]]:
     """Name and content of each file, in the order of the archive."""
     if archive.suffix.lower() == ".zip":
         with zipfile.ZipFile(file) as opened:
@@ -66,8 +66,8 @@ def _members(archive: Path, file: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
         return
     with tarfile.open(fileobj=file, mode="r:*") as opened:
         for member in opened:
-            if member.isfile():
-                yield member.name, opened.extractfile(member)
+            if member.isfile() and (inner := opened.extractfile(member)) is not None:
+                yield member.name, inner
             elif not member.isdir():
                 raise _refused(archive, member.name, "is a link or device")
 

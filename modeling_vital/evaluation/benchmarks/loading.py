@@ -7,12 +7,13 @@ import logging
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .definition import Benchmark, BenchmarkError, Row, Table
-from .tables import column, read_table
+from .tables import cell_of, read_table
 
 
 logger = logging.getLogger(__name__)
@@ -244,10 +245,10 @@ def _find_table(benchmark: Benchmark, split: str, files: MediaFiles) -> tuple[Ta
 def _items(benchmark: Benchmark, table: Table, rows: Sequence[Row], path: Path) -> Iterable[BenchmarkItem]:
     low, high = benchmark.mos_range
     for row in rows:
-        name = row[column(row, table.name)]
+        name = cell_of(row, table.name)
         if not name or (benchmark.exclude and re.fullmatch(benchmark.exclude, name)):
             continue
-        text = row[column(row, table.mos)]
+        text = cell_of(row, table.mos)
         mos = _number(text)
         if mos is None or not low <= mos <= high:
             raise BenchmarkError(f"{path}: the opinion of {name} is {text!r}, not a number from {low} to {high}")
@@ -258,7 +259,7 @@ def _items(benchmark: Benchmark, table: Table, rows: Sequence[Row], path: Path) 
             group=group,
             split=_split(benchmark, table, row, name, group),
             distortion=benchmark.distortion(row, name) if benchmark.distortion else "",
-            std=_number(row[column(row, (table.std,))]) if table.std else None,
+            std=_number(cell_of(row, (table.std,))) if table.std else None,
         )
 
 
@@ -266,7 +267,7 @@ def _split(benchmark: Benchmark, table: Table, row: Row, name: str, group: str) 
     if table.of_split:
         return table.of_split
     if table.split:
-        value = row[column(row, (table.split,))].strip()
+        value = cell_of(row, (table.split,)).strip()
         if value.lower() not in table.splits:
             raise BenchmarkError(f"unknown split {value!r} in the column {table.split!r} of {table.files[0]}")
         return table.splits[value.lower()]
@@ -282,7 +283,6 @@ def _number(text: str) -> float | None:
 
 
 def _check_unique(ids: Sequence[str], path: Path) -> None:
-    seen: set[str] = set()
-    twice = sorted({name for name in ids if name in seen or seen.add(name)})
+    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
     if twice:
         raise BenchmarkError(f"{path} has items twice: {listed(twice)}")

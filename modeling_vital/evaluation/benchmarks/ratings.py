@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .definition import Benchmark, BenchmarkError, Table
 from .loading import LoadedBenchmark, load_benchmark
-from .tables import column, read_table
+from .tables import cell_of, read_table
 
 
 RATINGS = Benchmark(
@@ -45,7 +45,7 @@ def _range(root: Path) -> tuple[float, float]:
     mos = []
     for row in read_table([path], [table.name, table.mos]):
         with contextlib.suppress(ValueError):  # the reader of the benchmark names the row
-            mos.append(float(row[column(row, table.mos)]))
+            mos.append(float(cell_of(row, table.mos)))
     mos = [value for value in mos if math.isfinite(value)]
     if len(set(mos)) == 1:
         raise BenchmarkError(f"{path}: all opinions are {mos[0]:g}, so no score can follow them")

@@ -2,7 +2,7 @@
 
 import csv
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..extras import require
@@ -27,9 +27,9 @@ def read_table(
     Raises:
         BenchmarkError: if the file cannot be read as what its suffix says, or no header has the columns.
     """
-    suffix, wanted = paths[0].suffix.lower(), [tuple(names) for names in wanted]
+    suffix, alternatives = paths[0].suffix.lower(), [tuple(names) for names in wanted]
     if suffix == ".mat":
-        return _columns_to_rows(paths, wanted)
+        return _columns_to_rows(paths, alternatives)
     if columns:
         lines = _decoded(paths[0]).splitlines()
         cells = [list(columns), *(line.split() for line in lines)]
@@ -38,15 +38,13 @@ def read_table(
     else:
         text = _decoded(paths[0])
         cells = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
-    start = _header(cells, wanted)
+    start = _header(cells, alternatives)
     if start is None:
         cells = [list(column) for column in zip(*cells, strict=False)]  # on its side?
-        start = _header(cells, wanted)
+        start = _header(cells, alternatives)
     if start is None:
-        raise BenchmarkError(
-            f"{paths[0]}: no row has the columns {' and '.join(' or '.join(names) for names in wanted)}; is this the "
-            "file as it was distributed?"
-        )
+        missing = " and ".join(" or ".join(names) for names in alternatives)
+        raise BenchmarkError(f"{paths[0]}: no row has the columns {missing}; is this the file as it was distributed?")
     header = cells[start]
     rows = [row for row in cells[start + 1 :] if any(row)]
     for row in rows:
@@ -55,10 +53,17 @@ def read_table(
     return [dict(zip(header, [*row, *[""] * (len(header) - len(row))], strict=True)) for row in rows]
 
 
-def column(row: dict[str, str], names: Sequence[str]) -> str | None:
-    """The first of `names` that is a column of the row, as the file spells it; `None` if none is."""
+def cell_of(row: Mapping[str, str], names: Sequence[str]) -> str:
+    """The cell of a row in the first of the columns `names` that there is, whatever their case.
+
+    Raises:
+        BenchmarkError: if there is none of them.
+    """
     spelling = {key.lower(): key for key in row}
-    return next((spelling[name.lower()] for name in names if name.lower() in spelling), None)
+    for name in names:
+        if name.lower() in spelling:
+            return row[spelling[name.lower()]]
+    raise BenchmarkError(f"no column {' or '.join(names)}; there are {', '.join(row)}")
 
 
 def _decoded(path: Path) -> str:
@@ -111,10 +116,11 @@ def _columns_to_rows(paths: Sequence[Path], wanted: list[tuple[str, ...]]) -> li
             raise BenchmarkError(f"{path} is no MAT file that can be read (up to version 7.2): {error}") from error
         values |= {name: [_text(v) for v in variables[name].ravel()] for name in variables if name[:2] != "__"}
     spelling = {name.lower(): name for name in values}
-    found = [next((spelling[n.lower()] for n in names if n.lower() in spelling), None) for names in wanted]
-    if None in found:
-        missing = wanted[found.index(None)]
-        raise BenchmarkError(f"{paths[0]} has no variable {' or '.join(missing)}; it has {', '.join(values)}")
+    found = []
+    for names in wanted:
+        if not (there := [spelling[name.lower()] for name in names if name.lower() in spelling]):
+            raise BenchmarkError(f"{paths[0]} has no variable {' or '.join(names)}; it has {', '.join(values)}")
+        found.append(there[0])
     lengths = {name: len(values[name]) for name in found}
     if len(set(lengths.values())) > 1:
         raise BenchmarkError(f"{paths[0]}: variables of different lengths: {lengths}")

@@ -33,7 +33,7 @@ class ChatAnswers:
             `str`: the answer, without white space around it and without the text that ended it.
         """
         settings = dict(settings or {})
-        options = {"max_new_tokens": int(settings.get("max_new_tokens") or 64)}
+        options: dict[str, Any] = {"max_new_tokens": int(settings.get("max_new_tokens") or 64)}
         options["num_beams"] = int(settings.get("num_beams") or 1)
         options["do_sample"] = float(settings.get("temperature") or 0) > 0
         if options["do_sample"]:
