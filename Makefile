@@ -20,7 +20,7 @@ RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(P
 # A file's tests stay together: what its fixtures make, they make once. For a few tests more processes only cost time.
 PARALLEL := $(if $(ARGS),,-n logical --maxprocesses 4 --dist loadfile)
 # What `make lowest` tests: the package with these extras, which its tests read and make media with.
-LOWEST_EXTRAS := cli,video,data,eval
+LOWEST_EXTRAS := cli,video,data,eval,openai
 LOWEST_TESTS := tests/modeling_vital tests/cli tests/dataset_scripts tests/test_embedded_checkpoint.py \
 	tests/test_remote_code.py
 # What `make annotators` tests with: its torch goes with a torchvision, which constraints.txt has not.
@@ -158,5 +158,5 @@ $(VENV)/.docs: $(VENV)/.torch $(SOURCES_OF_METADATA)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch $(SOURCES_OF_METADATA)
-	$(INSTALL) -e ".[video,cli,data,train,eval,metrics,onnx,demo,docs,dev]"
+	$(INSTALL) -e ".[video,cli,data,train,eval,metrics,onnx,openai,demo,docs,dev]"
 	@touch $@

@@ -88,7 +88,21 @@ def test_metadata(metadata, names):
     assert metadata["Name"] == "modeling-vital"
     assert metadata["Version"] == modeling_vital.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
-    extras = {"video", "cli", "train", "data", "annotators", "ray", "eval", "metrics", "onnx", "demo", "docs", "dev"}
+    extras = {
+        "video",
+        "cli",
+        "train",
+        "data",
+        "annotators",
+        "ray",
+        "openai",
+        "eval",
+        "metrics",
+        "onnx",
+        "demo",
+        "docs",
+        "dev",
+    }
     assert set(metadata.get_all("Provides-Extra")) == extras
     assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
 

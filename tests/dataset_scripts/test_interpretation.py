@@ -57,6 +57,12 @@ def wording_of(request: dict) -> int:
     return next(n for n, (text, _) in enumerate(prompts.REVIEW, 1) if said(request).startswith(text.split("{")[0]))
 
 
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    """Waits of a hundredth of the client's own."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
+
+
 def honest(request: dict) -> Reply:
     """A model that writes `DESCRIPTION`, splits it, and stands by it."""
     step = step_of(request)
@@ -76,7 +82,7 @@ def instead(step: str, reply, where=lambda request: True):
 
 def settings(server, tmp_path, judges=("judge a", "judge b"), **options) -> InterpretationSettings:
     def model(name: str) -> dict:
-        return {"kind": "openai", "base_url": server.url, "model": name, "attempts": 2, "backoff_s": 0.01}
+        return {"kind": "openai", "base_url": server.url, "model": name, "attempts": 2}
 
     return InterpretationSettings(
         model("writer"), [model(name) for name in judges], cache=tmp_path / "answers.sqlite", **options

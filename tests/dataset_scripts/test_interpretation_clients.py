@@ -4,11 +4,10 @@ import base64
 import io
 import json
 import multiprocessing
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
-from email.utils import format_datetime
 
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ from dataset_scripts.interpretation import (
     encode_picture,
 )
 from dataset_scripts.interpretation.chat import request_key
-from dataset_scripts.interpretation.openai_chat import RateLimit, retry_after_s
+from dataset_scripts.interpretation.openai_chat import RateLimit
 from modeling_vital import zoo
 from tests.fixtures.chat_server import answer, drip, hang_up, raw, refuse, serve, slow
 from tests.fixtures.tiny_llava import tiny_llava
@@ -43,8 +42,14 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 QUESTION = [Message("user", "Is it sharp?", (encode_picture(PIXELS),))]
 
 
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    """Waits of a hundredth of the client's own."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
+
+
 def client(server, **options) -> OpenAIChat:
-    return OpenAIChat(server.url, "m", **{"backoff_s": 0.01, "timeout_s": 5, **options})
+    return OpenAIChat(server.url, "m", **{"timeout_s": 5, **options})
 
 
 # --- the protocol ---------------------------------------------------------------------------------------------------
@@ -126,7 +131,7 @@ def test_nobody_there():
     with serve([answer("")]) as server:
         url = server.url
     with pytest.raises(ChatError, match="in 2 attempts"):
-        OpenAIChat(url, "m", attempts=2, backoff_s=0.01).complete(QUESTION, Sampling())
+        OpenAIChat(url, "m", attempts=2).complete(QUESTION, Sampling())
 
 
 @pytest.mark.parametrize(
@@ -186,19 +191,17 @@ def test_a_wait_that_is_too_long_ends_the_try():
     assert len(server.requests) == 1
 
 
-def test_retry_after_forms():
-    moment = datetime.now(timezone.utc) + timedelta(seconds=50)
-    assert retry_after_s(None) is None and retry_after_s("soon") is None
-    assert retry_after_s("7") == 7.0 and retry_after_s("-3") == 0.0
-    assert 20 < retry_after_s(format_datetime(moment, usegmt=True)) < 51
-    assert retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+def test_an_answer_without_end_is_not_read_to_it(monkeypatch):
+    monkeypatch.setattr("dataset_scripts.interpretation.openai_chat._MAX_ANSWER_BYTES", 1000)
+    with serve([answer("x" * 2000)]) as server:
+        with pytest.raises(ChatError, match="in 2 attempts: .*over 1000 bytes"):
+            client(server, attempts=2).complete(QUESTION, Sampling())
 
 
-def test_waits_double_and_are_spread():
-    with serve([refuse(500)]) as server:
-        with pytest.raises(ChatError):
-            client(server, backoff_s=0.08, attempts=4).complete(QUESTION, Sampling())
-    assert (np.diff(server.times) >= [0.04, 0.08, 0.16]).all()  # half of .08, .16, .32 at least
+def test_the_package_openai_is_asked_for_by_name(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ChatSetupError, match=r"pip install \"modeling-vital\[openai\]\""):
+        OpenAIChat("http://localhost:8000/v1", "m")
 
 
 def test_wrong_settings_are_refused():

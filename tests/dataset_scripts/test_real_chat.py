@@ -111,7 +111,7 @@ def server(checkpoint):
 
 
 def chat(server, **options) -> OpenAIChat:
-    return OpenAIChat(server.url, server.checkpoint, **{"timeout_s": 300, "attempts": 1, "backoff_s": 0.1, **options})
+    return OpenAIChat(server.url, server.checkpoint, **{"timeout_s": 300, "attempts": 1, **options})
 
 
 def test_an_answer_with_its_tokens_and_its_end(server):
