@@ -32,7 +32,7 @@ _LOGIT_SETTINGS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 
 @dataclass
 class Donor:
-    """What is known of a model before its weights are read.
+    """Description of a model before its weights are read.
 
     Attributes:
         name (`str`): folder, Hub id or class and its role, for messages.

@@ -1,4 +1,4 @@
-"""What people ask of a model: scores, comparisons, descriptions and answers about pictures and clips."""
+"""Scores, comparisons, descriptions and answers about pictures and clips: the methods that people call on a model."""
 
 import contextlib
 import logging
@@ -219,7 +219,7 @@ class VitalScoringMixin:
         return results if isinstance(a, (list, tuple)) or isinstance(b, (list, tuple)) else results[0]
 
     def batch_limit(self, batch_size: int | str) -> BatchLimit:
-        """What fits into one forward pass of this model, on its device.
+        """Returns the limit of one forward pass of this model, on its device.
 
         Args:
             batch_size (`int` or `str`): items, or `"auto"`.
@@ -439,8 +439,8 @@ class VitalAssessmentMixin(VitalScoringMixin):
             items (a media item or `list`): what to describe.
             prompt (`str` or `list[str]`, *optional*):
                 What the model is asked. Several prompts read one visual encoding. By default nothing is asked, and the
-                model goes on after the processor's `description_prefixes`, as in pre-training.
-            prefix (`str`, *optional*): how the description begins; the model goes on from there. Defaults to the
+                model continues the processor's `description_prefixes`, as in pre-training.
+            prefix (`str`, *optional*): how the description begins; the model continues it. Defaults to the
                 processor's `description_prefixes` without a prompt, and to nothing with one.
             batch_size (`int` or `str`, *optional*, defaults to `"auto"`):
                 Items through the encoders, as in `score`, and rows through the decoder; `"auto"` is 8 of those.

@@ -21,7 +21,7 @@ _WEIGHTS_AT_ONCE = 2**23
 
 
 def fast_bf16() -> bool:
-    """Whether this processor multiplies matrices in bfloat16 in hardware (AVX512-BF16 or AMX)."""
+    """Returns `True` if this processor multiplies matrices in bfloat16 in hardware (AVX512-BF16 or AMX)."""
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private: without them, the answer is no
     return any(getattr(torch.cpu, name, bool)() for name in names)
 

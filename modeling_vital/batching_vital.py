@@ -1,4 +1,4 @@
-"""How many items go through a model at once: a number, or what its device has room for."""
+"""Batch sizes: a fixed number of items, or as many as the device of a model has room for."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +26,7 @@ def check_batch_size(batch_size: int | str) -> None:
 
 
 class BatchLimit:
-    """What fits into one batch.
+    """Limit of one batch.
 
     Args:
         batch_size (`int` or `str`): items, whatever they are; `"auto"` is `CPU_ITEMS` on a CPU, and elsewhere as many

@@ -224,7 +224,7 @@ def folder_sha256(folder: Path, patterns: tuple[str, ...] = ("*.safetensors",)) 
 
 
 def scoring_settings(model: Any) -> dict[str, Any]:
-    """What the scores of a model depend on besides its weights, ready for JSON.
+    """Returns the settings that the scores of a model depend on besides its weights, ready for JSON.
 
     Args:
         model (`VitalForConditionalGeneration` or `VitalForQualityProbe`): with its processor.

@@ -34,7 +34,7 @@ class Clip:
         height (`int`): pixels, after rotation.
         name (`str`): what error messages call it.
         video_backend (`str`, *optional*): what decodes it, `"decord"` or `"pyav"`; where the first gives up half-way,
-            the one that went on. `None` for arrays, lists of frames and animations.
+            the one that continued. `None` for arrays, lists of frames and animations.
         warning (`str`, *optional*): what a viewer of its score should know: that the file breaks off.
     """
 

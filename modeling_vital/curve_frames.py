@@ -35,7 +35,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class CurvePlan:
-    """What a curve looks at.
+    """Plan of a curve: the frames that it looks at.
 
     Attributes:
         num_frames (`int`): frames of the clip.
@@ -141,7 +141,7 @@ class CurveFrames:
 
 
 def window_starts(length: int, size: int, stride: int) -> np.ndarray:
-    """Where windows begin that cover a length, evenly spread and never further apart than a stride.
+    """Starts of windows that cover a length, evenly spread and never further apart than a stride.
 
     Args:
         length (`int`): what to cover, at least `size`.

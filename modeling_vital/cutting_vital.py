@@ -105,7 +105,7 @@ def _aspect_ratio_grid(width: int, height: int, tile_size: int, grids: list[tupl
 
 @dataclass(frozen=True)
 class Tiling:
-    """How pictures are cut into square tiles; see [`VitalImageProcessor`] for the settings.
+    """Cuts pictures into square tiles; see [`VitalImageProcessor`] for the settings.
 
     Args:
         tile_size (`int`, defaults to 448): side of a tile, pixels.

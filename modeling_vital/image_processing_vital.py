@@ -19,7 +19,7 @@ _NORMALIZED_AT_ONCE = 8  # Tiles: what is computed in float32 shall not need the
 
 
 class VitalImageProcessorKwargs(TypedDict, total=False):
-    """What [`VitalImageProcessor`] is configured by; `from_pretrained` takes these as overrides."""
+    """Settings of [`VitalImageProcessor`]; `from_pretrained` takes these as overrides."""
 
     tile_size: int
     min_tiles: int

@@ -1,4 +1,4 @@
-"""What is wrong with an item, and what to call it. No torch here: decoding processes start fast."""
+"""The error about an item, and the names of items in messages. No torch here: decoding processes start fast."""
 
 import contextlib
 import logging
@@ -19,7 +19,7 @@ class MediaError(ValueError):
 
 
 def is_array(item: Any) -> bool:
-    """Whether an item is a NumPy array or a tensor; without torch imported, nothing is a tensor."""
+    """Returns `True` if an item is a NumPy array or a tensor; without torch imported, nothing is a tensor."""
     torch = sys.modules.get("torch")
     return isinstance(item, np.ndarray) or (torch is not None and isinstance(item, torch.Tensor))
 

@@ -157,7 +157,7 @@ def _readable_formats(head: bytes) -> list[str]:
 
 
 def _is_heif(head: bytes) -> bool:
-    """Whether a file is a picture of a phone, HEIC or HEIF; AVIF is another format in the same container."""
+    """Returns `True` if a file is a picture of a phone, HEIC or HEIF; AVIF is another format in the same container."""
     return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and b"avif" not in head[8:64]
 
 

@@ -1,4 +1,4 @@
-"""What messages are made of."""
+"""Parts of messages."""
 
 
 def first_line(error: BaseException) -> str:

@@ -38,7 +38,7 @@ _MEDIA_INPUTS = ("pixel_values", "motion_values", "motion_lengths", "image_hidde
 
 
 class VitalPreTrainedModel(PreTrainedModel):
-    """What all VITAL models share: configuration class and the abilities the parts allow."""
+    """Base of all VITAL models: configuration class and the abilities that the parts allow."""
 
     config_class: Any = VitalConfig
     base_model_prefix = "model"
@@ -392,7 +392,7 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
             Models given as such share their modules with it.
 
         Raises:
-            ValueError: if hidden sizes, level words, tokenizer or placeholders do not fit; it names both sides.
+            ValueError: if hidden sizes, level words, tokenizer or placeholders do not match; it names both sides.
         """
         return assemble(cls, vision, decoder, tokenizer, **load_kwargs)
 
@@ -536,7 +536,7 @@ def pixels_at_once(device: torch.device) -> int:
 
 
 def feature_map(features: torch.Tensor) -> torch.Tensor:
-    """What an image encoder puts out, as a map of positions.
+    """Arranges the output of an image encoder as a map of positions.
 
     Args:
         features (`torch.Tensor`): a transformer's `(N, 1 + side * side, C)`, its class token first, or a convolutional

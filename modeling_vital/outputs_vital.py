@@ -1,4 +1,4 @@
-"""What the model returns: plain records for people, model outputs for code."""
+"""Results of the model: plain records for people, model outputs for code."""
 
 from dataclasses import asdict, dataclass
 
@@ -41,7 +41,7 @@ class QualityScore:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which of two pictures or clips is better.
+    """Comparison of two pictures or clips.
 
     Attributes:
         probability (`float`): in [0, 1], that A is better than B: Phi((a.score - b.score) / sqrt(a.std^2 + b.std^2)).

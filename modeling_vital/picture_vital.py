@@ -100,12 +100,12 @@ class _Colors:
     transform: ImageCms.ImageCmsTransform
 
     def curve(self) -> np.ndarray:
-        """What the 256 levels of mode L become, `[256, 3]`."""
+        """Returns what the 256 levels of mode L become, `[256, 3]`."""
         ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
         return np.asarray(self.transform.apply(ramp))[0].astype(float)
 
     def is_srgb(self) -> bool:
-        """Whether no colour of a grid, and no grey, becomes another."""
+        """Returns `True` if no colour of a grid, and no grey, becomes another."""
         steps = np.linspace(0, 255, 9).round().astype(np.uint8)
         grays = np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)
         probe = np.concatenate([np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3), grays])[None]
@@ -114,7 +114,7 @@ class _Colors:
 
 
 def _colors(image: Image.Image) -> _Colors | None:
-    """How to convert the colours of a picture; `None` if they are those of sRGB, or its profile is not usable."""
+    """Returns the conversion of a picture's colours; `None` if they are sRGB's, or its profile is not usable."""
     if image.mode == "LAB":
         return _Colors("LAB", ImageCms.buildTransform(ImageCms.createProfile("LAB"), _srgb(), "LAB", "RGB"))
     data = image.info.get("icc_profile")
@@ -171,7 +171,7 @@ def _convert(image: Image.Image, colors: _Colors | None, full_scale: int) -> Ima
 
 
 def _full_scale(image: Image.Image) -> int:
-    """What stands for white in a picture of whole numbers above 8 bits; negative where that is black."""
+    """Returns the value of white in a picture of whole numbers above 8 bits; negative where that is black."""
     if image.mode == "F":
         check_shares(np.asarray(image), describe_item(image))
     if not image.mode.startswith("I"):

@@ -72,7 +72,7 @@ class MediaPreparationMixin:
         return self.normalize_inputs(self.visual_bytes(media, torch.device(device).type == "cuda"), device, dtype)
 
     def visual_bytes(self, media: list[PreparedMedia], pin_memory: bool = False) -> dict[str, torch.Tensor]:
-        """What [`visual_inputs`] normalises: a quarter of the size, for another process or a device to do the rest.
+        """Stacks what [`visual_inputs`] normalises: a quarter of the size, for another process or a device to finish.
 
         Args:
             media (`list[PreparedMedia]`): at least one, pictures and clips mixed.

@@ -276,7 +276,7 @@ class VitalForQualityProbe(VitalScoringMixin, VitalPreTrainedModel):
 
 
 def segment_index(counts: torch.Tensor, total: int, name: str) -> torch.Tensor:
-    """Which item each of the `total` rows belongs to, items having `counts` of them in order.
+    """Returns the item that each of the `total` rows belongs to, items having `counts` of them in order.
 
     Raises:
         ValueError: if the counts do not sum to `total`, naming what was counted.

@@ -54,7 +54,7 @@ DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "vide
 
 
 class VitalTextKwargs(TypedDict, total=False):
-    """What goes to the tokenizer in a call of [`VitalProcessor`]."""
+    """Settings of the tokenizer in a call of [`VitalProcessor`]."""
 
     add_special_tokens: bool
     padding: bool | str
@@ -79,7 +79,7 @@ class VitalVideosKwargs(TypedDict, total=False):
 
 
 class VitalProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]  # a TypedDict, not followed
-    """What a call of [`VitalProcessor`] takes besides text and media, by group or flat."""
+    """Settings that a call of [`VitalProcessor`] takes besides text and media, by group or flat."""
 
     text_kwargs: VitalTextKwargs
     images_kwargs: VitalImageProcessorKwargs
@@ -301,7 +301,7 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
         return BatchFeature(inputs)
 
     def question_prompt(self, modality: str, question: str = "", prefix: str = "") -> str:
-        """Prompt that shows one item and asks about it, up to where the answer goes on.
+        """Prompt that shows one item and asks about it, up to where the answer continues it.
 
         Args:
             modality (`str`): `"image"` or `"video"`; its placeholder comes first in the human turn.

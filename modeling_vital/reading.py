@@ -46,7 +46,7 @@ _STARTING = threading.Lock()  # Starting and waiting for processes keeps lists t
 
 
 def default_workers() -> int:
-    """How many workers suit this machine: the cores it lends us but one, at least 1, at most 16.
+    """Returns the number of workers that suits this machine: its cores for us but one, at least 1, at most 16.
 
     A worker makes some 30 photos of a megapixel a second: 16 feed the fastest model there is.
     """
@@ -374,7 +374,7 @@ def _receive(connection: Connection) -> tuple[_Loaded | None, MediaError | None,
 
 # ------------------------------------------------------------------------------------------------------- the child
 def _work(connection: Connection, load: bytes, timeout_s: float) -> None:
-    """What a worker process does: says that it is ready, then loads item after item until the other end is gone."""
+    """Runs a worker process: says that it is ready, then loads item after item until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us.
     _be_the_first_to_die()
     try:
@@ -401,7 +401,7 @@ def _work(connection: Connection, load: bytes, timeout_s: float) -> None:
 
 
 def _results(function: Callable[[Any], Any], message: bytes) -> Iterator[tuple[Any, MediaError | None, bool]]:
-    """What a function makes of an item: value, error, and whether more is to come."""
+    """Yields what a function makes of an item: value, error, and whether more is to come."""
     try:
         item = pickle.loads(message)
         with item_errors(item):

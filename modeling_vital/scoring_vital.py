@@ -19,7 +19,7 @@ VIDEO_PROMPTS = ("line_per_key_frame", "line_per_motion_frame")
 
 @dataclass(frozen=True)
 class ScoringConvention:
-    """What a score depends on besides the weights.
+    """Settings that a score depends on besides the weights.
 
     Args:
         level_values (`tuple[float]`): value of each level, best first.

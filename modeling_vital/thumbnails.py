@@ -31,7 +31,7 @@ class WatchedClip(Clip):
     """A clip that keeps one frame while others are decoded, so that it is not decoded for that frame again.
 
     Args:
-        clip (`Clip`): what to watch; not to be used besides.
+        clip (`Clip`): what to read from; not to be used besides.
         frame (`int`): number of the frame.
 
     Attributes:

@@ -51,12 +51,12 @@ class SubImage:
 
 
 def is_tiff(head: bytes) -> bool:
-    """Whether a file begins as TIFF, or as its large form."""
+    """Returns `True` if a file begins as TIFF, or as its large form."""
     return head[:4] in _MAGIC
 
 
 def is_raw_head(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of a camera raw; for DNG and others see [`sub_images`]."""
+    """Returns `True` if the first bytes of a file are those of a camera raw; for DNG and others see [`sub_images`]."""
     cr2_or_iiq = is_tiff(head) and (head[8:10] == b"CR" or head[8:12] == b"IIII")
     return cr2_or_iiq or head.startswith(_RAW_MAGIC) or head[6:14] == b"HEAPCCDR" or head[4:12] == b"ftypcrx "
 

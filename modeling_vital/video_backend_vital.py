@@ -1,4 +1,4 @@
-"""Which decoder reads clips: a setting of the process and of those it starts. Imports the standard library only."""
+"""Choice of the decoder of clips, for the process and those it starts. Imports the standard library only."""
 
 import importlib.util
 import os
@@ -36,7 +36,7 @@ def set_video_backend(name: str) -> None:
 
 
 def missing(name: str) -> str:
-    """What to say where a backend is not there."""
+    """Returns the message for a backend that is not installed."""
     return f"The video backend {name!r} is not installed; `pip install {_PACKAGES[name]}`, or take 'auto'."
 
 

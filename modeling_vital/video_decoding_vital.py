@@ -274,7 +274,7 @@ def _promised_s(container: Any) -> float | None:
 
 
 def slowness(item: Any) -> str:
-    """Why reading an item may have taken too long, and what to do about it: the end of a message.
+    """Explains why reading an item may have taken too long, and what to do about it: the end of a message.
 
     Args:
         item: a media item; a file is looked at by its first bytes.

@@ -1,4 +1,4 @@
-"""Which frames of a clip the model looks at: a pure function of length, frame rate and settings.
+"""Choice of the frames that the model looks at: a pure function of a clip's length, frame rate and settings.
 
 Nothing here decodes a video. [`sample_frames`] turns `(num_frames, fps)` and a [`FrameSampling`] into frame indices:
 *key frames*, which the image encoder sees one by one, and *motion frames*, which the motion encoder sees as a run.
@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class FrameSampling:
-    """How key frames and motion frames are chosen. The default works for any clip of at least one frame.
+    """Choice of key frames and motion frames. The default works for any clip of at least one frame.
 
     Args:
         key_frame_fps (`float`, defaults to 1.0):

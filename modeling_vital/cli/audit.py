@@ -182,7 +182,7 @@ def run_labels(args: argparse.Namespace) -> int:
         args (`argparse.Namespace`): see `vital audit labels --help`.
 
     Returns:
-        `int`: 0, whatever was found; 130 after Ctrl-C, when the same command with `--output` goes on.
+        `int`: 0, whatever was found; 130 after Ctrl-C, when the same command with `--output` resumes.
 
     Raises:
         UsageError: for a model without this use, data or a table that are not as they should be.
@@ -209,7 +209,7 @@ def run_labels(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
-        logger.error("interrupted; with --output, the same command goes on")
+        logger.error("interrupted; with --output, the same command resumes")
         return EXIT_INTERRUPTED
     _emit(args, {"model": args.model, **_about(args), **found}, "labels.json", _labels_table)
     return 0
@@ -229,7 +229,7 @@ def _opinions(args: argparse.Namespace, split: str) -> Any:
 
 
 def _about(args: argparse.Namespace) -> dict[str, Any]:
-    """What a report depends on."""
+    """Returns the settings that a report depends on."""
     import hashlib
 
     from ..evaluation.results import versions
@@ -316,7 +316,7 @@ def _pmod_table(report: dict[str, Any]) -> str:
         bins.append((str(fifth), str(found["n"]), *(number(found.get(k)) for k in ("std", "rms_error", "human_std"))))
     lines = [
         f"{report['n']} items with human opinions of their {report['by']}; {report['too_few_opinions']} with too few "
-        f"machine opinions and {report['unmatched']} without a human one left out; all on [0, 1]",
+        f"machine opinions and {report['unmatched']} without a human one skipped; all on [0, 1]",
         *("", *aligned(rows), "", *aligned(kinds), "", *aligned(bins)),
         f"std with the error of the mean: srcc {spread['with_error']['srcc']:.3f}; within 1 std "
         f"{100 * spread['within_1_std']:.0f} % (normal: 68), within 2 {100 * spread['within_2_std']:.0f} % (95)",

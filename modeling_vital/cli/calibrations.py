@@ -53,7 +53,7 @@ def checked_calibration(calibration: "Calibration | None", model: Any, given: bo
         calibration (`Calibration`, *optional*): what was found.
         model: the loaded model.
         given (`bool`): whether the user named it. One that merely lies beside the weights and does not suit them any
-            more is left out with a warning.
+            more is skipped with a warning.
 
     Raises:
         UsageError: if it was given and is for another model.

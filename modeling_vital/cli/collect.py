@@ -49,7 +49,7 @@ def collect(paths: Iterable[str], column: str = "path", allow_outside: bool = Fa
 
     A file is taken whatever its name, and so is a path that does not exist: the reader says what is wrong with it. A
     folder stands for the files with a suffix of `MEDIA_SUFFIXES` in it and, recursively, in its sub-folders, sorted by
-    name, a folder's files before its sub-folders; hidden entries are left out and links to folders are not followed,
+    name, a folder's files before its sub-folders; hidden entries are skipped and links to folders are not followed,
     and camera raw files are counted in a warning.
     A pattern (`*`, `?`, `[]`, `**` for folders at any depth) stands for what matches it, sorted. A file with a suffix
     of `MANIFEST_SUFFIXES` is a list, see [`read_manifest`], `-` a list on stdin, see [`read_list`], and what begins
@@ -116,13 +116,13 @@ def _in_folder(folder: str) -> Iterator[Target]:
                 continue
             empty = False
             path = os.path.join(parent, name)
-            # A link to nowhere goes on to the reader, which reports it; a pipe or socket would block it.
+            # A link to nowhere is passed to the reader, which reports it; a pipe or socket would block it.
             special = os.path.exists(path) and not os.path.isfile(path)
             yield Target(path, "not a regular file" if special else None)
     for error in unlisted:
         empty = False
         yield Target(os.fsdecode(error.filename), f"the folder cannot be listed: {error.strerror}")
-    left_out = f"{num_raw} camera raw {'file' if num_raw == 1 else 'files'} left out: develop them first"
+    left_out = f"{num_raw} camera raw {'file' if num_raw == 1 else 'files'} skipped: develop them first"
     if empty:
         yield Target(folder, "no image or video files in this folder" + (f" ({left_out})" if num_raw else ""))
     elif num_raw:

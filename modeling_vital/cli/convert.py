@@ -20,7 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "  - an InternVL3 model, original or transformers' own layout (-hf): with --motion it becomes the\n"
         "    starting point of VITAL's pre-training,\n"
         "  - an image encoder alone: becomes an encoder that transformers' AutoModel loads.\n"
-        "Every key and shape is checked before anything is written. An interrupted conversion goes on where it was\n"
+        "Every key and shape is checked before anything is written. An interrupted conversion resumes\n"
         "when the same command is run again; DST appears only when it is complete.",
         epilog="Exit code: 0 converted, 1 the source cannot be converted, 2 wrong use, 130 stopped by Ctrl-C.",
         examples=[
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         logger.error("%s", error)
         return EXIT_SOME_FAILED
     except KeyboardInterrupt:
-        logger.error("interrupted; the same command goes on from here")
+        logger.error("interrupted; the same command resumes from here")
         return EXIT_INTERRUPTED
     logger.info("%s is complete", done)
     return 0

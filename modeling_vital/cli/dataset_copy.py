@@ -41,20 +41,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CopyJob:
-    """What a worker, here or on a cluster, has to know.
+    """Settings of a copy that a worker, here or on a cluster, needs.
 
     Attributes:
         dataset, config, split, revision, column: see [`open_rows`].
         model (`str`): folder or Hub id. device (`str`): as for `load_model`.
         output (`str`): absolute path of the folder.
-        where (`str`, *optional*): rows that do not meet it are left out.
+        where (`str`, *optional*): rows that do not meet it are skipped.
         prefix (`str`): of the new columns.
         table_rows (`int`): rows read and written together, a multiple of the batch size where that is a number.
         part_rows (`int`): rows read for one file, a multiple of `table_rows`.
         batch_size, workers, timeout_s: as for [`score_items`].
         threads (`int`): of torch; other numbers of threads may change the last bits of a score.
         calibration (`Calibration`, *optional*): what adds a MOS to each score.
-        version (`str`): of the data; a worker that finds another refuses to go on.
+        version (`str`): of the data; a worker that finds another stops.
         allow_outside (`bool`): see [`open_rows`].
         video_backend (`str`): as for [`set_video_backend`]; other machines do not share our environment.
     """
@@ -82,7 +82,7 @@ class CopyJob:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What a row gets, without the prefix."""
+        """Columns that a row gets, without the prefix."""
         mos = MOS_COLUMNS if self.calibration is not None else ()
         return ("score", "std", *mos, "level", "level_probs", "error")
 
@@ -97,7 +97,7 @@ def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | N
     Args:
         args (`argparse.Namespace`): see `vital score --help`.
         source (`str`): folder or Hub id of the model.
-        condition: what `args.where` says; rows that do not meet it are left out.
+        condition: what `args.where` says; rows that do not meet it are skipped.
 
     Returns:
         `int`: 0 when every row was scored, 1 when some failed.
@@ -139,9 +139,9 @@ def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | N
             run(job, rows, pending, args.address, model)
             counts = _finish(output, job, rows, about)
         except KeyboardInterrupt as stop:
-            raise Interrupted(f"whole files are kept in {output}; the same command with --resume goes on") from stop
+            raise Interrupted(f"whole files are kept in {output}; the same command with --resume continues") from stop
         except OSError as error:
-            raise UsageError(f"{output} cannot be written: {error}; --resume goes on once it can") from error
+            raise UsageError(f"{output} cannot be written: {error}; once it can, resume with --resume") from error
     return EXIT_SOME_FAILED if counts["failed"] else 0
 
 
@@ -160,7 +160,7 @@ def _compare(output: Path, there: dict[str, Any], about: dict[str, Any]) -> None
 
 
 def _about(job: CopyJob, rows: Rows) -> dict[str, Any]:
-    """What the rows of the copy depend on."""
+    """Returns the settings that the rows of the copy depend on."""
     settings = {name: value for name, value in asdict(job).items() if name in ("dataset", "config", "split", "where")}
     if job.calibration is not None:
         settings["calibration"] = asdict(job.calibration)
@@ -172,7 +172,7 @@ def _begin(output: Path, about: dict[str, Any], resume: bool) -> None:
     progress, text = output / _PROGRESS, json.dumps(about, indent=1)
     if (progress / "about.json").exists():
         if not resume:
-            raise UsageError(f"{output} holds an unfinished copy; add --resume to go on, or delete it")
+            raise UsageError(f"{output} holds an unfinished copy; add --resume to continue it, or delete it")
         _compare(output, json.loads((progress / "about.json").read_text(encoding="utf-8")), about)
         return
     if output.exists() and any(each.name != _PROGRESS for each in output.iterdir()):
@@ -224,7 +224,7 @@ def _run_on_ray(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], addres
             for _ in done.iter_rows():
                 bar.update()
     except ray.exceptions.RayError as error:
-        raise UsageError(f"a worker failed on Ray: {error}; --resume goes on") from error
+        raise UsageError(f"a worker failed on Ray: {error}; continue with --resume") from error
     finally:
         if started:
             ray.shutdown()

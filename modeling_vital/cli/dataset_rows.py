@@ -171,7 +171,7 @@ def to_items(
 
 
 def row_name(split: str, number: int) -> str:
-    """What a row is called in records."""
+    """Returns the name of a row in records."""
     return f"{split}/{number:08d}"
 
 

@@ -1,4 +1,4 @@
-"""What a subcommand raises to end the program: wrong use, and Ctrl-C with a word on what is kept."""
+"""Exceptions with which a subcommand ends the program: wrong use, and Ctrl-C with a word on what is kept."""
 
 
 class UsageError(Exception):

@@ -27,7 +27,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="measure models against human opinions",
         description="Scores a benchmark from your own copy of it, as it was distributed, and prints SRCC, PLCC (of "
         "the scores, and after a fitted curve), KRCC and RMSE with intervals. Needs the extra eval. With --output, an "
-        "interrupted run goes on where it was.",
+        "interrupted run resumes where it stopped.",
         epilog="Exit code: 0 all scored, 1 some items failed, 2 wrong use or an incomplete copy, 130 after Ctrl-C.",
         examples=[
             ("what there is", "vital evaluate --list"),
@@ -82,12 +82,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="a name of the zoo, a folder, or a Hub id; repeatable",
     )
     add_peer(parser)
-    parser.add_argument("--output", metavar="DIR", type=Path, help="for JSON, Parquet, plots, and to go on later")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="for JSON, Parquet, plots, and to resume later")
     add_format(parser, "table", "json")
     parser.add_argument(
         "--partial",
         action="store_true",
-        help="go on with files missing or other counts than published; results say so",
+        help="accept missing files or other counts than published; results say so",
     )
     add_batch_size(parser)
     parser.add_argument(
@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
     except (BenchmarkError, MissingExtraError, OSError) as error:  # the last: an --output that cannot be written
         raise UsageError(str(error)) from error
     except KeyboardInterrupt:
-        kept = f"what was scored is in {args.output}; the same command goes on" if args.output else "nothing is kept"
+        kept = f"what was scored is in {args.output}; the same command resumes" if args.output else "nothing is kept"
         logger.error("interrupted; %s", kept)
         return EXIT_INTERRUPTED
 

@@ -137,9 +137,9 @@ def read_list(stream: BinaryIO) -> Iterator[str]:
         stream (`BinaryIO`): such as what `find -print0` writes.
 
     Yields:
-        `str`: a path, as the file system spells it; empty ones are left out.
+        `str`: a path, as the file system spells it; empty ones are skipped.
     """
-    held: list[bytes] = []  # of a path that goes on over blocks
+    held: list[bytes] = []  # of a path that continues over blocks
     separator = None
     while block := stream.read(_BLOCK):
         separator = separator or (b"\0" if b"\0" in block else b"\n")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def resolve_model(name: str) -> str:
-    """Where the model of that name is.
+    """Finds the model of a name.
 
     Args:
         name (`str`): a name of the zoo, a folder, or a Hub id.
@@ -77,7 +77,7 @@ def load_model(source: str, device: str) -> "VitalForConditionalGeneration | Vit
 
 
 def _not_loaded(source: str, error: Exception) -> str:
-    """Why a checkpoint cannot be loaded, with the name of the file that is to blame where that can be told."""
+    """Explains why a checkpoint cannot be loaded, and names the file that is to blame where that can be told."""
     said = short(first_line(error))
     if not isinstance(error, OSError | ValueError):
         said = f"{type(error).__name__}: {said}"
@@ -105,7 +105,7 @@ def _damaged_files(folder: Path) -> list[str]:
 
 
 def fingerprint(source: str) -> dict[str, str]:
-    """What scores depend on besides the media: the model's content, the version of this package, and the decoder.
+    """Fingerprint of all that scores depend on besides the media: the model's content, our version, and the decoder.
 
     Args:
         source (`str`): a folder or a Hub id.

@@ -1,4 +1,4 @@
-"""Where the records of `vital score` go: to stdout as they come, to stdout sorted, or into a file that is complete."""
+"""Outputs for the records of `vital score`: stdout as they come, stdout sorted, or a file that is complete."""
 
 import argparse
 import contextlib
@@ -127,10 +127,10 @@ def write_file(work: Work, keep: Keep, format_: str, order: str | None, output: 
                 report.row(record)
     except KeyboardInterrupt as stop:
         raise Interrupted(
-            f"{log.done} of {log.items} records are kept in {log.path}; the same command with --resume goes on"
+            f"{log.done} of {log.items} records are kept in {log.path}; the same command with --resume continues"
         ) from stop
     except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error}; --resume goes on once it can") from error
+        raise UsageError(f"{output} cannot be written: {error}; once it can, resume with --resume") from error
 
 
 def _score_all(work: Work) -> None:

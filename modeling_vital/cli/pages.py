@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def looks_drawn(pixels: "np.ndarray") -> bool:
-    """Whether a picture looks like a page, a screenshot or line art: one colour fills most of it, without any grain.
+    """Detects a page, a screenshot or line art: one colour fills most of the picture, without any grain.
 
     Args:
         pixels (`np.ndarray` of shape `(num_tiles, height, width, 3)`): uint8.

@@ -1,4 +1,4 @@
-"""How records of scores are printed: JSON for programs, a table for people. Both write row by row."""
+"""Printed records of scores: JSON for programs, a table for people. Both are written row by row."""
 
 import json
 import unicodedata

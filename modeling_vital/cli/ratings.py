@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scored:
-    """What people said, and what the model says, of the files that both have an answer for.
+    """Ratings by people and scores by the model, of the files that have both.
 
     Attributes:
         model: the loaded model.
@@ -36,7 +36,7 @@ class Scored:
         values (`list`): what people said, one a file.
         scores (`list[float]`): of the model, in the same order.
         groups (`list[str]`, *optional*): content of each file.
-        failed (`int`): files without a score, which are left out.
+        failed (`int`): files without a score, which are skipped.
     """
 
     model: Any

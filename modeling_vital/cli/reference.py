@@ -46,7 +46,7 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 
 def _brief(parser: argparse.ArgumentParser, name: str) -> str:
-    """What `--help` says beside the name of a subcommand."""
+    """Returns the line that `--help` shows beside the name of a subcommand."""
     (action,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     return next(choice.help or "" for choice in action._choices_actions if choice.dest == name)
 

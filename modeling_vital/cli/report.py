@@ -193,7 +193,7 @@ def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
 
 
 def _log(args: argparse.Namespace, tags: bool) -> ResumeLog:
-    """What earlier runs kept; the names of distortions are a part of it, so it is of runs with or without them."""
+    """Opens the log of earlier runs; names of distortions are a part of it, so it is of runs with or without them."""
     about = {**fingerprint(resolve_model(args.model)), "--tags": str(tags)}
     return ResumeLog(args.output.with_name(args.output.name + SUFFIX), about)
 

@@ -1,4 +1,4 @@
-"""What has been scored, on disk: the order of the items, and each record as soon as it is there."""
+"""Log on disk of what has been scored: the order of the items, and each record as soon as it is there."""
 
 import json
 import os
@@ -70,7 +70,9 @@ class ResumeLog:
             self._db.execute("DELETE FROM scored WHERE failed")
             kept = self._count("SELECT COUNT(*) FROM scored")
             if kept and not resume:
-                raise UsageError(f"{path} has {kept} scores of an earlier run; add --resume to go on, or delete it")
+                raise UsageError(
+                    f"{path} has {kept} scores of an earlier run; add --resume to continue it, or delete it"
+                )
             self._check(about, kept)
             self._db.execute("COMMIT")
             self._db.execute("BEGIN")
@@ -115,7 +117,7 @@ class ResumeLog:
         self._set("level_words", json.dumps(list(words)))
 
     def add(self, target: Target) -> bool:
-        """Adds an item to this run. Returns `False` for one that it has already, which is left out."""
+        """Adds an item to this run. Returns `False` for one that it has already, which is skipped."""
         key = os.fsencode(target.path if target.stamp is not None else os.path.abspath(target.path))
         stamp = target.stamp if target.stamp is not None else _stamp(target.path)
         row = (self.items, key, os.fsencode(target.path), stamp, target.error)
@@ -124,7 +126,7 @@ class ResumeLog:
         return added
 
     def is_pending(self, ordinal: int) -> bool:
-        """Whether an item, by its place in this run, has no record yet."""
+        """Returns `True` if an item, by its place in this run, has no record yet."""
         return self._count(f"SELECT 1 - COUNT(*) FROM {_DONE} WHERE ordinal = ?", ordinal) == 1
 
     def pending(self) -> Iterator[tuple[int, Target]]:
@@ -143,7 +145,7 @@ class ResumeLog:
 
     @property
     def needs_model(self) -> bool:
-        """Whether any item without a record is a file to be scored, and not an error."""
+        """`True` if any item without a record is a file to be scored, and not an error."""
         return bool(
             self._count(
                 "SELECT EXISTS (SELECT 1 FROM item LEFT JOIN scored ON scored.key = item.key AND "
@@ -153,17 +155,17 @@ class ResumeLog:
 
     @property
     def done(self) -> int:
-        """How many items of this run have a record."""
+        """Number of items of this run that have a record."""
         return self._count(f"SELECT COUNT(*) FROM {_DONE}")
 
     @property
     def changed(self) -> int:
-        """How many items have the record of an earlier state of their file."""
+        """Number of items that have the record of an earlier state of their file."""
         return self._count("SELECT COUNT(*) FROM item JOIN scored USING (key) WHERE scored.stamp != item.stamp")
 
     @property
     def failed(self) -> int:
-        """How many items of this run failed."""
+        """Number of items of this run that failed."""
         return self._count(f"SELECT COUNT(*) FROM {_DONE} WHERE failed")
 
     def _count(self, query: str, *values: Any) -> int:
@@ -197,7 +199,7 @@ class ResumeLog:
 
 
 def _stamp(path: str) -> str:
-    """What changes when a file does."""
+    """Returns a stamp that changes when the file does."""
     try:
         status = os.stat(path)
     except OSError:

@@ -30,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
             ("what a pattern matches, quoted so that the shell leaves it alone", "vital score 'archive/**/*.jpg'"),
             ("a list from another program", "find . -name '*.jpg' -print0 | vital score - --output scores.jsonl"),
             ("files named by a table", "vital score labels.csv --column file --allow-outside --format csv"),
-            ("go on after a crash, or score what is new", "vital score archive/ --output scores.csv --resume"),
+            ("resume after a crash, or score what is new", "vital score archive/ --output scores.csv --resume"),
             ("the worst first", "vital score holiday/ --where 'score < 0.4' --sort=score"),
             ("set the bad ones apart", 'vital score holiday/ --where \'level in ["poor", "low"]\' --copy-to bad'),
             ("the same with links", "vital score holiday/ --where 'std > 0.25' --link-to unsure"),
@@ -57,7 +57,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         nargs="*",
         metavar="PATH",
         help="a file, whatever its suffix; a folder, searched with its sub-folders for images and videos (by suffix, "
-        "hidden ones left out, links to folders not followed); a quoted pattern with * ? [] or **; a list of files "
+        "hidden ones skipped, links to folders not followed); a quoted pattern with * ? [] or **; a list of files "
         "(.csv .tsv .json .jsonl .parquet, paths relative to it); - for a list on stdin, lines or ended by zero "
         "bytes; hf://datasets/org/name/...; a path that comes up twice is scored once",
     )
@@ -94,7 +94,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help=f"go on with --output where an earlier run stopped; also keeps FILE{SUFFIX}, so that the next such run "
+        help=f"resume --output where an earlier run stopped; also keeps FILE{SUFFIX}, so that the next such run "
         "scores only new and changed files; another model is refused, failed files are tried again",
     )
 
@@ -151,8 +151,8 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="who makes a copy; ray: a cluster that sees --output and the data under the same paths, extra ray; rows "
-        "are the same (default: %(default)s)",
+        help="execution engine of a copy; ray: a cluster that sees --output and the data under the same paths, extra "
+        "ray; rows are the same (default: %(default)s)",
     )
     group.add_argument("--address", metavar="ADDRESS", help="of the Ray cluster; by default Ray starts here")
 

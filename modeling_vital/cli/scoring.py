@@ -47,7 +47,7 @@ MAX_PICTURE_BYTES = 2**26  # a larger picture is not held besides its tiles whil
 
 @dataclass(frozen=True)
 class Extras:
-    """What else is made of the one reading of an item.
+    """Further results that are made from the one reading of an item.
 
     Attributes:
         thumbnails (`tuple[int]`): longer sides of small pictures, of a clip its middle frame.
@@ -177,7 +177,7 @@ def grouped(reads: Iterable[Read], limit: "BatchLimit") -> Iterator[list[Read]]:
 
 @dataclass(frozen=True)
 class Load:
-    """What a worker does with an item; pickles, and needs no torch.
+    """Task of a worker: reads and cuts one item. It pickles, and needs no torch.
 
     Args:
         cutter (`MediaCutter`): of the model's processor.
@@ -305,7 +305,7 @@ def make_record(path: str, result: "QualityScore | MediaError | str") -> dict[st
 
 
 def backend_of(found: Any) -> dict[str, str]:
-    """What a record says of the decoder: `video_backend` of a clip from a file, else nothing.
+    """Returns the part of a record about the decoder: `video_backend` of a clip from a file, else nothing.
 
     Args:
         found (`QualityScore` or `PreparedMedia`): of the item.

@@ -1,4 +1,4 @@
-"""How records of scores are written for other programs: JSON lines, CSV and Parquet."""
+"""Records of scores written for other programs: JSON lines, CSV and Parquet."""
 
 import json
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def format_of(output: Path | None, name: str | None) -> str:
 
 
 def is_table(output: Path) -> bool:
-    """Whether the suffix of a path is that of one of the formats."""
+    """Returns `True` if the suffix of a path is that of one of the formats."""
     return output.suffix.lower() in _BY_SUFFIX
 
 

@@ -110,7 +110,7 @@ class Locator:
         draw_map(picture, quality_map(self._model, picture)).save(f"{stem}.map.png")
 
     def _again(self, path: str, load: Callable[[str], Any]) -> Iterator[Any]:
-        """What `load`, a generator, gives for a file, by a worker with a time limit.
+        """Yields what `load`, a generator, gives for a file, by a worker with a time limit.
 
         Raises:
             MediaError: if it cannot be read.
@@ -159,7 +159,7 @@ def load_pixels(path: str, frame: int | None = None) -> "Iterator[np.ndarray]":
 
 
 def output_stem(path: str, repeated: Collection[str] = ()) -> str:
-    """How the outputs for a file begin: its name; where others have it too, also a part of the hash of where it is.
+    """Stem of the outputs for a file: its name; where others have it too, also a part of the hash of where it is.
 
     Args:
         path (`str`): the file; the same one gets the same name again.

@@ -1,4 +1,4 @@
-"""What `vital describe` and `vital answer` share: files in, one text each out."""
+"""Common part of `vital describe` and `vital answer`: files in, one text each out."""
 
 import argparse
 import contextlib

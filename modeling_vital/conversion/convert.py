@@ -86,10 +86,10 @@ def convert(
 
     Raises:
         ConversionUsageError: for a source, destination or option that cannot be.
-        ConversionError: if the source does not fit what it says it is; nothing is left at the destination.
+        ConversionError: if the source does not match what it says it is; nothing is left at the destination.
 
     Note:
-        Interrupted, it leaves what is finished in `.NAME.converting` beside the destination; the same call goes on
+        Interrupted, it leaves what is finished in `.NAME.converting` beside the destination; the same call resumes
         from there. Memory holds one tensor at a time, and the pages of the shard it is mapped from.
     """
     check_destination(Path(destination))
@@ -332,7 +332,7 @@ def _generation_config(plan: Conversion) -> GenerationConfig:
     try:
         config.validate(strict=True)
     except ValueError as error:
-        logger.warning("generation_config.json contradicts itself and is left out: %s", error)
+        logger.warning("generation_config.json contradicts itself and is ignored: %s", error)
         config = GenerationConfig()
     if plan.processor is not None:
         tokenizer = plan.processor.tokenizer

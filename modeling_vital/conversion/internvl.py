@@ -56,7 +56,7 @@ class InternVLLayout(Layout):
         )
 
     def keeps_rope_scaling(self, decoder: dict[str, Any]) -> bool:
-        """Whether the decoder stretches RoPE for texts beyond its training length, where its configuration says so."""
+        """Returns `True` if the decoder stretches RoPE beyond its training length where its configuration says so."""
         return True
 
     def rules(self, source: dict[str, Any]) -> list[Rule]:

@@ -1,4 +1,4 @@
-"""What a layout of published weights has to say, and the processor that goes with it."""
+"""Interface of a layout of published weights, and the processor that goes with it."""
 
 import logging
 from collections.abc import Collection
@@ -40,7 +40,7 @@ class Layout:
     scoring: str | None = None
 
     def recognises(self, config: dict[str, Any], keys: Collection[str]) -> bool:
-        """Whether a source with this `config.json` and these keys is of this layout."""
+        """Returns `True` if a source with this `config.json` and these keys is of this layout."""
         raise NotImplementedError
 
     def model_class(self) -> type[PreTrainedModel]:
@@ -56,7 +56,7 @@ class Layout:
         raise NotImplementedError
 
     def rules(self, source: dict[str, Any]) -> list[Rule]:
-        """What becomes of its keys; the first rule that fits holds."""
+        """Returns the rules for its keys; the first one that matches holds."""
         raise NotImplementedError
 
     def processor(
@@ -133,4 +133,4 @@ def vital_processor(
             chat_template=system + CHAT_TEMPLATE,
         )
     except ValueError as error:
-        raise ConversionError(f"The tokenizer does not fit: {error}") from error
+        raise ConversionError(f"The tokenizer does not match the model: {error}") from error

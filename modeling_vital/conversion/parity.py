@@ -51,7 +51,7 @@ class Difference:
 
     @property
     def beyond(self) -> bool:
-        """Whether it is more than it may be; NaN is."""
+        """`True` if the deviation exceeds the tolerance or is NaN."""
         return self.largest is not None and not self.largest <= self.tolerance
 
 

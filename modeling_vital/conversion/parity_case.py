@@ -15,7 +15,7 @@ from .errors import ConversionUsageError
 
 @dataclass(frozen=True)
 class Constants:
-    """What the cases of all folders beside `common/` were made with.
+    """Constants that the cases of all folders beside `common/` were made with.
 
     Attributes:
         mean, std (`tuple[float, ...]`): normalisation of pixels in [0, 1], a channel.
@@ -76,7 +76,7 @@ class Case:
 
     @property
     def is_video(self) -> bool:
-        """Whether its pixels are frames of a clip; else they are tiles of a picture."""
+        """`True` if its pixels are frames of a clip; else they are tiles of a picture."""
         return bool(self.tensors["modality"].flatten()[0] != 0)
 
     @property
@@ -117,7 +117,7 @@ def find_cases(folder: Path, common: Path) -> list[Case]:
 
 
 def read_scores(folder: Path) -> dict[str, dict]:
-    """What `scores.json` says, by case; nothing where there is no such file.
+    """Reads `scores.json`, by case; nothing where there is no such file.
 
     Raises:
         ConversionUsageError: if it cannot be read.

@@ -11,7 +11,7 @@ from .errors import ConversionError
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of the tensors whose key matches.
+    """Rule for the tensors whose key matches.
 
     Args:
         pattern (`str`): regular expression for the whole key.
@@ -64,7 +64,7 @@ def thirds(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
 
 
 def translate(rules: Sequence[Rule], key: str, tensor: torch.Tensor) -> dict[str, torch.Tensor] | None:
-    """What the first rule that fits makes of a tensor; `None` if no rule knows the key."""
+    """Applies the first rule that matches to a tensor; `None` if no rule knows the key."""
     return next((made for rule in rules if (made := rule.apply(key, tensor)) is not None), None)
 
 
@@ -109,7 +109,7 @@ def check(
     missing = [f"{name} {list(shape)}" for name, shape in expected.items() if name not in sources]
     problems = {
         "keys that have no place in the model": unknown,
-        "shapes that do not fit the configuration": wrong,
+        "shapes that do not match the configuration": wrong,
         "parameters with two sources": twice,
         "parameters that no key gives": missing,
     }
@@ -119,7 +119,7 @@ def check(
 
 
 def _listing(problems: dict[str, list[str]]) -> str:
-    lines = ["The weights do not fit the configuration beside them; nothing was written."]
+    lines = ["The weights do not match the configuration beside them; nothing was written."]
     for title, items in problems.items():
         if items:
             lines += [f"{len(items)} {title}:", *(f"  {item}" for item in items)]

@@ -1,4 +1,4 @@
-"""Where weights come from: a folder or a Hub repository, read one shard at a time."""
+"""Sources of weights: a folder or a Hub repository, read one shard at a time."""
 
 import json
 import pickle
@@ -78,7 +78,7 @@ class Shard:
                 yield key, file.get_tensor(key)
 
     def fingerprint(self) -> list:
-        """What tells this file from another, or from a later one of its name, without reading it."""
+        """Fingerprint that tells this file from another, or from a later one of its name, without reading it."""
         status = self.path.resolve().stat()
         return [str(self.path.resolve()), status.st_size, status.st_mtime_ns]
 

@@ -76,7 +76,7 @@ def vision_config(config: dict[str, Any], layers: int | None = None) -> InternVL
 
 
 def layers_read(select_layer: int, layers: int) -> int:
-    """How many layers of an encoder matter when its features are hidden state number `select_layer`.
+    """Returns the number of layers that matter when an encoder's features are hidden state number `select_layer`.
 
     Hidden state 0 is the embeddings, -1 the output of the last layer.
 

@@ -1,4 +1,4 @@
-"""How well scores follow human opinions: correlations with intervals, benchmarks, audits. Needs the extra `eval`.
+"""Agreement of scores with human opinions: correlations with intervals, benchmarks, audits. Needs the extra `eval`.
 
 Example:
 

@@ -153,7 +153,7 @@ def paired_difference(
     confidence: float = 0.95,
     seed: int | np.random.Generator = 0,
 ) -> dict[str, float]:
-    """Whether one model follows opinions better than another on the same items.
+    """Tests whether one model follows opinions better than another on the same items.
 
     Both are measured on the same bootstrap samples of groups, so what the items have in common cancels out.
 

@@ -22,7 +22,7 @@ class Opinions:
         annotators (`dict[str, np.ndarray]`): name -> scores of shape `[N]`, NaN without an opinion.
         human (`np.ndarray` of shape `[N]`): mean human opinion.
         human_std (`np.ndarray` of shape `[N]`, *optional*): spread of human opinions about one item.
-        unmatched (`int`): items that were left out because no human opinion is known.
+        unmatched (`int`): items that were skipped because no human opinion is known.
         by (`str`): `"item"` or `"cell"`, a distortion at a severity: whose mean the human opinion is.
     """
 
@@ -62,14 +62,14 @@ def load_opinions(
 
     Args:
         root (`str` or `Path`): folder that `python -m dataset_scripts build` wrote.
-        human (`str` or `Path`): CSV (lines that begin with # are left out) with a column `mos` or `mean`, and either
+        human (`str` or `Path`): CSV (lines that begin with # are skipped) with a column `mos` or `mean`, and either
             `id` for items, or `distortion` and `level` or `severity` for cells.
         mos_range (`tuple[float, float]`): ends of the human scale, worst first; reversed for DMOS.
         std_column (`str`, *optional*): column with the spread of the opinions *of people about one item*.
         split (`str`, *optional*, defaults to `"all"`): of the data set.
 
     Returns:
-        [`Opinions`]: items for which no human opinion is known are left out and counted.
+        [`Opinions`]: items for which no human opinion is known are skipped and counted.
 
     Raises:
         BenchmarkError: for a table without these columns, an opinion outside the scale, or no item in common.

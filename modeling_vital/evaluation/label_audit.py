@@ -1,4 +1,4 @@
-"""What machine labels are worth in human ones: the same frozen encoder, a linear head on each, judged by people.
+"""Worth of machine labels in human ones: the same frozen encoder, a linear head on each, compared with people.
 
 One head learns the PMOD distribution (KL divergence, as in VITAL's training), one is a plain regression of the machine
 mean, others are plain regressions of human opinions on ever more items. All are measured against human opinions of
@@ -36,13 +36,13 @@ def extract_features(
     store: Path | None = None,
     progress: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
-    """What the encoder makes of each item: mean and standard deviation of its image tokens, mean of its motion tokens.
+    """Computes features of each item: mean and standard deviation of its image tokens, mean of its motion tokens.
 
     Args:
         model (`VitalForConditionalGeneration`): frozen.
         ids (`Sequence[str]`): names, for error messages and for `store`.
         media (`Sequence[Callable]`): each gives what `processor.prepare` takes.
-        store (`Path`, *optional*): NPZ file of features found so far, with a fingerprint; work goes on from it.
+        store (`Path`, *optional*): NPZ file of features found so far, with a fingerprint; work resumes from it.
         progress (`Callable[[int], object]`, *optional*): told how many items are done, as they are.
 
     Returns:

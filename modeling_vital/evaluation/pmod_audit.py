@@ -1,4 +1,4 @@
-"""Whether the proxy machine opinion distribution (PMOD) stands for people: its mean, its spread, annotators' biases.
+"""Agreement of the proxy machine opinion distribution (PMOD) with people: its mean, its spread, annotators' biases.
 
 PMOD takes the mean and standard deviation of annotators' scores for those of human opinions (VITAL, arXiv 2511.17962).
 The mean can be checked against any human scores. The spread can be checked in two ways: against the disagreement of
@@ -24,7 +24,7 @@ def audit_pmod(opinions: Opinions, resamples: int = 1000, seed: int = 0) -> dict
     """Compares machine opinions with human ones.
 
     Args:
-        opinions ([`Opinions`]): items with both; those with fewer than 3 machine opinions are left out and counted.
+        opinions ([`Opinions`]): items with both; those with fewer than 3 machine opinions are skipped and counted.
         resamples (`int`, *optional*, defaults to 1000): bootstrap samples of contents.
         seed (`int`, *optional*, defaults to 0): of these.
 

@@ -88,7 +88,7 @@ def load_questions(name: str, root: str | Path, partial_copy: bool = False) -> L
     Args:
         name (`str`): a key of `QUESTION_FILES`.
         root (`str` or `Path`): the folder with the list and the media, at any depth.
-        partial_copy (`bool`, *optional*, defaults to `False`): go on with another count or files missing.
+        partial_copy (`bool`, *optional*, defaults to `False`): accept another count or missing files.
 
     Returns:
         [`LoadedBenchmark`]: items whose `mos` is the place of the right option in the file's order, whose group is the
@@ -155,7 +155,7 @@ class QuestionScorer(VitalScorer):
         self.method, self.seed = method, seed
 
     def describe(self) -> dict[str, Any]:
-        """As of `VitalScorer`, and how it is asked."""
+        """Extends the description of `VitalScorer` by how it is asked."""
         return {**super().describe(), "method": self.method, "option_seed": self.seed}
 
     def score(self, media: Sequence[Question]) -> list[tuple[float, float | None] | str]:
@@ -190,7 +190,7 @@ def prompt(question: str, options: Sequence[str]) -> str:
 
 
 def read_answer(text: str, options: Sequence[str]) -> int | None:
-    """Which option a text means: by the letter it begins with, alone or marked as one, or by being the option itself.
+    """Finds the option that a text means: by the letter it begins with, alone or marked, or as the option itself.
 
     Returns:
         `int`: place in `options`; `None` if it names none of them.

@@ -25,7 +25,7 @@ _PACKAGES = "torch transformers numpy scipy pillow decord decord2 av".split()
 
 @dataclass(frozen=True)
 class Settings:
-    """How results are computed.
+    """Settings of the computation of results.
 
     Args:
         resamples (`int`): bootstrap samples of contents.

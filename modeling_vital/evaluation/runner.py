@@ -1,4 +1,4 @@
-"""Scores the items of a benchmark, item by item on disk, so that an interrupted run goes on where it was."""
+"""Scores the items of a benchmark, item by item on disk, so that an interrupted run resumes where it stopped."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What is measured: VITAL models, and peers given by an importable name. Both score media and say what they are."""
+"""Scorers that are measured: VITAL models, and peers given by an importable name. Both say what they are."""
 
 import os
 import sys
@@ -36,7 +36,7 @@ class Scorer(Protocol):
     score_range: tuple[float, float] | None
 
     def describe(self) -> dict[str, Any]:
-        """What a score depends on, ready for JSON; the same description, the same scores."""
+        """Describes all that a score depends on, ready for JSON; the same description, the same scores."""
 
     def score(self, media: Sequence[Any]) -> list[tuple[float, float | None] | str]:
         """Score and standard deviation (`None` without one) of each item, or why it could not be scored."""

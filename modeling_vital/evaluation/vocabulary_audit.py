@@ -1,4 +1,4 @@
-"""How a tokenizer and a decoder stand to the words VITAL is taught: levels, severities and distortions.
+"""Audit of a tokenizer and a decoder for the words that VITAL is taught: levels, severities and distortions.
 
 Scores are next-token probabilities of level words, and distortions are named in words, so a decoder whose tokenizer
 cuts these words up, or which never learned some of their tokens, has blind spots before any training.
@@ -121,7 +121,7 @@ def log_probabilities(
 
 
 def blind_spots(words: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with words, in sentences; empty where nothing is.
+    """Describes the problems of words in sentences; empty where there are none.
 
     Args:
         words (`Sequence[Mapping]`): as [`audit_vocabulary`] returns them.

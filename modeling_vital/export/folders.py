@@ -1,4 +1,4 @@
-"""Where an export comes from and where it goes: a checkpoint's folder, and a new folder that is whole or not there."""
+"""Source and destination of an export: a checkpoint's folder, and a new folder that is whole or not there."""
 
 import contextlib
 import json

@@ -113,7 +113,7 @@ def native_config(config: VitalConfig) -> InternVLConfig:
 
 
 def scoring_settings(config: VitalConfig, processor: VitalProcessor) -> dict[str, Any]:
-    """What a client of a server needs to score: words and values best first, token ids, answer prefix, tile grid."""
+    """Settings for a client of a server to score with: words and values best first, token ids, answer prefix, grid."""
     return {
         "level_words": config.level_words,
         "level_values": config.level_values,
@@ -296,4 +296,4 @@ def _check_shapes(native: InternVLConfig, shapes: dict[str, list[int]]) -> None:
     wrong = [key for key, shape in expected.items() if shapes.get(key, None if key not in tied else shape) != shape]
     wrong += sorted(shapes.keys() - expected.keys())
     if wrong:
-        raise ExportError(f"{len(wrong)} tensors do not fit transformers' InternVL: {', '.join(wrong[:10])}.")
+        raise ExportError(f"{len(wrong)} tensors do not match transformers' InternVL: {', '.join(wrong[:10])}.")

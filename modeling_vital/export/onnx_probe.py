@@ -116,7 +116,7 @@ def export_onnx(source: str, destination: str | Path) -> None:
 
 
 def onnx_settings(config: VitalProbeConfig, processor: VitalProbeProcessor) -> dict[str, Any]:
-    """What a program without this package needs to feed the graphs and read their results.
+    """Settings that a program without this package needs to feed the graphs and read their results.
 
     Args:
         config (`VitalProbeConfig`): of the probe.

@@ -1,4 +1,4 @@
-"""Where quality is bad: a map of a picture, a curve over a clip, and their drawings."""
+"""Local quality: a map of a picture, a curve over a clip, and their drawings."""
 
 from .curve_plot import curve_svg, told_in_words
 from .heat_map import draw_map, scale_colors

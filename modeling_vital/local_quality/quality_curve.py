@@ -1,4 +1,4 @@
-"""When in a clip quality is bad: a window slides over it, judged as a clip and frame by frame."""
+"""Quality over the time of a clip: a window slides over it, scored as a clip and frame by frame."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Where in a picture quality is bad: tiles at the size at which the whole is scored, each among its neighbours."""
+"""Quality over a picture: tiles at the size at which the whole is scored, each among its neighbours."""
 
 import math
 from collections.abc import Callable

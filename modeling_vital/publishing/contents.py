@@ -1,4 +1,4 @@
-"""What of a folder goes to the Hub, and whether it is a model, a data set or a Space at all. Needs no network."""
+"""Files of a folder that go to the Hub, with a check that it is a model, a data set or a Space. Needs no network."""
 
 import json
 import os
@@ -44,7 +44,7 @@ class Contents:
 
     @property
     def size_bytes(self) -> int:
-        """Of all files together."""
+        """Size of all files together."""
         return sum(path.stat().st_size for path in self.files.values())
 
 
@@ -177,7 +177,7 @@ def _check_dataset(contents: Contents) -> None:
 
 
 def _is_whole_parquet(path: Path) -> bool:
-    """Whether the format's mark stands at both ends, as in a file that was written to its end."""
+    """Returns `True` if the format's mark stands at both ends, as in a file that was written to its end."""
     with path.open("rb") as file:
         head = file.read(4)
         file.seek(max(-4, -path.stat().st_size), os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Rows to a page: what is shown, what is left out, and where the limits are."""
+"""Renders rows as a page: what is shown, what is skipped, and where the limits are."""
 
 import base64
 import datetime
@@ -37,7 +37,7 @@ _TEMPLATES = Path(__file__).parent
 
 @dataclass
 class ReportPage:
-    """What a page is about.
+    """Content of a page.
 
     Attributes:
         rows (`list[dict]`): `path`, and `score`, `std`, `level`, `modality`, `tag`, or `error`; see `read_rows`.

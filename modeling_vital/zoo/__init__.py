@@ -22,12 +22,12 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def is_probe(name: str) -> bool:
-    """Whether a member of the zoo is a linear probe, by its name."""
+    """Returns `True` if a member of the zoo is a linear probe, by its name."""
     return name.endswith(PROBE_SUFFIX)
 
 
 def resolve(name: str) -> str:
-    """What `from_pretrained` takes for a model name.
+    """Resolves a model name to what `from_pretrained` takes.
 
     Args:
         name (`str`): name of an embedded checkpoint, a local checkpoint folder, or a Hub id such as `"org/vital-8b"`.

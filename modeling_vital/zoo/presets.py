@@ -55,7 +55,7 @@ _PACKAGED = {
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """What a member of the zoo is made of.
+    """Parts and sizes of a member of the zoo.
 
     Attributes:
         name (`str`): its name.

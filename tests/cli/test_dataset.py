@@ -171,7 +171,7 @@ def test_copy_that_is_cut_off_and_resumed_is_the_undisturbed_one(
         model = StopAt(batch)
         monkeypatch.setattr(dataset_copy, "load_model", lambda source, device, model=model: model)
         assert vital(parquet, "--output", out, "--resume", *options) == 130
-        assert f"whole files are kept in {out}; the same command with --resume goes on" in capsys.readouterr().err
+        assert f"whole files are kept in {out}; the same command with --resume continues" in capsys.readouterr().err
         assert not (out / "scores.json").exists()
         calls += len(model.calls)
     monkeypatch.setattr(dataset_copy, "load_model", lambda source, device: stand_in)

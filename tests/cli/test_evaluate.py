@@ -102,7 +102,7 @@ def test_an_interrupted_run_goes_on(model, tmp_path, capsys):
     args += ["--output", tmp_path / "out"]
     model.stop_after = 2
     assert call(*args) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
     store = tmp_path / "out" / "scores" / "vital-tiny.jsonl"
     store.write_text(store.read_text() + '{"id": "B003.m')  # killed while it wrote
     model.stop_after, first = None, list(model.asked)

@@ -229,7 +229,7 @@ def test_camera_raws_in_a_folder_are_counted(tmp_path, caplog):
     for name in ("a.DNG", "b.nef", ".hidden.cr2"):
         (tmp_path / name).write_bytes(b"II*\0")
     (found,) = collect([str(tmp_path)])
-    assert "2 camera raw files left out" in found.error and "develop" in found.error
+    assert "2 camera raw files skipped" in found.error and "develop" in found.error
     (tmp_path / "c.png").touch()
     (found,) = collect([str(tmp_path)])
-    assert found.path.endswith("c.png") and "2 camera raw files left out" in caplog.text
+    assert found.path.endswith("c.png") and "2 camera raw files skipped" in caplog.text

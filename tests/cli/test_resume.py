@@ -189,7 +189,8 @@ def test_resumed_output_is_the_undisturbed_one(name, stand_in, folder, monkeypat
     stand_in.calls.clear()
     interrupted(monkeypatch, "--output", name)
     assert (
-        f"2 of 5 records are kept in {name}.resume; the same command with --resume goes on" in capsys.readouterr().err
+        f"2 of 5 records are kept in {name}.resume; the same command with --resume continues"
+        in capsys.readouterr().err
     )
     assert not (folder / name).exists()
     monkeypatch.setattr(work, "load_model", lambda source, device: stand_in)
@@ -225,7 +226,7 @@ def test_scores_of_an_earlier_run_are_neither_lost_nor_mixed(stand_in, folder, m
     interrupted(monkeypatch, "--output", "s.csv")
     capsys.readouterr()
     assert vital("--output", "s.csv") == 2
-    assert "has 2 scores of an earlier run; add --resume to go on, or delete it" in capsys.readouterr().err
+    assert "has 2 scores of an earlier run; add --resume to continue it, or delete it" in capsys.readouterr().err
     monkeypatch.setattr(score, "fingerprint", lambda source: {"model": "another", "version of modeling-vital": "0"})
     assert vital("--output", "s.csv", "--resume") == 2
     assert "is of another model, version of modeling-vital" in capsys.readouterr().err

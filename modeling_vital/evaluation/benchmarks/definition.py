@@ -1,4 +1,4 @@
-"""What a benchmark is: its labels and their columns, their scale and direction, splits, and where media lie."""
+"""Definition of a benchmark: its labels and their columns, their scale and direction, splits, and where media lie."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -60,7 +60,7 @@ class Benchmark:
         group (`Callable[[Row, str], str]`): row and item name -> its content; each item its own by default.
         distortion (`Callable[[Row, str], str]`): row and item name -> its distortion, if it was made with one.
         split_of (`Callable[[str, str], str]`): item name and group -> split, where the set has no official one.
-        exclude (`str`): pattern of names that the protocol leaves out, such as trial pictures.
+        exclude (`str`): pattern of names that the protocol skips, such as trial pictures.
         verified (`bool`): the layout was seen in code or tables that read it; otherwise columns are guessed.
         note (`str`): what a reader of results must know.
     """

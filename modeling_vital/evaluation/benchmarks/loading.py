@@ -80,7 +80,7 @@ def load_benchmark(
         benchmark (`Benchmark` or `str`): a manifest, or the name of one.
         root (`str` or `Path`): the folder with the label table and the media, at any depth.
         split (`str`, *optional*): the one that is usually reported by default; `"all"` for all.
-        partial (`bool`, *optional*, defaults to `False`): go on with other counts than published or with files
+        partial (`bool`, *optional*, defaults to `False`): accept other counts than published, or files
             missing; both are stated in the result.
         labels (`str` or `Path`, *optional*): folder with the label table, where it is not under `root`.
 

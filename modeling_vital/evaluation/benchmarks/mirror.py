@@ -23,7 +23,7 @@ _CSIQ_KINDS = {"awgn": "noise", "jpeg2000": "jpeg 2000"}
 
 @dataclass(frozen=True)
 class Mirrored:
-    """What differs in the mirror from the benchmark as it was distributed.
+    """Differences of the mirror from the benchmark as it was distributed.
 
     Args:
         archive (`str`): name of its archive.

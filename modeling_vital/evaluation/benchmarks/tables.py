@@ -22,7 +22,7 @@ def read_table(
         columns (`Sequence[str]`, *optional*): names of the columns of a text file without a header.
 
     Returns:
-        `list[dict[str, str]]`: rows in the order of the file, blank ones left out; an empty cell is `""`.
+        `list[dict[str, str]]`: rows in the order of the file, blank ones skipped; an empty cell is `""`.
 
     Raises:
         BenchmarkError: if the file cannot be read as what its suffix says, or no header has the columns.

@@ -1,4 +1,4 @@
-"""What adapters are made of: conversations with pictures and clips, through the chat template and `generate`."""
+"""Common part of the adapters: conversations with pictures and clips, through the chat template and `generate`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

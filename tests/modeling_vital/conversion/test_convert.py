@@ -327,6 +327,6 @@ def test_command_line(source, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(writer, "_write_shard", interrupt)
     assert main(["convert", str(source), str(tmp_path / "other")]) == 130
     streams = capfd.readouterr()
-    assert "goes on" in streams.err
+    assert "the same command resumes" in streams.err
     assert streams.out == ""
     assert not (tmp_path / "other").exists()
