@@ -161,12 +161,16 @@ class VitalImageProcessor(ZooNamesMixin, BaseImageProcessor):
         return Tiling(**{name: getattr(self, name) for name in names})
 
     def normalize(
-        self, pixels: np.ndarray | torch.Tensor, device: Any = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        pixels: np.ndarray | torch.Tensor | list[np.ndarray],
+        device: Any = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> torch.Tensor:
         """Makes an encoder's input of pixels, on its device: only bytes go there.
 
         Args:
-            pixels (`np.ndarray` or `torch.Tensor` of shape `(N, ..., H, W, 3)`): uint8, RGB.
+            pixels (`np.ndarray` or `torch.Tensor` of shape `(N, ..., H, W, 3)`, or a `list` of arrays):
+                uint8, RGB. A list is normalised as if it were concatenated, without that copy.
             device (`torch.device` or `str`, *optional*, defaults to `"cpu"`): where the values are wanted.
             dtype (`torch.dtype`, *optional*, defaults to float32): of the values; computed in float32 in any case.
 
@@ -174,27 +178,33 @@ class VitalImageProcessor(ZooNamesMixin, BaseImageProcessor):
             `torch.Tensor` of shape `(N, ..., 3, H, W)`: bit for bit `(x / 255 - mean) / std` in float32, then
             rounded to `dtype`.
         """
-        if isinstance(pixels, np.ndarray) and not pixels.flags.writeable:  # Pillow's own memory; torch warns of it
-            pixels = pixels.copy()
-        pixels = torch.as_tensor(pixels).to(device, non_blocking=True).movedim(-1, -3)
-        values = torch.empty(pixels.shape, dtype=dtype, device=pixels.device)
+        parts = [_on_device(part, device) for part in (pixels if isinstance(pixels, list) else [pixels])]
+        lengths, device = [len(part) for part in parts], parts[0].device
+        values = torch.empty((sum(lengths), *parts[0].shape[1:]), dtype=dtype, device=device)
         # Dividing by 255 and multiplying by 1/255 differ in the last bit; the released code divides. Tensors, because
         # a CUDA device multiplies by the reciprocal of a number.
-        scale = torch.tensor(np.float32(1 / self.rescale_factor), device=pixels.device)
-        mean, std = torch.tensor([self.image_mean, self.image_std], device=pixels.device)
-        for few, out in zip(pixels.split(_NORMALIZED_AT_ONCE), values.split(_NORMALIZED_AT_ONCE), strict=True):
-            exact = few.contiguous().float().div_(scale)
-            out.copy_(exact.sub_(mean[:, None, None]).div_(std[:, None, None]))
+        scale = torch.tensor(np.float32(1 / self.rescale_factor), device=device)
+        mean, std = torch.tensor([self.image_mean, self.image_std], device=device)
+        for part, place in zip(parts, values.split(lengths), strict=True):
+            for few, out in zip(part.split(_NORMALIZED_AT_ONCE), place.split(_NORMALIZED_AT_ONCE), strict=True):
+                exact = few.contiguous().float().div_(scale)
+                out.copy_(exact.sub_(mean[:, None, None]).div_(std[:, None, None]))
         return values
 
     def _pack(self, tiles: list[np.ndarray], return_tensors: str | None) -> BatchFeature:
         data = {
-            "pixel_values": self.normalize(np.concatenate(tiles)),
+            "pixel_values": self.normalize(tiles),
             "num_tiles": torch.tensor([len(stack) for stack in tiles]),
         }
         return BatchFeature(
             data if return_tensors == "pt" else {name: values.numpy() for name, values in data.items()}
         )
+
+
+def _on_device(pixels: np.ndarray | torch.Tensor, device: Any) -> torch.Tensor:
+    if isinstance(pixels, np.ndarray) and not pixels.flags.writeable:  # Pillow's own memory; torch warns of it
+        pixels = pixels.copy()
+    return torch.as_tensor(pixels).to(device, non_blocking=True).movedim(-1, -3)
 
 
 def _as_picture(item: Any) -> Image.Image:

@@ -69,7 +69,11 @@ class MediaPreparationMixin:
             `dict`: `pixel_values` `(num_tiles, 3, S, S)`; where there are clips, also `motion_values`
             `(num_frames, 3, M, M)` and `motion_lengths` `(num_windows,)`, int64, on the CPU, where it is read.
         """
-        return self.normalize_inputs(self.visual_bytes(media, torch.device(device).type == "cuda"), device, dtype)
+        if torch.device(device).type == "cuda":
+            return self.normalize_inputs(self.visual_bytes(media, pin_memory=True), device, dtype)
+        normalize = self.image_processor.normalize  # item by item: one copy less
+        pixels = {name: normalize(parts, device, dtype) for name, parts in _pixels(media).items()}
+        return {**pixels, **_lengths(media)}
 
     def visual_bytes(self, media: list[PreparedMedia], pin_memory: bool = False) -> dict[str, torch.Tensor]:
         """Stacks what [`visual_inputs`] normalises: a quarter of the size, for another process or a device to finish.
@@ -81,12 +85,7 @@ class MediaPreparationMixin:
         Returns:
             `dict`: as of [`visual_inputs`], but pixels are uint8, `(num_tiles, S, S, 3)` and `(num_frames, M, M, 3)`.
         """
-        inputs = {"pixel_values": _stack([m.tiles for m in media], pin_memory)}
-        clips = [m for m in media if m.motion_lengths]
-        if clips:
-            inputs["motion_values"] = _stack([m.motion_frames for m in clips], pin_memory)
-            inputs["motion_lengths"] = torch.tensor([n for m in clips for n in m.motion_lengths])
-        return inputs
+        return {**{name: _stack(parts, pin_memory) for name, parts in _pixels(media).items()}, **_lengths(media)}
 
     def normalize_inputs(
         self, inputs: Mapping[str, Any], device: Any, dtype: torch.dtype = torch.float32
@@ -156,6 +155,18 @@ def _held_bytes(pending: Iterable[tuple[Any, Future]]) -> int:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _pixels(media: list[PreparedMedia]) -> dict[str, list[np.ndarray]]:
+    """The pixels of a batch item by item, by the name of the input that they become."""
+    clips = [m.motion_frames for m in media if m.motion_lengths]
+    return {"pixel_values": [m.tiles for m in media], **({"motion_values": clips} if clips else {})}
+
+
+def _lengths(media: list[PreparedMedia]) -> dict[str, torch.Tensor]:
+    """The lengths of motion windows, where there are any."""
+    lengths = [n for m in media for n in m.motion_lengths]
+    return {"motion_lengths": torch.tensor(lengths)} if lengths else {}
 
 
 def _stack(parts: list[np.ndarray], pin_memory: bool) -> torch.Tensor:

@@ -6,19 +6,22 @@ here: results that are not copied by pickling and pipes (48 MB a clip), the boun
 and the words for what ended a worker. It would be one more dependency for what is left.
 """
 
+import ctypes
 import dataclasses
 import logging
+import mmap
 import multiprocessing
 import os
 import pickle
 import queue
 import signal
-import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from types import GeneratorType
 from typing import Any, Generic, TypeVar
@@ -364,10 +367,7 @@ def _last_words(item: Any, exit_code: int | None, seconds: float) -> str:
 
 def _receive(connection: Connection) -> tuple[_Loaded | None, MediaError | None, bool]:
     header, sizes = connection.recv()
-    buffers = []
-    for size in sizes:
-        buffers.append(np.empty(size, np.uint8))  # Not a bytearray: that would be filled with zeros first.
-        _receive_into(connection, buffers[-1])
+    buffers = [_receive_raw(connection, size) if size else bytearray() for size in sizes]
     value, error, more = pickle.loads(header, buffers=buffers)
     return (_Loaded(value, len(header) + sum(sizes)) if error is None else None), error, more
 
@@ -451,31 +451,50 @@ def _send(connection: Connection, result: tuple[Any, Exception | None, bool]) ->
     raw = [buffer.raw() for buffer in buffers]
     connection.send((header, [part.nbytes for part in raw]))
     for part in raw:
-        _send_raw(connection, part)
+        if part.nbytes:
+            _send_raw(connection, part)
     return result[2]
 
 
-# `Connection` would copy what it receives twice more, and in small pieces: for a clip, more than all else takes here.
-if sys.platform == "win32":
+# On Linux the bytes are written into memory that both processes share, and only its handle is sent. A pipe costs this
+# process a copy in pieces of a few KB: for a clip, more time than all else that it does for it.
+_SHARES_MEMORY = hasattr(os, "memfd_create")
 
-    def _send_raw(connection: Connection, part: memoryview) -> None:
-        if part.nbytes:
-            connection.send_bytes(part)
 
-    def _receive_into(connection: Connection, buffer: np.ndarray) -> None:
-        if len(buffer):
-            connection.recv_bytes_into(buffer)
-
-else:
-
-    def _send_raw(connection: Connection, part: memoryview) -> None:
+def _send_raw(connection: Connection, part: memoryview) -> None:
+    if not _SHARES_MEMORY:
+        connection.send_bytes(part)
+        return
+    shared = os.memfd_create("vital")  # not a file in /dev/shm, which containers keep small
+    try:
         while part.nbytes:
-            part = part[os.write(connection.fileno(), part) :]
+            part = part[os.write(shared, part) :]
+        reduction.send_handle(connection, shared, os.getppid())
+    finally:
+        os.close(shared)
 
-    def _receive_into(connection: Connection, buffer: np.ndarray) -> None:
-        rest = buffer.data
-        while rest.nbytes:
-            count = os.readv(connection.fileno(), [rest])
-            if count == 0:
-                raise EOFError
-            rest = rest[count:]
+
+def _receive_raw(connection: Connection, size: int) -> Any:
+    if not _SHARES_MEMORY:
+        buffer = np.empty(size, np.uint8)  # Not a bytearray: that would be filled with zeros first.
+        connection.recv_bytes_into(buffer)
+        return buffer
+    shared = reduction.recv_handle(connection)
+    try:
+        return _mapped(shared, size)
+    finally:
+        os.close(shared)
+
+
+def _mapped(shared: int, size: int) -> Any:
+    """Shared memory as a buffer. `mmap.mmap` would keep the handle open, one for each array that waits."""
+    system = ctypes.CDLL(None, use_errno=True)
+    system.mmap.restype = ctypes.c_void_p
+    system.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    system.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    address = system.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, shared, 0)
+    if address == ctypes.c_void_p(-1).value:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    buffer = (ctypes.c_char * size).from_address(address)
+    weakref.finalize(buffer, system.munmap, address, size).atexit = False
+    return buffer

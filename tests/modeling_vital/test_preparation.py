@@ -73,6 +73,16 @@ def test_values_are_normalised_to_the_last_bit_and_then_rounded():
     assert torch.equal(processor.normalize(pixels, dtype=torch.bfloat16), expected.bfloat16())
 
 
+def test_on_a_cpu_a_batch_is_normalised_item_by_item(model, monkeypatch):
+    frames = photo(2 * TILE, 40 * TILE).reshape(40, TILE, 2 * TILE, 3)
+    media = [model.processor.prepare(each) for each in (photo(3 * TILE, 2 * TILE), frames, photo(TILE, TILE), frames)]
+    expected = model.processor.normalize_inputs(model.processor.visual_bytes(media), "cpu")
+    monkeypatch.setattr(np, "concatenate", lambda *args, **kwargs: pytest.fail("pixels are copied"))
+    inputs = model.processor.visual_inputs(media)
+    assert list(inputs) == ["pixel_values", "motion_values", "motion_lengths"] == list(expected)
+    assert all(torch.equal(inputs[name], expected[name]) for name in inputs)
+
+
 def test_a_model_in_bfloat16_is_given_its_own_dtype(model):
     small = tiny_model().to(torch.bfloat16)
     inputs = small.processor.score_inputs([photo(TILE, TILE)], small.device, small.dtype)

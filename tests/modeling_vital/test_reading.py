@@ -1,10 +1,12 @@
 """Reading ahead: order, bounds, and decoders that hang, crash or are killed."""
 
 import contextlib
+import multiprocessing
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from modeling_vital import reading
 from modeling_vital.cutting_vital import MediaCutter, Tiling
 from modeling_vital.media_vital import MediaError
 from modeling_vital.reading import _Loaded, read_ahead
@@ -130,6 +133,38 @@ def test_large_results_arrive_whole():
     with read_ahead(["large"], act, workers=1) as reader:
         ((_, values),) = reader
     assert values.shape == (3_000_001,) and values[-1] == 64 and (values[:-1] == np.arange(3_000_000) % 256).all()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_arrays_arrive_as_they_were_sent(shared, monkeypatch):
+    if shared and not hasattr(os, "memfd_create"):
+        pytest.skip("this system has no memory without a file to share")
+    monkeypatch.setattr(reading, "_SHARES_MEMORY", shared)
+    ours, theirs = multiprocessing.Pipe()
+    arrays = [np.arange(200_000), np.zeros((0, 4), np.uint8), np.full((3, 2), 7, np.uint8)]
+    sender = threading.Thread(target=reading._send, args=(theirs, (arrays, None, False)))
+    sender.start()
+    loaded, error, more = reading._receive(ours)
+    sender.join()
+    assert error is None and not more and loaded.num_bytes > sum(array.nbytes for array in arrays)
+    for sent, got in zip(arrays, loaded.value, strict=True):
+        assert got.dtype == sent.dtype and np.array_equal(got, sent) and got.flags.writeable
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only there is memory without a file to share")
+def test_this_process_copies_nothing_of_a_large_array():
+    def counts():
+        return len(os.listdir("/proc/self/fd")), Path("/proc/self/maps").read_text().count("memfd:vital")
+
+    with read_ahead(["large"] * 3, act, workers=1) as reader:
+        held, handles = [], set()
+        for number, (_, values) in enumerate(reader, 1):
+            held.append(values)
+            handles.add(counts()[0])
+            assert counts()[1] >= number
+        assert len(handles) == 1  # the worker's; of the arrays, none is kept
+    del values, held
+    assert counts()[1] == 0
 
 
 @pytest.mark.parametrize("state", ["busy", "idle"])
