@@ -11,9 +11,6 @@ from modeling_vital.reading import _Worker
 from tests.fixtures import odd_media
 
 
-hypothesis = pytest.importorskip("hypothesis")
-st = hypothesis.strategies
-
 CASES = 2000
 TIMEOUT_S = 20.0
 
@@ -26,14 +23,6 @@ def seeds(folder) -> dict[str, bytes]:
             case.make(path := folder / case.name)
             found[case.name] = path.read_bytes()
     return {name: data for name, data in found.items() if len(data) < 100_000}
-
-
-MUTATION = st.tuples(
-    st.sampled_from(["flip", "zero", "cut", "repeat", "splice", "insert"]),
-    st.floats(0, 1, exclude_max=True),
-    st.integers(0, 255),
-    st.integers(1, 64),
-)
 
 
 def mutate(data: bytes, other: bytes, mutations: list) -> bytes:
@@ -58,6 +47,14 @@ def mutate(data: bytes, other: bytes, mutations: list) -> bytes:
 
 @pytest.mark.slow
 def test_mutated_files(tmp_path):
+    hypothesis = pytest.importorskip("hypothesis")  # here, as its import takes two seconds
+    st = hypothesis.strategies
+    mutation = st.tuples(
+        st.sampled_from(["flip", "zero", "cut", "repeat", "splice", "insert"]),
+        st.floats(0, 1, exclude_max=True),
+        st.integers(0, 255),
+        st.integers(1, 64),
+    )
     files = seeds(tmp_path)
     assert len(files) > 45
     worker = _Worker(pickle.dumps(MediaCutter()), TIMEOUT_S)
@@ -66,7 +63,7 @@ def test_mutated_files(tmp_path):
     # Derandomized: the same cases everywhere.
     @hypothesis.settings(max_examples=CASES, deadline=None, derandomize=True, database=None)
     @hypothesis.given(
-        st.sampled_from(sorted(files)), st.sampled_from(sorted(files)), st.lists(MUTATION, min_size=1, max_size=4)
+        st.sampled_from(sorted(files)), st.sampled_from(sorted(files)), st.lists(mutation, min_size=1, max_size=4)
     )
     def check(name, other, mutations):
         result = worker.load(mutate(files[name], files[other], mutations)).value
