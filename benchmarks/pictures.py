@@ -6,6 +6,7 @@ of the report and the demo in headless Chromium.
 
 import argparse
 import contextlib
+import re
 import shutil
 import sys
 import tempfile
@@ -124,7 +125,9 @@ def shoot_demo(output: Path) -> None:
         page.get_by_role("tab", name="Score", exact=True).first.wait_for()
         page.locator("#upload input[type=file]").first.set_input_files(str(output / BLURRED))
         page.locator("#result .value").wait_for()
-        page.wait_for_timeout(3000)  # until the words are there, too
+        page.locator("#words").get_by_text(re.compile(r"guess: .*\.")).wait_for()
+        page.locator("#shown img").wait_for()
+        page.wait_for_timeout(1000)  # fades
         page.screenshot(path=output / "demo.png")
 
 

@@ -69,13 +69,17 @@ def level_bars(record: dict[str, Any], values: Sequence[float]) -> str:
         f'{record["score"]:.2f}.">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
     ]
+    words = []  # over the line of the mean
     for (word, share), value in zip(record["level_probs"].items(), values, strict=True):
         color = scale_colors(np.array(value), lowest, highest).tobytes().hex()
         high = share * (tall - 14)
         parts.append(
             f'<rect x="{x(value) - 0.36 * step:.1f}" y="{floor - high:.1f}" width="{0.72 * step:.1f}" '
             f'height="{high:.1f}" fill="#{color}" stroke="{_TEXT}" stroke-width=".7"/>'
-            f'<text x="{x(value):.1f}" y="{floor - high - 5:.1f}">{share:.0%}</text>'
+        )
+        words.append(
+            f'<text x="{x(value):.1f}" y="{floor - high - 5:.1f}" stroke="white" stroke-width="4" '
+            f'paint-order="stroke">{share:.0%}</text>'
             f'<text x="{x(value):.1f}" y="{floor + 17}">{html.escape(word)} ({value:.1f})</text>'
         )
     at = x(record["score"])
@@ -84,7 +88,8 @@ def level_bars(record: dict[str, Any], values: Sequence[float]) -> str:
         f'<path d="M{_LEFT} {floor}H{_WIDTH - _LEFT}" stroke="{_TEXT}"/>'
         f'<path class="mean" d="M{at:.1f} {_TOP - 8}V{floor}" stroke="{_TEXT}" stroke-width="2" '
         'stroke-dasharray="5 4"/>'
-        f'<text x="{at:.1f}" y="13" text-anchor="{anchor}" font-weight="bold">score {record["score"]:.2f}</text>'
+        + "".join(words)
+        + f'<text x="{at:.1f}" y="13" text-anchor="{anchor}" font-weight="bold">score {record["score"]:.2f}</text>'
         f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 8}">level (its value); height: probability</text></svg>'
     )
     return "".join(parts)
