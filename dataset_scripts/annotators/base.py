@@ -24,7 +24,7 @@ class Annotator(ABC):
     Raw scores are on the annotator's own scale; `dataset_scripts.annotators.calibration` brings them to [0, 1].
 
     Attributes:
-        name (`str`): key in the registry.
+        name (`str`): key in the table of `annotators/__init__.py`.
         version (`str`): changes whenever raw scores change; a calibration is for one version.
         license (`str`): of the model and its weights.
         higher_is_better (`bool`): direction of the raw score.

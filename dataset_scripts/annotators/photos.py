@@ -27,13 +27,14 @@ _LEAST_COLOUR = 4.0
 def list_photos(directory: str | Path, split: Literal["train", "test"] | None = None) -> list[Path]:
     """Picture files below a folder, so ordered that every beginning of the list is varied.
 
-    Files are grouped by their name up to the first `-` or `_` (its package, in the registry source), shuffled within
-    a group by a hash of the name, and taken from the groups in turn. The order depends on nothing but the names.
+    Files are grouped by their name up to the first `-` or `_` (its package, in the source of packages), shuffled
+    within a group by a hash of the name, and taken from the groups in turn. The order depends on nothing but the
+    names.
 
     Args:
-        directory (`str` or `Path`): folder; a `manifest.csv` in it, as the registry source writes, is heeded.
+        directory (`str` or `Path`): folder; a `manifest.csv` in it, as the source of packages writes, is heeded.
         split (`str`, *optional*): only originals of this side of [`dataset_scripts.splits.is_test`], by the file
-            name without its suffix (the `content_id` of the registry source), and none that the manifest marks as
+            name without its suffix (the `content_id` of the source of packages), and none that the manifest marks as
             an example. By default all.
 
     Raises:
