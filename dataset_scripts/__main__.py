@@ -22,10 +22,10 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 logger = logging.getLogger("dataset_scripts")
 
 _BUILD_HELP = r"""
-Builds a data set from pictures and clips: leaves out copies, distorts, asks machine annotators, makes pairs and texts,
+Builds a data set from pictures and clips: skips copies, distorts, asks machine annotators, makes pairs and texts,
 checks everything, and writes Parquet files with a card into a folder that load_dataset reads.
 
-A build that was stopped, in whatever way, goes on where it was when the same command is given again.
+A build that was stopped, in whatever way, resumes when the same command is given again.
 
 examples:
   python -m dataset_scripts build --source folder --input photos --output pairs --license CC-BY-4.0
@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--variants", type=int, metavar="N", help="distorted versions of each original (default: 6)")
     what.add_argument("--seed", type=int, metavar="S", help="with the originals, decides every row (default: 0)")
     where = build.add_argument_group("where and how; changes no row")
-    where.add_argument("--output", type=Path, required=True, metavar="DIR", help="new, empty, or one to go on in")
+    where.add_argument("--output", type=Path, required=True, metavar="DIR", help="new, empty, or of a build to resume")
     where.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     where.add_argument("--engine", choices=("local", "ray"), default="local", help="who works (default: local)")
     where.add_argument("--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: Ray on this machine)")
@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     where.add_argument("--restart", action="store_true", help="throw an unfinished build in --output away first")
     where.add_argument("--keep-staging", action="store_true", help="keep the intermediate shards in DIR/.staging")
-    where.add_argument("--verbose", action="store_true", help="say of each original why it was left out")
+    where.add_argument("--verbose", action="store_true", help="say of each original why it was skipped")
 
     check = commands.add_parser(
         "validate",
@@ -158,7 +158,7 @@ def _build(args: argparse.Namespace) -> int:
         left_out.update(stage["dropped"])
     if left_out:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-        logger.warning("left out: %s; %s names each", reasons, args.output / "dropped.jsonl")
+        logger.warning("skipped: %s; %s names each", reasons, args.output / "dropped.jsonl")
     rows = ", ".join(f"{sum(splits.values())} {name}" for name, splits in report["rows"].items())
     logger.info("%s: %s rows; its card is %s", args.output, rows, args.output / "README.md")
     return 0
@@ -198,7 +198,7 @@ def _report(args: argparse.Namespace) -> int:
     for config, splits in report.get("rows", {}).items():
         lines.append(f"{config}: " + ", ".join(f"{count} {split}" for split, count in splits.items()))
     if report.get("unfinished"):
-        lines.append("unfinished: give the build command again to go on")
+        lines.append("unfinished: give the build command again to resume")
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
@@ -229,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logger.error("%s", error)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        logger.error("interrupted; give the same command again to go on where it stopped")
+        logger.error("interrupted; give the same command again to resume where it stopped")
         return EXIT_INTERRUPTED
 
 

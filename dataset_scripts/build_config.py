@@ -1,4 +1,4 @@
-"""What a build makes: one dataclass a concern, read from a recipe. Unknown keys are errors."""
+"""Settings of a build: one dataclass a concern, read from a recipe. Unknown keys are errors."""
 
 import dataclasses
 import importlib
@@ -19,7 +19,7 @@ SPLITS = ("train", "validation", "test")
 
 
 class BuildError(Exception):
-    """A build that cannot go on. The message says what is wrong and what to do."""
+    """A build that cannot continue. The message says what is wrong and what to do."""
 
 
 class SettingsError(BuildError):
@@ -28,7 +28,7 @@ class SettingsError(BuildError):
 
 @dataclass
 class CollectConfig:
-    """Which originals are taken.
+    """Choice of the originals.
 
     Attributes:
         items_per_source (`int`, *optional*): at most so many of each source; all by default.
@@ -54,14 +54,14 @@ class CollectConfig:
 
 @dataclass
 class DistortConfig:
-    """Which versions of an original are made.
+    """Versions that are made of an original.
 
     Attributes:
         image_long_side (`int`): pictures are shrunk to at most so many pixels, which also removes old damage.
         clip_long_side (`int`): likewise frames of clips.
-        least_side (`int`): originals whose short side is below so many pixels after shrinking are left out.
+        least_side (`int`): originals whose short side is below so many pixels after shrinking are skipped.
         clip_frames (`int`): frames kept of a clip, from its middle.
-        least_clip_frames (`int`): clips with fewer frames are left out.
+        least_clip_frames (`int`): clips with fewer frames are skipped.
         clip_crf (`int`): constant rate factor of H.264 at which clips are stored; 0 is lossless but large.
         variants_per_item (`int`): distorted versions of each original. They come in twos: one distortion at two
             severities.
@@ -151,7 +151,7 @@ class AnnotateConfig:
 
 @dataclass
 class InterpretConfig:
-    """Who writes descriptions. Without an interpreter there are none.
+    """Interpreter that writes descriptions. Without one there are none.
 
     Attributes:
         interpreter (`str`, *optional*): `module:name` of a function that, called with `options`, gives a
@@ -186,7 +186,7 @@ class InterpretConfig:
 
 @dataclass
 class PairConfig:
-    """Which versions of one original are compared.
+    """Pairs of versions of one original that are compared.
 
     Attributes:
         pairs_per_item (`int`): at most so many pairs of versions of an original.
@@ -204,7 +204,7 @@ class PairConfig:
 
 @dataclass
 class PublishConfig:
-    """How the data set is laid out and called.
+    """Layout and name of the data set.
 
     Attributes:
         title (`str`): heading of the card.

@@ -74,7 +74,7 @@ def render_card(numbers: dict[str, Any], config: BuildConfig, plots: dict[str, s
         numbers (`dict`): from [`dataset_scripts.statistics.describe_folder`].
         config (`BuildConfig`): what was built.
         plots (`dict[str, str]`): picture -> what it shows.
-        report (`dict`): run report, for what was left out.
+        report (`dict`): run report, for what was skipped.
 
     Returns:
         `str`: `README.md`.
@@ -116,7 +116,7 @@ def _configs_section(numbers: dict[str, Any]) -> str:
             "\nThere is no configuration `description`: no interpreter was configured, and nothing is made up."
         )
     lines.append(
-        "\nSplits are by original (`content_id`): no two splits share one. Copies, by perceptual hash, were left out."
+        "\nSplits are by original (`content_id`): no two splits share one. Copies, by perceptual hash, were skipped."
     )
     return "## Configurations\n\n" + "\n".join(lines)
 
@@ -166,9 +166,9 @@ def _labels_section(config: BuildConfig) -> str:
    {sizes.clip_frames} frames). Version 0 is that, as it is.
 2. Each got {sizes.variants_per_item} distorted versions: one distortion at two severities, then another, and so on.
    {sizes.chain_share:.0%} got a second one on top.
-3. Pictures were judged by {image_names};
+3. Pictures were scored by {image_names};
    clips by {clip_names}.
-   What was judged is the published file; those that compare with an original were given the published version 0.
+   What was scored is the published file; those that compare with an original were given the published version 0.
 4. Their scores, calibrated to [0, 1], became a distribution over five levels (PMOD) where at least
    {annotate.min_opinions} gave one.
 
@@ -191,7 +191,7 @@ def _sources_section(numbers: dict[str, Any], report: dict[str, Any]) -> str:
     ]
     if reasons:
         lines += [
-            "\nLeft out, each with its reason in `dropped.jsonl`:\n",
+            "\nSkipped, each with its reason in `dropped.jsonl`:\n",
             "| stage | reason | count |",
             "|---|---|---:|",
         ]

@@ -1,4 +1,4 @@
-"""The first stage: reads the sources, leaves out copies, and gives every original its name and its split."""
+"""The first stage: reads the sources, skips copies, and gives every original its name and its split."""
 
 import contextlib
 import json
@@ -80,7 +80,7 @@ class Known:
         self.index.add(row["item_id"], row["hashes"])
 
     def row_or_drop(self, source: str, item: SourceItem, print_: Fingerprint) -> dict[str, Any] | Drop:
-        """The row of an original, or why it is left out.
+        """The row of an original, or why it is skipped.
 
         Copies with one stated `content_id` are a group that belongs together and stay. A turned copy stays as well: it
         looks otherwise to a model, and gets its original's `content_id`, so that no split parts them.
@@ -135,7 +135,7 @@ Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[tuple[Any, Any
 
 
 def collect(config: BuildConfig, staging: Staging, mapper: Mapper) -> int:
-    """Runs the stage, going on where it was.
+    """Runs the stage, or resumes it.
 
     Args:
         config (`BuildConfig`): what to build.
@@ -217,7 +217,7 @@ class _Shard:
     def add(self, source: int, position: int, found: dict[str, Any] | Drop, known: Known) -> None:
         self.consumed[source] = position + 1
         if isinstance(found, Drop):
-            logger.info("%s is left out: %s (%s)", found.name, found.reason, found.detail)
+            logger.info("%s is skipped: %s (%s)", found.name, found.reason, found.detail)
             self.drops.append(found)
             return
         known.enter(found)

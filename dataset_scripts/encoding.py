@@ -1,4 +1,4 @@
-"""How media are read, shrunk and stored: the bytes that are published are those that annotators judge."""
+"""Reading, shrinking and storing of media: the bytes that are published are those that annotators score."""
 
 import io
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Where the work of a build is done: in this process, in worker processes of this machine, or on Ray.
+"""Execution engines of a build: this process, worker processes of this machine, or Ray.
 
 Every engine makes the same shards: what is in one does not depend on who made it.
 """

@@ -1,4 +1,4 @@
-"""What one look at an original tells: its digest, perceptual hashes, and an index of these that finds copies.
+"""Fingerprints of originals: digest, perceptual hashes, and an index of these that finds copies.
 
 Example:
 
@@ -66,7 +66,7 @@ def _hash_of(spectrum: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What one look at an original tells.
+    """Fingerprint of an original.
 
     Attributes:
         sha256 (`str`): of the file.

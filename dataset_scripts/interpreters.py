@@ -1,4 +1,4 @@
-"""What the stage `interpret` asks for descriptions: something that is given a picture or clip and answers in texts.
+"""Interpreters, which the stage `interpret` asks for descriptions: given a picture or clip, they answer in texts.
 
 A recipe names a factory and its arguments:
 
@@ -30,7 +30,7 @@ class RejectedText(Protocol):
 
 
 class Answer(Protocol):
-    """What came of one item.
+    """Result for one item.
 
     Attributes:
         kept (`Sequence[str]`): descriptions that passed every check.

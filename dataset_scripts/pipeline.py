@@ -43,7 +43,7 @@ LOCK_TIMEOUT_S = 10
 
 
 def run_stages(config: BuildConfig, staging: Staging, engine: Engine) -> int:
-    """Everything up to the rows: reads the sources and runs the stages, going on where a killed build was.
+    """Everything up to the rows: reads the sources and runs the stages, or resumes a killed build.
 
     Args:
         config (`BuildConfig`): what to build.
@@ -99,7 +99,7 @@ def build(
     Args:
         config (`BuildConfig`): what to build.
         output (`str` or `Path`): new or empty folder, or one in which this same build was interrupted.
-        engine (`Engine`, *optional*): who does the work; by default this process.
+        engine (`Engine`, *optional*): execution engine; by default this process.
         restart (`bool`, *optional*, defaults to `False`): throw an unfinished build in `output` away first.
         keep_staging (`bool`, *optional*, defaults to `False`): keep the shards in `output/.staging` afterwards.
 
@@ -108,7 +108,7 @@ def build(
 
     Raises:
         SettingsError: nothing was begun.
-        BuildError: see the message; what was finished is kept, and the same call goes on from there.
+        BuildError: see the message; what was finished is kept, and the same call resumes from there.
     """
     # Here, not above: the card and the answers need transformers and matplotlib, the workers of the stages do not.
     from dataset_scripts.publish import publish

@@ -62,7 +62,7 @@ def publish(staging: Staging, config: BuildConfig, report: dict[str, Any], outpu
     started = time.monotonic()
     export = write_tables(staging, config)
     if not export.is_dir():
-        raise BuildError("the build has no row: every original was left out; dropped.jsonl in the staging says why")
+        raise BuildError("the build has no row: every original was skipped; dropped.jsonl in the staging says why")
     written = time.monotonic()
     found = validate(export)
     rows, validated = sum(found.rows.values()), time.monotonic()

@@ -1,4 +1,4 @@
-"""Which originals are kept for testing. Everything that is fitted or trained asks here, and nothing else decides."""
+"""Choice of the originals for testing. Everything that is fitted or trained asks here, and nothing else decides."""
 
 import hashlib
 
@@ -8,5 +8,5 @@ TEST_SHARE = 0.2
 
 
 def is_test(content_id: str, test_share: float = TEST_SHARE) -> bool:
-    """Whether an original belongs to the test split: by hash, so that it never depends on what else is there."""
+    """Returns `True` for an original of the test split: by hash, so that it never depends on what else is there."""
     return int(hashlib.sha256(content_id.encode()).hexdigest()[:8], 16) / 2**32 < test_share

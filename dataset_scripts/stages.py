@@ -110,7 +110,7 @@ _COUPLE, _ORDER, _PAIRS, _VERSION = range(4)
 
 
 def plan_steps(config: BuildConfig, item_id: str, modality: str, variant: int) -> list[tuple[str, int]]:
-    """What happens to one version: (distortion, severity), in order; nothing for version 0, the original.
+    """Plans the steps of one version: (distortion, severity), in order; none for version 0, the original.
 
     Versions 1 and 2 share one distortion at two severities, so do 3 and 4, and so on; no distortion comes twice
     before all have come.
@@ -194,7 +194,7 @@ def distort(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[dic
 
 # ----------------------------------------------------------------------------------------------------- annotate
 def annotate(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[dict[str, Any]], list[Drop]]:
-    """Versions -> opinions and PMOD targets. What is judged is the published file, against that of version 0."""
+    """Versions -> opinions and PMOD targets. The published file is scored, against that of version 0."""
     rows, drops = [], []
     for _, versions in itertools.groupby(staging.read("distort", shard), key=lambda row: row["item_id"]):
         original: np.ndarray | None = None
@@ -243,7 +243,7 @@ def _interpreter(factory: Callable[..., Interpreter], options: str) -> Interpret
 
 
 def tag_of(steps: Sequence[dict[str, Any]]) -> str | None:
-    """What was done to a version in words; `None` for a chain, which one phrase cannot say."""
+    """Returns the words for what was done to a version; `None` for a chain, which one phrase cannot say."""
     if not steps:
         return ORIGINAL_TAG
     return tag(steps[0]["type"], steps[0]["severity"]) if len(steps) == 1 else None

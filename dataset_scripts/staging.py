@@ -1,4 +1,4 @@
-"""Where a build keeps what it has made so far: finished shards, each with a marker, and nothing half written.
+"""Staging folder of a build: finished shards, each with a marker, and nothing half written.
 
 A shard is written beside its place and renamed; its marker follows, with the numbers for the report. A build that was
 killed therefore finds every shard either finished or absent, and makes the absent ones.
@@ -28,7 +28,7 @@ CONFIG_FILE = "build_config.json"
 
 @dataclass(frozen=True)
 class Drop:
-    """An item that was left out.
+    """An item that was skipped.
 
     Attributes:
         name (`str`): item, or version of one.
@@ -66,7 +66,7 @@ class Staging:
         if differing:
             raise SettingsError(
                 f"{self.root} holds an unfinished build with other settings ({', '.join(differing)}); give the same "
-                "settings to go on with it, another --output, or --restart to throw it away"
+                "settings to resume it, another --output, or --restart to throw it away"
             )
 
     # ------------------------------------------------------------------------------------------------- shards
@@ -79,7 +79,7 @@ class Staging:
         return self.root / "finished" / stage / f"{shard:05d}.json"
 
     def is_finished(self, stage: str, shard: int) -> bool:
-        """Whether a shard is there, whole."""
+        """Returns `True` if a shard is finished."""
         return self.marker(stage, shard).is_file()
 
     def finish(

@@ -1,4 +1,4 @@
-"""What is in a data set, in numbers: counted from its Parquet files, without opening the media."""
+"""Statistics of a data set, counted from its Parquet files, without opening the media."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ _COLUMNS = {"scoring": ("distortion", "mos", "std", "annotators"), "pairwise": (
 
 @dataclass
 class Tally:
-    """What is kept of the rows while they pass: counts, and three kinds of numbers, never whole rows.
+    """Tally of the rows that pass: counts, and three kinds of numbers, never whole rows.
 
     Attributes:
         originals (`dict[str, tuple]`): `content_id` -> modality, source, licence.
@@ -75,7 +75,7 @@ def word_counts(messages: Sequence[dict[str, Any]]) -> list[int]:
 
 
 def agreement(names: Sequence[str], scores: np.ndarray) -> dict[str, Any]:
-    """How alike annotators rank.
+    """Rank correlations between annotators.
 
     Args:
         names (`Sequence[str]`): annotators.
@@ -83,7 +83,7 @@ def agreement(names: Sequence[str], scores: np.ndarray) -> dict[str, Any]:
 
     Returns:
         `dict`: `annotators` (those with an opinion at all), `srcc` (matrix of Spearman correlations over the items
-        both judged; `None` where fewer than three, or where one always says the same), `mean`, `std` and `count` of
+        both scored; `None` where fewer than three, or where one always says the same), `mean`, `std` and `count` of
         each.
     """
     heard = ~np.isnan(scores).all(axis=0)

@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass
 class ValidationReport:
-    """What was found.
+    """Result of a validation.
 
     Attributes:
         rows (`dict[str, int]`): rows looked at, by configuration.
@@ -128,7 +128,7 @@ def _row_count(path: Path) -> int:
 
 
 class _Check:
-    """What has been seen over all files."""
+    """State of a validation over all files."""
 
     def __init__(self) -> None:
         self.ids: set[str] = set()
@@ -195,7 +195,7 @@ class _Check:
 
 
 def _schema_problem(config: str, found: pa.Schema) -> str | None:
-    """How the columns of a file differ from the contract, or `None`."""
+    """Describes how the columns of a file differ from the contract; `None` where they do not."""
     annotators: list[str] = []
     if "annotators" in found.names:
         kind = found.field("annotators").type

@@ -262,7 +262,7 @@ def _stretch(places: np.ndarray, side: int, least: int) -> slice:
 
 
 def plan_even(plan: GroupPlan, rng: np.random.Generator) -> list[list[tuple[str, int]]]:
-    """What happens to each version of a group: a list of (distortion, severity), empty for the original."""
+    """Plans the steps of each version of a group: a list of (distortion, severity), empty for the original."""
     weights = np.array([plan.distortion_weights.get(name, 1.0) for name in plan.distortions])
     weights /= weights.sum()
     turn = rng.random()

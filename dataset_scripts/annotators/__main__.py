@@ -44,7 +44,7 @@ def listing() -> str:
 
 
 def check(path: Path) -> str:
-    """What every annotator that fits says of a photo or clip, itself taken as the original.
+    """Runs every annotator of the modality on a photo or clip, itself taken as the original.
 
     Args:
         path (`Path`): photo, or clip of which the first 60 frames are used.

@@ -1,4 +1,4 @@
-"""What an annotator is: a machine that gives a picture or a clip one raw quality score."""
+"""Annotators: models and metrics that give a picture or a clip one raw quality score."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -147,7 +147,7 @@ def linear_channels(image: np.ndarray, weights: Sequence[Sequence[float]]) -> np
 
 
 def viewing_factor(image: np.ndarray, least: int = 2) -> int:
-    """How much a full-reference metric shrinks a picture first.
+    """Factor by which a full-reference metric shrinks a picture first.
 
     The metrics model a viewer who does not resolve single pixels; their authors shrink by `round(min(H, W) / 256)`,
     which is 2 for the 512 x 384 pictures the human scores are from.

@@ -8,7 +8,7 @@ photo has the mean human score of its (type, severity) cell in KADID-10k as its 
 effect the human score to expect at that raw score. All annotators so come to one scale, and one that says little
 stays near the middle. The held-out types are scored and reported but not fitted. An identical picture is held at
 `PRISTINE_MOS` for annotators with a reference, though some of them cannot see colour. Annotators of frames take the
-curve of their image annotator; those that watch time have no human table, and take the curves set by hand in
+curve of their image annotator; temporal ones have no human table, and take the curves set by hand in
 `temporal.py`. Annotators of the extra `annotators` that were never fitted take their published range as a straight
 line.
 
@@ -110,7 +110,7 @@ def cell_targets() -> np.ndarray:
 
 
 def fitted_rows() -> np.ndarray:
-    """Which rows of [`score_photo`] are fitted on: bool `[126]`, False for the held-out types."""
+    """Rows of [`score_photo`] that are fitted on: bool `[126]`, False for the held-out types."""
     return np.array([name not in HELD_OUT_TYPES for name, _ in CELLS] + [True])
 
 
@@ -225,7 +225,7 @@ def cell_srcc(scores: np.ndarray) -> tuple[float, float]:
     """Agreement with human cell means.
 
     Args:
-        scores (`np.ndarray` of shape `[P, 126]`): 1 best; NaN is left out.
+        scores (`np.ndarray` of shape `[P, 126]`): 1 best; NaN is skipped.
 
     Returns:
         `tuple`: Spearman correlation of the means over photos with the human means, over the 110 fitted cells and
@@ -245,7 +245,7 @@ def available_image_annotators() -> list[str]:
             shared_annotator(name)
             names.append(name)
         except MissingPackageError as error:
-            logger.warning("left out: %s", error)
+            logger.warning("skipped: %s", error)
     return names
 
 

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--photos", required=True, help="folder with undistorted photos")
     parser.add_argument("--output", default=str(PRISTINE_MODEL), help="model file to write")
     parser.add_argument("--count", type=int, default=150, help="photos to use")
-    parser.add_argument("--skip", type=int, default=30, help="photos at the beginning to leave out")
+    parser.add_argument("--skip", type=int, default=30, help="photos at the beginning to skip")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 

@@ -1,4 +1,4 @@
-"""What FAST-VQA and DOVER see of a clip: short runs of frames, cut into small pieces at full resolution.
+"""Fragments, the input of FAST-VQA and DOVER: short runs of frames, cut into small pieces at full resolution.
 
 Wu et al.: FAST-VQA: efficient end-to-end video quality assessment with fragment sampling, ECCV 2022.
 """

@@ -36,10 +36,10 @@ FAMILIES = tuple(dict.fromkeys(DISTORTIONS[name].family for name, _ in CELLS))
 
 
 def follows_severity(scores: np.ndarray) -> dict[str, float]:
-    """How well scores fall with severity, by family of distortion.
+    """Measures how well scores fall with severity, by family of distortion.
 
     Args:
-        scores (`np.ndarray` of shape `[P, 126]`): 1 best, rows as in `score_photo`; NaN is left out.
+        scores (`np.ndarray` of shape `[P, 126]`): 1 best, rows as in `score_photo`; NaN is skipped.
 
     Returns:
         `dict[str, float]`: family -> mean over photos and types of the Spearman correlation between the score and

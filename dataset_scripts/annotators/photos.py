@@ -103,7 +103,7 @@ def choose_photos(
             break
         pixels = prepare_photo(path, size)
         if pixels is None:
-            logger.info("left out %s: too small or without colour", path.name)
+            logger.info("skipped %s: too small or without colour", path.name)
             continue
         usable += 1
         if usable > skip:

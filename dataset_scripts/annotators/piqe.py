@@ -27,14 +27,14 @@ def split_blocks(plane: np.ndarray) -> np.ndarray:
 
 
 def has_flat_edge(blocks: np.ndarray) -> np.ndarray:
-    """Whether 6 neighbouring pixels on one of a block's four edges hardly differ: `[B, 16, 16]` -> bool `[B]`."""
+    """Finds blocks of which 6 neighbouring pixels on one of four edges hardly differ: `[B, 16, 16]` -> bool `[B]`."""
     edges = np.stack([blocks[:, 0], blocks[:, -1], blocks[:, :, 0], blocks[:, :, -1]], axis=1)
     segments = sliding_window_view(edges, _SEGMENT, axis=2)
     return (segments.std(axis=3, ddof=1) < _FLAT_STD).any(axis=(1, 2))
 
 
 def is_noisy(blocks: np.ndarray) -> np.ndarray:
-    """Whether a block's spread outweighs how much its two middle columns stand out: `[B, 16, 16]` -> bool `[B]`."""
+    """Finds blocks whose spread outweighs the contrast of their middle columns: `[B, 16, 16]` -> bool `[B]`."""
     spread = blocks.std(axis=(1, 2), ddof=1)
     centre = blocks[:, :, _CENTRE].std(axis=(1, 2), ddof=1)
     around = np.delete(blocks, _CENTRE, axis=2).std(axis=(1, 2), ddof=1)

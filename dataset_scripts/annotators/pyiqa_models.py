@@ -56,7 +56,7 @@ class PyiqaAnnotator(Annotator):
         super().__init__()
         try:
             import pyiqa
-        except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit its torch
+        except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision for another torch
             raise self._missing(error) from error
         folder = weights_folder(weights)
         with contextlib.redirect_stdout(sys.stderr):  # pyiqa prints while it builds a model
@@ -124,7 +124,7 @@ class PyiqaAnnotator(Annotator):
     def score_batch(
         self, items: Sequence[np.ndarray], references: Sequence[np.ndarray | None] | None = None
     ) -> np.ndarray:
-        """As [`Annotator.score_batch`], several pictures at a time."""
+        """Scores like [`Annotator.score_batch`], several pictures at a time."""
         scores = np.full(len(items), np.nan)
         for indices in self._batches(items):
             try:

@@ -25,7 +25,7 @@ WEIGHTS = np.array([0.99, 0.06, 0.18])
 
 
 def blur_effect(plane: np.ndarray) -> float:
-    """How little a picture changes when it is blurred again.
+    """Measures how little a picture changes when it is blurred again.
 
     Args:
         plane (`np.ndarray` of shape `[H, W]`, float32): luma in [0, 255].
@@ -66,7 +66,7 @@ def block_excess(plane: np.ndarray) -> float:
 
 
 def sharpness_features(image: np.ndarray) -> np.ndarray:
-    """What the composite is made of.
+    """Features of the composite.
 
     Args:
         image (`np.ndarray` of shape `[H, W, 3]`, uint8): RGB.

@@ -104,7 +104,7 @@ FrameDetail = frame_mean(Detail)
 
 
 class TemporalGradient(Annotator):
-    """Whether the same things move: similarity of the frame differences of a clip and of its original.
+    """Similarity of the frame differences of a clip and of its original: the same things should move.
 
     With D = |x_(t+1) - x_t| on luma of about 144 px and S = (2 D_d D_r + 170) / (D_d^2 + D_r^2 + 170), the score is
     the mean of 1 - S weighted by max(D_d, D_r) + 1, over up to 24 pairs of frames: 0 (same changes) .. 1. Held,
@@ -187,7 +187,7 @@ class Jerkiness(Annotator):
 class Flicker(Annotator):
     """Unsteady brightness: mean absolute second difference of the mean luma, in grey levels; 0 best.
 
-    A steady brightening or darkening has no second difference. Cuts are left out: second differences beyond ten times
+    A steady brightening or darkening has no second difference. Cuts are skipped: second differences beyond ten times
     the median and beyond 30 grey levels at once.
     """
 
@@ -214,7 +214,7 @@ def _by_hand(annotator: type[Annotator], raw: list[float], score: list[float], w
 
 
 def temporal_calibrations() -> dict[str, Calibration]:
-    """Calibrations of the annotators that watch time.
+    """Calibrations of the temporal annotators.
 
     No table of human scores exists for them. The anchors are our judgement, set on the median raw scores of 17 clips
     under the video distortions of `dataset_scripts.distortions`.

@@ -1,4 +1,4 @@
-"""Tone: exposure and saturation in one number, the voice for what the other no-reference annotators hardly see.
+"""Tone: exposure and saturation in one number, the annotator of what the other no-reference ones hardly see.
 
 Own composite of elementary statistics; no publication. CIELAB from OpenCV.
 """
@@ -20,7 +20,7 @@ _GRAY = 12.0
 
 
 def tone_features(image: np.ndarray) -> np.ndarray:
-    """How far a picture leaves the range of ordinary photos, statistic by statistic.
+    """Distance of a picture from the range of ordinary photos, statistic by statistic.
 
     Args:
         image (`np.ndarray` of shape `[H, W, 3]`, uint8): RGB.
@@ -52,7 +52,7 @@ class Tone(Annotator):
     Note:
         Without the original nobody can tell a grey photo from one whose colour was taken away: photos that are dark,
         pale or gaudy on purpose are scored down. Blur takes away clipped pixels, and so is scored up a little: one
-        voice among others, never alone.
+        annotator among others, never alone.
     """
 
     name = "tone"

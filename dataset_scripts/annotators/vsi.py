@@ -42,7 +42,7 @@ def _unit_range(plane: np.ndarray) -> np.ndarray:
 
 
 def saliency(image: np.ndarray) -> np.ndarray:
-    """How much a place draws the eye: band-passed Lab, the centre, and warm colours.
+    """Saliency of each place: band-passed Lab, the centre, and warm colours.
 
     Args:
         image (`np.ndarray` of shape `[H, W, 3]`, float32): RGB in [0, 255].

@@ -1,4 +1,4 @@
-"""What cameras, hands and uploads do to a photo: the damage real bad pictures have, drawn at random.
+"""Damage by cameras, hands and uploads, as real bad pictures have it, drawn at random.
 
 The 25 types of the catalogue are even, single and in fixed steps. Real pictures are rarely so: the light is poor, so
 noise shows, so the phone smooths it away, and a network compresses the rest. [`draw`] makes such a history,
@@ -272,7 +272,7 @@ def draw(rng: np.random.Generator, among: Sequence[str] = tuple(AUTHENTIC)) -> D
 
 
 def subject_mask(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Where the subject of a photo probably is: a soft ellipse around the detail nearest to the middle.
+    """Mask of the probable subject of a photo: a soft ellipse around the detail nearest to the middle.
 
     Args:
         image (`np.ndarray`): uint8 `[H, W, 3]`, undistorted.

@@ -98,7 +98,7 @@ def pixelate(image: np.ndarray, scale: float) -> np.ndarray:
 
 
 def shrink_and_enlarge(image: np.ndarray, scale: float) -> np.ndarray:
-    """What [`pixelate`] leaves of the scene: the same without the blocks, `uint8 [H, W, 3]` to the same."""
+    """Leaves of a scene what [`pixelate`] does, without the blocks: `uint8 [H, W, 3]` to the same."""
     return _shrink_and_enlarge(image, scale, cv2.INTER_LINEAR)
 
 

@@ -79,7 +79,7 @@ class CachedChat:
         self.name = model.name
 
     def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """As the model's; a kept answer has `cached` set. Failures are not kept."""
+        """Answers like the model; a kept answer has `cached` set. Failures are not kept."""
         key = request_key(self.name, messages, sampling)
         kept = self.cache.get(key)
         return kept or self.cache.put(key, self.name, self.model.complete(messages, sampling))

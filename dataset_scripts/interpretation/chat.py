@@ -1,4 +1,4 @@
-"""What describers and judges are: a chat model that can see pictures."""
+"""Interface of describers and judges: a chat model that can see pictures."""
 
 import hashlib
 import io
@@ -36,7 +36,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an answer is drawn.
+    """Sampling of an answer.
 
     Args:
         max_tokens (`int`): longest answer.
@@ -51,7 +51,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Usage:
-    """What an answer took.
+    """Cost of an answer.
 
     Args:
         prompt_tokens, completion_tokens (`int`): tokens read and written; 0 where the server does not say.

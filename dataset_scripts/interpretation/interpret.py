@@ -40,7 +40,7 @@ class Interpreter:
             [`Interpretation`]: with `error` set where a model gave no answer; then nothing is kept.
 
         Raises:
-            ChatSetupError: a model cannot answer at all, so that going on would fail every item.
+            ChatSetupError: a model cannot answer at all, so that every item would fail.
         """
         description, kept, rejections = "", [], []
         try:
@@ -70,14 +70,14 @@ class Interpreter:
 def interpret_all(
     interpreter: Interpreter, items: Iterable[ShownItem], threads: int = 1, record: str | Path | None = None
 ) -> Iterator[Interpretation]:
-    """Interprets items, several at a time, and hands them back in their order, none left out.
+    """Interprets items, several at a time, and hands them back in their order, none skipped.
 
     Args:
         interpreter (`Interpreter`): the steps.
         items (`Iterable[ShownItem]`): read as they are needed, at most twice `threads` ahead.
         threads (`int`, *optional*, defaults to 1): items at a time; the models' rate limits hold over all of them.
         record (`str` or `Path`, *optional*): JSONL file with everything that was written, kept and rejected, one line
-            an item. Written anew by each run: a run that goes on where another stopped gets the old answers from the
+            an item. Written anew by each run: a run that resumes another gets the old answers from the
             cache, and so writes the old lines again.
 
     Yields:

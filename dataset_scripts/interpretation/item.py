@@ -1,4 +1,4 @@
-"""What is described, and what came of it."""
+"""Items that are described, and the results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -66,7 +66,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Interpretation:
-    """What came of one item.
+    """Result for one item.
 
     Args:
         item_id (`str`): of the item.
@@ -86,7 +86,7 @@ class Interpretation:
     prompts_version: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain containers, for a JSONL line."""
+        """Returns plain containers, for a JSONL line."""
         return asdict(self)
 
 

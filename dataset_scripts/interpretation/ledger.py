@@ -1,4 +1,4 @@
-"""What the models' work took: tokens, seconds and money, request by request and in sum."""
+"""Ledger of the models' work: tokens, seconds and money, request by request and in sum."""
 
 import json
 import threading
@@ -90,7 +90,7 @@ class MeteredChat:
         self.name = model.name
 
     def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """As the model's."""
+        """Answers like the model, and adds the cost to the ledger."""
         answer = self.model.complete(messages, sampling)
         self.ledger.add(self.name, answer, self.price)
         return answer

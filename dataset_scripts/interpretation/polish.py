@@ -27,7 +27,7 @@ def read_list(text: str) -> list[str] | None:
     """Finds the JSON list of strings in an answer, which may stand in a code fence or between words.
 
     Returns:
-        `list[str]` or `None`: the strings without white space around them, empty ones left out; `None` if there is no
+        `list[str]` or `None`: the strings without white space around them, empty ones skipped; `None` if there is no
         such list.
     """
     start, end = text.find("["), text.rfind("]")
@@ -41,7 +41,7 @@ def read_list(text: str) -> list[str] | None:
 
 
 def objection(statement: str) -> str | None:
-    """Why a text cannot be a statement, or `None`: it has to be one sentence, short, and say something definite."""
+    """Explains why a text is no statement, or `None`: it has to be one sentence, short, and say something definite."""
     words = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+", statement)
     if not words:
         return "no words"

@@ -52,5 +52,5 @@ REVIEW = (
 
 
 def media_words(modality: str, pictures: int) -> str:
-    """What the prompts call the item: `"this picture"`, or the frames of a video with their number."""
+    """Returns the prompts' words for the item: `"this picture"`, or the frames of a video with their number."""
     return "this picture" if modality == "image" else f"this video, given as {pictures} frames in order"

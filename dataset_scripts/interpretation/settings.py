@@ -23,7 +23,7 @@ CLIENTS = {"openai": OpenAIChat, "transformers": TransformersChat}
 
 @dataclass(frozen=True)
 class InterpretationSettings:
-    """Who does what. Unknown keys are errors.
+    """Models of the interpretation and their settings. Unknown keys are errors.
 
     A model is a mapping: `kind` (`openai` or `transformers`), the arguments of that client, and where it costs money
     `price: {prompt, completion}` for a million tokens.

@@ -1,4 +1,4 @@
-"""Where source pictures and clips come from: one file a kind of source.
+"""Sources of pictures and clips: one file a kind of source.
 
 To add one: a dataclass with a `name` that iterates over [`SourceItem`], and a line in the table below.
 """

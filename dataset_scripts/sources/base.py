@@ -1,4 +1,4 @@
-"""What a source is: something that yields originals, lazily and always in the same order."""
+"""Interface of a source, which yields originals, lazily and always in the same order."""
 
 import itertools
 from collections.abc import Iterable, Iterator

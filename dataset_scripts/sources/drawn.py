@@ -96,7 +96,7 @@ def _loaded(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=16384)
 def _piece(name: str, size: int, piece: str) -> tuple[np.ndarray | None, int, int, float]:
-    """How much of each pixel a piece of text covers, uint8 `[h, w]`, where it begins (x, y), and how wide it is."""
+    """Draws a piece of text: its coverage of each pixel, uint8 `[h, w]`, its beginning (x, y), and its width."""
     font = _loaded(name, size)
     left, top, right, bottom = font.getbbox(piece)
     if piece == " ":
@@ -116,11 +116,11 @@ class _Font:
         return [_piece(self.name, self.size, piece) for piece in re.findall(r"[^\W\d_]+|.", text)]
 
     def width(self, text: str) -> float:
-        """How wide a text is, in pixels."""
+        """Returns the width of a text in pixels."""
         return sum(width for *_, width in self.pieces(text))
 
     def cut(self, text: str, width: float) -> str:
-        """As much of a text as is at most so many pixels wide."""
+        """Cuts a text to a width in pixels."""
         while len(text) > 1 and self.width(text) > width:
             text = text[:-1]
         return text

@@ -76,7 +76,7 @@ class PackageItem:
         license (`str`): Licence as the package states it.
         tier (`str`): `A`, licence stated for the file or by the package's own Debian copyright file (may be
             republished with attribution); `B`, only the licence of the package as a whole is known.
-        split (`str`): `example` for originals shown in the demo, which training must leave out; else empty.
+        split (`str`): `example` for originals shown in the demo, which training must skip; else empty.
         width (`int`): Width in pixels, as stored (before any EXIF rotation).
         height (`int`): Height in pixels.
         sha256 (`str`): Hex digest of the file's bytes.
@@ -104,12 +104,12 @@ class PackageItem:
 
     @property
     def label(self) -> str:
-        """How messages name the item."""
+        """Name of the item in messages."""
         return f"{self.content_id} ({self.kind})"
 
     @property
     def source(self) -> tuple[str, str, str, str]:
-        """What has to be downloaded: (package_manager, package, version, archive)."""
+        """Package that has to be downloaded: (package_manager, package, version, archive)."""
         return (self.package_manager, self.package, self.version, self.archive)
 
 
@@ -332,7 +332,7 @@ def extract_items(
 
 
 def is_present(item: PackageItem, output_dir: Path) -> bool:
-    """Whether the item is already there with the right content."""
+    """Returns `True` if the item is already there with the right content."""
     path = output_dir / item.output_path
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == item.sha256
 

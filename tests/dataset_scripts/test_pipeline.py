@@ -443,5 +443,13 @@ def test_ctrl_c_exits_130_and_the_report_shows_what_is_done(originals, tmp_path,
 def test_help_names_every_source_and_command(capsys):
     assert run("build", "--help") == 0
     text = capsys.readouterr().out
-    for word in ("folder", "manifest", "hub", "webdataset", "registry", "--items-per-source", "goes on where it was"):
+    for word in (
+        "folder",
+        "manifest",
+        "hub",
+        "webdataset",
+        "registry",
+        "--items-per-source",
+        "resumes when the same command",
+    ):
         assert word in text
