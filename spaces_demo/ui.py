@@ -429,7 +429,7 @@ def _use_it_yourself(assessor: inference.Assessor, model: gr.Dropdown) -> None:
     with gr.Accordion("Limits, method, and whose examples these are", open=False):
         gr.Markdown(
             f"Files up to {inference.MAX_FILE_MB} MB, clips up to {inference.MAX_CLIP_S} s; they are deleted within "
-            "two hours. `vital-tiny` ranks versions of the same content well, different pictures less surely. "
+            "two hours. `vital-tiny` ranks versions of the same content well, different contents less reliably. "
             "[The method](https://arxiv.org/abs/2511.17962).\n\n"
             + (samples.EXAMPLES / "ATTRIBUTION.md").read_text(encoding="utf-8").replace("# ", "#### ")
         )
