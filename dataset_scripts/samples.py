@@ -16,7 +16,7 @@ CONTENTS, VERSIONS = 3, 4
 SIDE_PX, CAPTION_PX = 240, 34
 NAME = "samples.jpg"
 _ROWS = 64
-_COLUMNS = ["content_id", "modality", "images", "mos", "distortion", "license", "provenance"]
+_COLUMNS = ["content_id", "modality", "images", "mos", "license", "provenance"]
 
 
 def draw_samples(folder: Path, plots: str) -> dict[str, str]:
@@ -53,9 +53,9 @@ def draw_samples(folder: Path, plots: str) -> dict[str, str]:
 
 
 def caption(row: dict[str, Any]) -> str:
-    """A row's mean opinion and its distortion."""
-    done = row["distortion"]
-    what = f"{done['type']} {done['severity']}" if done and done["type"] else "original or two distortions"
+    """A row's mean opinion and what was done to its picture, with severities."""
+    (steps,) = row["provenance"]["steps"]
+    what = " + ".join(f"{step['type']} {step['severity']}" for step in steps) or "original"
     return f"{row['mos']:.2f}: {what}" if row["mos"] is not None else what
 
 

@@ -18,9 +18,8 @@ def row(content, seed, kind="jpeg", mos=0.25):
         "modality": "image",
         "images": [{"bytes": file.getvalue(), "path": None}],
         "mos": mos,
-        "distortion": {"type": kind, "family": "compression", "severity": 2},
         "license": "CC0-1.0" if content == "a" else "MIT",
-        "provenance": {"name": f"{content}.jpg"},
+        "provenance": {"name": f"{content}.jpg", "steps": [[{"type": kind, "severity": 2}]]},
     }
 
 
@@ -49,5 +48,6 @@ def test_without_pictures_there_is_no_sample(tmp_path):
 
 def test_a_caption_says_what_was_done():
     assert caption(row("a", 0)) == "0.25: jpeg 2"
-    assert caption({"mos": 0.9, "distortion": {"type": None, "severity": None}}) == "0.90: original or two distortions"
-    assert caption({"mos": None, "distortion": None}) == "original or two distortions"
+    done = [{"type": "jpeg", "severity": 2}, {"type": "white_noise", "severity": 4}]
+    assert caption({"mos": 0.9, "provenance": {"steps": [done]}}) == "0.90: jpeg 2 + white_noise 4"
+    assert caption({"mos": None, "provenance": {"steps": [[]]}}) == "original"
