@@ -53,9 +53,9 @@ def draw_samples(folder: Path, plots: str) -> dict[str, str]:
 
 
 def caption(row: dict[str, Any]) -> str:
-    """A row's mean opinion and what was done to its picture, with severities."""
+    """A row's mean opinion and what was done to its picture, a line a distortion."""
     (steps,) = row["provenance"]["steps"]
-    what = " + ".join(f"{step['type']} {step['severity']}" for step in steps) or "original"
+    what = "\n+ ".join(f"{step['type']} {step['severity']}" for step in steps) or "original"
     return f"{row['mos']:.2f}: {what}" if row["mos"] is not None else what
 
 

@@ -49,5 +49,5 @@ def test_without_pictures_there_is_no_sample(tmp_path):
 def test_a_caption_says_what_was_done():
     assert caption(row("a", 0)) == "0.25: jpeg 2"
     done = [{"type": "jpeg", "severity": 2}, {"type": "white_noise", "severity": 4}]
-    assert caption({"mos": 0.9, "provenance": {"steps": [done]}}) == "0.90: jpeg 2 + white_noise 4"
+    assert caption({"mos": 0.9, "provenance": {"steps": [done]}}) == "0.90: jpeg 2\n+ white_noise 4"
     assert caption({"mos": None, "provenance": {"steps": [[]]}}) == "original"
