@@ -96,7 +96,8 @@ def render_card(numbers: dict[str, Any], config: BuildConfig, plots: dict[str, s
 
 
 def _summary(numbers: dict[str, Any]) -> str:
-    kinds = " and ".join(f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in sorted(numbers["originals_by_modality"].items()))
+    counts = sorted(numbers["originals_by_modality"].items())
+    kinds = " and ".join(f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in counts)
     return (
         f"Pictures and clips with machine opinions of their quality, for training visual quality models in the manner "
         f"of [VITAL](https://arxiv.org/abs/2511.17962). Made from {kinds}, "
