@@ -41,17 +41,21 @@ def test_preference_by_hand():
     assert tensor.item() == pytest.approx(0.5 * (1 + math.erf(1 / math.sqrt(2))), abs=1e-6)
 
 
-def test_level_words_are_single_distinct_tokens():
-    tokenizer = build_tokenizer(800)
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer(800)
+
+
+def test_level_words_are_single_distinct_tokens(tokenizer):
     ids = level_token_ids(tokenizer)
     assert [tokenizer.decode([i]) for i in ids] == [f" {word}" for word in LEVEL_WORDS]
 
 
-def test_a_word_of_several_tokens_is_refused_by_name():
+def test_a_word_of_several_tokens_is_refused_by_name(tokenizer):
     with pytest.raises(ValueError, match="incomprehensible"):
-        level_token_ids(build_tokenizer(800), ["high", "incomprehensible"])
+        level_token_ids(tokenizer, ["high", "incomprehensible"])
     with pytest.raises(ValueError, match="share"):
-        level_token_ids(build_tokenizer(800), ["high", "high"])
+        level_token_ids(tokenizer, ["high", "high"])
 
 
 def test_level_probs_from_what_an_engine_reports():

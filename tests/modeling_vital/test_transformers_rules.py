@@ -35,7 +35,7 @@ def trained():
     return VitalForConditionalGeneration.from_pretrained("vital-tiny")
 
 
-@pytest.mark.parametrize("memory", ["1KB", "4MB"])
+@pytest.mark.parametrize("memory", [pytest.param("1KB", marks=pytest.mark.slow), "4MB"])
 def test_what_is_on_disk_scores_as_in_memory(trained, tmp_path, memory):
     pytest.importorskip("accelerate")
     model = VitalForConditionalGeneration.from_pretrained(

@@ -106,7 +106,9 @@ def test_one_alone_has_no_spare(tmp_path):
         load_media(path)
 
 
-@pytest.mark.parametrize("command", ["score", "compare", "describe"])
+@pytest.mark.parametrize(
+    "command", ["score", *(pytest.param(name, marks=pytest.mark.slow) for name in ("compare", "describe"))]
+)
 def test_commands_set_it_and_say_it_of_clips_only(command, capsys):
     paths = [str(CLIPS[0]), str(PHOTOS[0])]
     options = [] if command == "compare" else ["--workers", "1"]

@@ -145,7 +145,7 @@ def test_golden_loss_curve(data_args, tmp_path, monkeypatch, form):
     """Recorded on an x86-64 CPU with torch 2.13; other kernels and decoders differ in the last digits, hence 1 %."""
     with monkeypatch.context() as patch:
         # Without the texts of the standard library and the list of distortions: they change.
-        patch.setattr("pkgutil.iter_modules", lambda: [])
+        patch.setattr("training.tiny.model.general_english", tuple)
         patch.setattr("training.tiny.model.DISTORTIONS", ["jpeg", "lens_blur"])
         tokenizer = build_tokenizer(480)
     monkeypatch.setattr(tiny_models, "_tokenizer", lambda: tokenizer)

@@ -1,6 +1,7 @@
 """The shape of `vital-tiny`: its tokenizer, its encoders and its decoder, with random weights."""
 
 import ast
+import functools
 import pkgutil
 import sys
 from dataclasses import dataclass, field
@@ -69,6 +70,18 @@ class ModelConfig:
             raise ValueError(f"{path} cannot be used: {error}") from error
 
 
+@functools.cache
+def general_english() -> tuple[str, ...]:
+    """The docstrings of Python's standard library; parsing it takes most of the time of [`build_tokenizer`]."""
+    docs = []
+    for module in pkgutil.iter_modules():
+        if module.name in sys.stdlib_module_names and not module.name.startswith("_"):
+            spec = module.module_finder.find_spec(module.name)
+            if spec and spec.origin and spec.origin.endswith(".py"):
+                docs.append(ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "")
+    return tuple(docs)
+
+
 def build_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
     """A small byte-level BPE tokenizer with the level words, distortions and severities as whole words.
 
@@ -85,19 +98,13 @@ def build_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
         "user\n",
         "assistant\n",
     ]
-    docs = []
-    for module in pkgutil.iter_modules():
-        if module.name in sys.stdlib_module_names and not module.name.startswith("_"):
-            spec = module.module_finder.find_spec(module.name)
-            if spec and spec.origin and spec.origin.endswith(".py"):
-                docs.append(ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
-    tokenizer.train_from_iterator([*phrases * 50, *docs], trainer)
+    tokenizer.train_from_iterator([*phrases * 50, *general_english()], trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="right"
     )

@@ -58,6 +58,7 @@ def test_shards_and_index(source, converted):
     assert leftovers(source.parent) == ["a source", "converted"]
 
 
+@pytest.mark.slow
 def test_clean_environment(converted, tmp_path):
     picture = tmp_path / "a picture.png"
     Image.radial_gradient("L").convert("RGB").save(picture)

@@ -163,6 +163,7 @@ def test_intervals_of_groups_are_wider_than_those_of_items():
     assert by_content == bootstrap_intervals(scores, mos, content, resamples=200, statistics=["srcc"])["srcc"]
 
 
+@pytest.mark.slow
 def test_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(2)
     truth, hits = 0.6, 0

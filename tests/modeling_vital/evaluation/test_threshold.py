@@ -48,6 +48,7 @@ def test_the_recall_is_reached_by_the_highest_threshold(value):
     assert found.threshold_low <= found.threshold <= found.threshold_high
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_of_new_labels():
     population, truth = simulate(100_000, seed=9)
     inside = 0

@@ -22,7 +22,7 @@ def clip(frames, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (frames, 40, 60, 3), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module", params=["internvl", "resnet"])
+@pytest.fixture(scope="module", params=["resnet", pytest.param("internvl", marks=pytest.mark.slow)])
 def exported(request, tmp_path_factory):
     """A probe and the folder it was exported to."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
@@ -96,6 +96,7 @@ def test_only_probes_become_onnx(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_wrong_graph_is_not_kept(tmp_path, monkeypatch):
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name)

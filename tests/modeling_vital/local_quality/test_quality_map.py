@@ -177,6 +177,7 @@ def test_half_of_a_picture_that_is_bad_stands_out():
     assert not map_of([[0.2, 0.2], [0.25, 0.2]], 64, 64).stands_out  # bad all over: no place is worse than the rest
 
 
+@pytest.mark.slow
 def test_the_frame_can_be_seen_at_12_megapixels(vital_tiny):
     pixels = np.asarray(load_media(PHOTOS[3]).resize((4000, 3000), Image.Resampling.BICUBIC)).copy()
     pixels[2000:, :1300] = distort_image(pixels[2000:, :1300], "white_noise", 5, np.random.default_rng(0))
