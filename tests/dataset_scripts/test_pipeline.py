@@ -303,6 +303,7 @@ def test_statistics_agree_with_the_rows(published):
     assert sum(map(sum, numbers["distortions"].values())) == sum(bool(row["distortion"]["type"]) for row in scoring)
 
 
+@pytest.mark.slow
 def test_shards_have_a_sane_size(originals, tmp_path):
     section = {"max_shard_size": "300KB"}
     build(
