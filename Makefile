@@ -120,7 +120,7 @@ pictures: $(VENV)/.test  ## the pictures and outputs that README and docs/ show,
 pairs: $(VENV)/.data  ## build the demonstration data set (CPU, under build/)
 	$(PY) -m dataset_scripts build --config dataset_scripts/recipes/demo.yaml --output build/pairs $(ARGS)
 
-speed: $(VENV)/.test  ## measure speed and memory on the CPU, a quarter of an hour on two quiet cores; goes on after a stop
+speed: $(VENV)/.test  ## measure speed and memory on the CPU, a quarter of an hour on two quiet cores; resumes after a stop
 	$(PY) -m benchmarks --page docs/speed.md $(ARGS)
 
 # Not in .venv: it is for a bare machine without network, whose own Python has torch with CUDA.

@@ -4,7 +4,7 @@
     python -m benchmarks --sections scoring --fresh
     python -m benchmarks --quick                  everything once at toy size: to see that it runs
 
-A section's file is kept, so that a run that was stopped goes on with the next one.
+A section's file is kept, so that a run that was stopped resumes with the next one.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not measure(name, args.quick, folder, args.fresh):
                 failed.append(name)
     except KeyboardInterrupt:
-        logger.error("interrupted; the same command goes on with the section that was stopped")
+        logger.error("interrupted; the same command resumes with the section that was stopped")
         code = 130
     from .speed_report import write, write_page
 

@@ -1,4 +1,4 @@
-"""What is measured: models of the tiny and the true size with random weights, photos of given sizes, clips."""
+"""Cases that are measured: models of the tiny and the true size with random weights, photos of given sizes, clips."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,10 +28,10 @@ TILE_GRIDS = {1: (1, 1), 3: (2, 1), 5: (2, 2), 7: (3, 2)}
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is measured.
+    """Extent of the measurement.
 
     Attributes:
-        quick (`bool`): everything once at toy size, to see that it runs: the numbers mean nothing.
+        quick (`bool`): everything once at toy size, to see that it runs: the numbers are arbitrary.
         device (`str`): where the large model is.
     """
 

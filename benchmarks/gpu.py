@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu                    into build/benchmarks-gpu: gpu.json and gpu.md
     python -m benchmarks.gpu --seconds 600      more of it, on a slow machine
-    python -m benchmarks.gpu --toy              every line of it once on the CPU: the numbers mean nothing
+    python -m benchmarks.gpu --toy              every line of it once on the CPU: the numbers are arbitrary
     python -m benchmarks.gpu --wheels           what it needs beside the repository
 
 Results are written after each part. A part that fails or takes too long costs itself alone, and what the time did not
@@ -113,7 +113,7 @@ def markdown(report: dict[str, Any]) -> str:
     """The report as Markdown: a row a part."""
     lines = ["# Measured on a GPU", ""]
     if report["toy"]:
-        lines += ["At toy size on a CPU: the numbers mean nothing.", ""]
+        lines += ["At toy size on a CPU: the numbers are arbitrary.", ""]
     lines += [
         "Rates are items, tiles or samples a second; `share of model` is of the model alone, on prepared items.",
         "Training is the trainer's collator, loss and frozen parts with AdamW, weights and optimiser in bfloat16, not",

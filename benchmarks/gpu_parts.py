@@ -1,4 +1,4 @@
-"""What `python -m benchmarks.gpu` measures. Every function runs on the CPU too, at toy size."""
+"""Parts of `python -m benchmarks.gpu`. Every function runs on the CPU too, at toy size."""
 
 import gc
 import importlib.util
@@ -38,7 +38,7 @@ _CLIP_BATCHES = 4  # of clips from files: all would fit one, and a rate is taken
 
 
 def machine(toy: bool) -> dict[str, Any]:
-    """What it is measured on, and the rate of the largest matrix products, which shares are of."""
+    """Describes the machine, with the rate of the largest matrix products, which shares are of."""
     about: dict[str, Any] = describe()
     if not toy:
         about["gpu_memory_gib"] = torch.cuda.get_device_properties(0).total_memory / GIB

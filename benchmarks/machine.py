@@ -1,4 +1,4 @@
-"""What the numbers were measured on, and the most it can do."""
+"""The machine that numbers were measured on, and the most it can do."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""How time and memory are measured: cases take turns in one process, memory has a process of its own for each case."""
+"""Measures of time and memory: cases take turns in one process, memory has a process of its own for each case."""
 
 import logging
 import multiprocessing
@@ -49,7 +49,7 @@ def interleaved(cases: Mapping[str, Callable[[], Any]], repeats: int, warm_up: b
 
 
 def ratio(result: Mapping[str, dict], slow: str, fast: str, clock: str = "wall") -> float:
-    """How many times longer `slow` takes than `fast`: the median over rounds of [`interleaved`], pair by pair.
+    """Returns how many times longer `slow` takes than `fast`: the median over rounds of [`interleaved`], pair by pair.
 
     Args:
         result (`Mapping`): what [`interleaved`] returned.
@@ -61,7 +61,7 @@ def ratio(result: Mapping[str, dict], slow: str, fast: str, clock: str = "wall")
 
 
 def in_new_process(work: Callable[..., Any], *args: Any) -> Any:
-    """What `work` returns when it is called in a process of its own, which knows nothing of this one.
+    """Calls `work` in a process of its own, which knows nothing of this one, and returns its result.
 
     Args:
         work (`Callable`): a function at the top of a module.
@@ -135,7 +135,7 @@ def _resident_bytes() -> int:
 
 
 def _peak_since_start() -> int:
-    """What other systems tell: loading counts too, so what the work needs beyond it is a lower bound."""
+    """Reads what other systems tell: loading counts too, so what the work needs beyond it is a lower bound."""
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size if sys.platform == "darwin" else size * 1024
 

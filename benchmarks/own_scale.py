@@ -73,7 +73,7 @@ def _held_out(
 
 
 def table(name: str, count: int, found: dict[str, np.ndarray]) -> str:
-    """What was measured as Markdown."""
+    """Returns the measurements as Markdown."""
     rows = [
         ("`vital calibrate`", "curve"),
         ("the scores taken linearly from end to end, without ratings", "ends"),

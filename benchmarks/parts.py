@@ -42,7 +42,7 @@ def run_parts(
 ) -> dict[str, dict[str, Any]]:
     """Runs parts one after the other, as long as there is time.
 
-    They share a process, so that libraries and models are loaded once. After a part that failed, a fresh one goes on:
+    They share a process, so that libraries and models are loaded once. After a failed part, a fresh one takes over:
     nobody knows what state the device and its memory were left in.
 
     Args:
@@ -81,7 +81,7 @@ def run_parts(
 
 
 def _wait(process: Any, receiver: Connection, limit_s: float, end: float) -> dict[str, Any]:
-    """What the process answers, or why it does not."""
+    """Returns the answer of the process, or why there is none."""
     left = max(0.0, end - time.monotonic())
     try:
         if receiver.poll(min(limit_s, left)):

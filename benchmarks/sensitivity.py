@@ -1,4 +1,4 @@
-"""How much a score moves when nothing that people see has changed: `python -m benchmarks.sensitivity docs/scores.md`.
+"""Sensitivity of a score to changes that nobody sees: `python -m benchmarks.sensitivity docs/scores.md`.
 
 Writes the tables between the markers of the page, for the model and the photos given.
 """

@@ -53,7 +53,7 @@ def write_page(report: Mapping[str, Any], page: Path) -> None:
     """Puts machine and targets between the `speed` markers of a page.
 
     Raises:
-        ValueError: if the markers are not there, or the report is of a quick run, whose numbers mean nothing.
+        ValueError: if the markers are not there, or the report is of a quick run, whose numbers are arbitrary.
     """
     text = page.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
@@ -86,7 +86,7 @@ def _summary(report: Mapping[str, Any]) -> str:
 def _markdown(report: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     parts = ["# Speed and memory\n", _summary(report)]
     if report["quick"]:
-        parts.insert(1, "**A quick run at toy size: the numbers mean nothing.**\n")
+        parts.insert(1, "**A quick run at toy size: the numbers are arbitrary.**\n")
     if missed := [t["section"] for t in report["targets"].values() if not t["met"]]:
         parts.append(f"Targets missed are in: {', '.join(dict.fromkeys(missed))}.\n")
     if "peak_share" in results:

@@ -1,4 +1,4 @@
-"""What the numbers should be, and whether they are."""
+"""Targets of the numbers, and which are met."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -94,7 +94,7 @@ def render_model_card(name: str, repo_id: str | None = None, weights: Path | Non
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """What a stranger must not be able to change unseen: code, weights and settings of a checkpoint.
+    """Hashes the files that a stranger must not change unseen: code, weights and settings of a checkpoint.
 
     Args:
         folder (`Path`): a checkpoint; the code it is published with is the package's where it holds none.
@@ -148,7 +148,7 @@ def _environment() -> jinja2.Environment:
 
 
 def read_measured(name: str, data: Path = DATA) -> dict[str, Any] | None:
-    """What was measured of a member of the zoo, as `model_cards.record` keeps it; `None` for nothing."""
+    """Reads the measurements of a member of the zoo, as `model_cards.record` keeps them; `None` for nothing."""
     path = data / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 

@@ -81,7 +81,7 @@ def check_loading(run) -> None:
 
 def check_fine_tuning(run) -> None:
     first, again = (said for code, (said,) in run.said.items() if code.endswith("--output_dir runs/mine\n"))
-    assert "Going on from" not in first and "Going on from" in again
+    assert "Resuming from" not in first and "Resuming from" in again
     for name in ("mine", "probe", "zero", "warm", "two"):
         AutoModel.from_pretrained(run.folder / "runs" / name, trust_remote_code=True)
     assert json.loads((run.folder / "runs" / "zero" / "results.json").read_text())["rows"] >= 1

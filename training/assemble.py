@@ -1,4 +1,4 @@
-"""What `zero_shot.py` does: assemble, save, evaluate."""
+"""Work of `zero_shot.py`: assemble, save, evaluate."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ RESULTS = "results.json"
 
 @dataclass
 class ZeroShotArguments:
-    """What is put together, and how it is evaluated."""
+    """Parts that are put together, and their evaluation."""
 
     vision: str | None = field(default=None, metadata={"help": "VITAL checkpoint whose encoders are taken."})
     decoder: str | None = field(
@@ -64,7 +64,7 @@ def run(args: ZeroShotArguments, data_args: DataArguments) -> VitalForConditiona
     """Assembles and evaluates; leaves the model and `results.json` in `output_dir`.
 
     Raises:
-        RecipeError: the parts do not fit, or there is nothing to evaluate on.
+        RecipeError: the parts do not match, or there is nothing to evaluate on.
         RowError: a picture or clip cannot be read.
     """
     check_launch(args.use_cpu)

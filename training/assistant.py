@@ -6,7 +6,7 @@
 Here the questions of the data are kept (prompt_decoupling is off) and text is learned with plain cross-entropy
 (focal_beta 0). With adapters, output_dir has the merged model, and the adapter alone in `adapter`.
 
-The same command goes on where an earlier run was stopped.
+The same command resumes a run that was stopped.
 """
 
 import sys

@@ -2,7 +2,7 @@
 
     accelerate launch training/base.py --config training/tiny/recipes/base.yaml
 
-The same command goes on where an earlier run was stopped.
+The same command resumes a run that was stopped.
 """
 
 import sys

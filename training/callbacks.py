@@ -1,4 +1,4 @@
-"""What watches a run: gradients that are no longer numbers, and answers that are all the same."""
+"""Training callbacks: stop where gradients are no longer numbers, warn where answers are all the same."""
 
 import logging
 import math
@@ -74,7 +74,7 @@ class CollapseMonitor(TrainerCallback):
 
 
 def variety(texts: Sequence[str]) -> dict[str, float]:
-    """How much texts differ.
+    """Measures how much texts differ.
 
     Returns:
         `dict`: `distinct`, the share of different texts in (0, 1]; `length`, mean words a text; `entropy`, bits of the

@@ -16,7 +16,7 @@ COMPLETE = "mixture_state.json"
 
 
 class TrainingStopped(RuntimeError):
-    """The run cannot go on; the message says why, and from which checkpoint it can be taken up again."""
+    """The run cannot continue; the message says why, and from which checkpoint it can be taken up again."""
 
 
 def last_complete_checkpoint(output_dir: Path) -> Path | None:
@@ -26,13 +26,13 @@ def last_complete_checkpoint(output_dir: Path) -> Path | None:
 
 
 def checkpoint_to_resume(output_dir: Path, resume: bool) -> Path | None:
-    """Where a run in `output_dir` goes on, `None` for one that begins.
+    """Finds the checkpoint from which a run in `output_dir` resumes; `None` for one that begins.
 
-    What was left of checkpoints that were not written whole, after the one to go on from, is removed.
+    What was left of checkpoints that were not written whole, after the one to resume from, is removed.
 
     Args:
         output_dir (`Path`): of the run.
-        resume (`bool`): whether it may go on.
+        resume (`bool`): whether it may resume.
 
     Raises:
         TrainingStopped: it may not, and there are checkpoints of another run.
@@ -43,7 +43,7 @@ def checkpoint_to_resume(output_dir: Path, resume: bool) -> Path | None:
     if not resume:
         raise TrainingStopped(
             f"{output_dir} holds checkpoints of an earlier run, {last} the newest: choose another output_dir, remove "
-            "them, or go on from there with `resume`."
+            "them, or resume from there with `resume`."
         )
     for folder in output_dir.glob("checkpoint-*"):
         if not (folder / COMPLETE).exists() and _step(folder) > _step(last):
@@ -66,7 +66,7 @@ def stopped_for(reason: str, steps: int, output_dir: str) -> TrainingStopped:
     last = last_complete_checkpoint(Path(output_dir))
     kept = f"The last good checkpoint is {last}" if last else "There is no checkpoint yet"
     return TrainingStopped(
-        f"Stopped in step {steps + 1}: {reason}. {kept}; the same command goes on from there. A lower learning_rate, "
+        f"Stopped in step {steps + 1}: {reason}. {kept}; the same command resumes from there. A lower learning_rate, "
         "a longer warm-up, a lower max_grad_norm or bf16 in place of fp16 are the usual remedies."
     )
 
@@ -87,7 +87,7 @@ def undone_on_failure(folder: Path, output_dir: Path) -> Iterator[None]:
         free = shutil.disk_usage(output_dir).free / 1e9
         raise TrainingStopped(
             f"Could not write the checkpoint {folder} ({error}); {free:.1f} GB are free. {kept}. Make room, lower "
-            "save_total_limit, or move output_dir to a larger disk; the same command then goes on."
+            "save_total_limit, or move output_dir to a larger disk; the same command then resumes."
         ) from error
 
 

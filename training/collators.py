@@ -329,7 +329,7 @@ class VitalCollator:
 def _places(
     rows: Sequence[EncodedRow], media: Sequence[PreparedMedia], length: Callable[[PreparedMedia], int]
 ) -> torch.Tensor:
-    """Where, among the tiles or frames of distinct media, those of each row are, rows in order."""
+    """Places of each row's tiles or frames among those of distinct media, rows in order."""
     lengths = [length(m) for m in media]
     starts = dict(zip(map(id, media), itertools.accumulate(lengths, initial=0), strict=False))
     return torch.cat([starts[id(row.media)] + torch.arange(length(row.media)) for row in rows])

@@ -35,7 +35,7 @@ _ORIENTATION = 0x0112
 
 @dataclass
 class DataArguments:
-    """What a run learns from."""
+    """Data that a run learns from."""
 
     dataset: str | None = field(
         default=None,
@@ -315,7 +315,7 @@ def held_out_texts(args: DataArguments, configs: Iterable[str], count: int, seed
 
 
 def cache_of(dataset: str) -> str | None:
-    """Where `datasets` may keep its copy of a local folder; `None`, the usual place, for any other data set.
+    """Folder for the copy that `datasets` keeps of a local folder; `None`, the usual place, for any other data set.
 
     `datasets` knows a folder by its name alone: of two folders called `pairs`, or of one that was made anew, it would
     give out the copy it made first. So the place is named after the path, sizes and times of the files.

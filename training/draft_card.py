@@ -1,4 +1,4 @@
-"""What a run leaves for people: a picture of its curves and the draft of a model card."""
+"""Draft of a model card, and a picture of a run's curves."""
 
 from pathlib import Path
 from typing import Any

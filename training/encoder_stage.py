@@ -25,7 +25,7 @@ from training.losses import LossConfig, fidelity_loss, pmod_kl_loss
 KINDS = (*DISTORTIONS, *AUTHENTIC, ORIGINAL_TAG)
 """What may have been done to a version."""
 
-LESSON_PARTS = ("kl", "fidelity", "type", "severity")
+ENCODER_PARTS = ("kl", "fidelity", "type", "severity")
 """Names of the parts of the loss, as they are logged."""
 
 TYPE_WEIGHT = SEVERITY_WEIGHT = 0.5
@@ -54,7 +54,7 @@ class EncoderHead(nn.Module):
         return torch.cat([self.level(hidden), self.kind(hidden), self.severity(hidden)], dim=-1)
 
 
-class VitalEncoderLessons(VitalPreTrainedModel):
+class VitalEncodersForPreTraining(VitalPreTrainedModel):
     """The encoders of a model, each with a head of its own.
 
     Args:
@@ -115,7 +115,7 @@ class VitalEncoderLessons(VitalPreTrainedModel):
 
 
 class EncoderCollator:
-    """Makes batches for [`VitalEncoderLessons`]: a tile or a motion window of each version, no words.
+    """Makes batches for [`VitalEncodersForPreTraining`]: a tile or a motion window of each version, no words.
 
     Args:
         processor (`VitalProcessor`): of the model.
@@ -200,11 +200,11 @@ class EncoderLoss:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Args:
-            logits (`torch.FloatTensor` of shape `(num_versions, 5 + types + 5)`): of [`VitalEncoderLessons`].
+            logits (`torch.FloatTensor` of shape `(num_versions, 5 + types + 5)`): of [`VitalEncodersForPreTraining`].
             targets (`dict`): of [`EncoderCollator`].
 
         Returns:
-            `tuple`: losses `(num_items,)`; of each of `LESSON_PARTS` the sum and over how many items, `(4, 2)`,
+            `tuple`: losses `(num_items,)`; of each of `ENCODER_PARTS` the sum and over how many items, `(4, 2)`,
             detached; level logits `(num_versions, 5)`.
         """
         levels, types, severities = logits.float().split([self.num_levels, len(KINDS), len(SEVERITY_WORDS)], dim=-1)

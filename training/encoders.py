@@ -2,7 +2,7 @@
 
     accelerate launch training/encoders.py --config training/tiny/recipes/encoders.yaml
 
-The same command goes on where an earlier run was stopped.
+The same command resumes a run that was stopped.
 """
 
 import sys

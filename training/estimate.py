@@ -1,4 +1,4 @@
-"""What a run will need: memory by kind, and hours, before any weight is loaded.
+"""Estimate of a run: memory by kind, and hours, before any weight is loaded.
 
 An estimate, not a measurement. Weights, gradients and optimiser state are counted; activations follow Korthikanti et
 al. (arXiv 2205.05198) without the attention matrices, which fused attention does not keep; time is operations over

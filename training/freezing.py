@@ -1,4 +1,4 @@
-"""What learns in each stage, and how the rest is kept still."""
+"""Trainable parts of each stage, and freezing of the rest."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""How the processes of a run were started, where that is not what it looks like."""
+"""Checks how the processes of a run were started."""
 
 import logging
 import os

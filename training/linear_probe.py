@@ -2,7 +2,7 @@
 
     python training/linear_probe.py --config training/recipes/linear_probe.yaml --dataset ratings.csv
 
-The features of every item are computed once and kept beside output_dir, so that the same command goes on where it was
+The features of every item are computed once and kept beside output_dir, so that the same command resumes where it was
 stopped and another loss or rate takes seconds. Several processes (torchrun, accelerate launch) share that work.
 """
 

@@ -25,7 +25,7 @@ STAGES_WITH_LORA = ("warm_up", "assistant")
 
 @dataclass
 class LoraArguments:
-    """Whether the decoder learns through adapters, and how."""
+    """Adapters of the decoder, if it learns through them."""
 
     lora_rank: int | None = field(
         default=None,
@@ -42,7 +42,7 @@ class LoraArguments:
 
 
 def lora_config(model: VitalForConditionalGeneration, args: LoraArguments) -> LoraConfig:
-    """What PEFT needs to put the adapters in place.
+    """Returns the configuration with which PEFT adds the adapters.
 
     Args:
         model (`VitalForConditionalGeneration`): its decoder's linear layers are the targets.

@@ -1,6 +1,6 @@
-"""Which row comes when: tasks mixed at set ratios, batches of items of about one size.
+"""Order of the rows: tasks mixed at set ratios, batches of items of about one size.
 
-The order is a function of the seed alone, so a run that goes on after a crash needs to know no more than how many
+The order is a function of the seed alone, so a run that resumes after a crash needs to know no more than how many
 batches it has seen, and one process with a batch of 2 B sees what two processes with a batch of B see together.
 """
 
@@ -117,7 +117,7 @@ class BucketBatchSampler(Sampler[list[int]]):
                 steps += 1
 
     def state_dict(self, steps: int) -> dict[str, Any]:
-        """What the order of the run follows from, and how far it got.
+        """Returns what the order of the run follows from, and how far it got.
 
         Args:
             steps (`int`): optimiser steps done.
@@ -141,6 +141,6 @@ class BucketBatchSampler(Sampler[list[int]]):
         if different := [name for name in mine if mine[name] != state.get(name)]:
             was = ", ".join(f"{name} {state.get(name)} there and {mine[name]} here" for name in different)
             raise ValueError(
-                f"The run cannot go on from this checkpoint, its data came in another order: {was}. Use the settings "
+                f"The run cannot resume from this checkpoint, its data came in another order: {was}. Use the settings "
                 "of the checkpoint, or start a new run with `model` set to its folder and another `output_dir`."
             )

@@ -68,7 +68,7 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class ManifestSettings:
-    """How ratings are read.
+    """Settings for reading ratings.
 
     Attributes:
         mos_range (`tuple[float, float]` or `None`): the worst and the best rating; the first may be the larger, where
@@ -88,7 +88,7 @@ class ManifestSettings:
 
 
 def is_manifest(dataset: str | None) -> bool:
-    """Whether `dataset` names a file of ratings rather than a data set."""
+    """Returns `True` if `dataset` names a file of ratings rather than a data set."""
     return dataset is not None and dataset.lower().endswith(SUFFIXES)
 
 

@@ -2,7 +2,7 @@
 
     accelerate launch training/pretrain.py --config training/recipes/smoke.yaml --output_dir runs/smoke
 
-The same command goes on where an earlier run was stopped.
+The same command resumes a run that was stopped.
 """
 
 import sys

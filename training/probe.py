@@ -1,4 +1,4 @@
-"""What `linear_probe.py` does: features once, then the head."""
+"""Work of `linear_probe.py`: features once, then the head."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ _CHUNK = 16  # rows whose features are written at once
 
 @dataclass
 class ProbeArguments:
-    """How a linear probe is made."""
+    """Settings of a linear probe."""
 
     model: str = field(
         default="vital-tiny",
@@ -237,7 +237,7 @@ def compute_features(probe: VitalForQualityProbe, rows: Dataset, folder: Path, b
 
 
 def collect_features(rows: Dataset, folder: Path) -> Features:
-    """What [`compute_features`] wrote, all processes together, and the targets of the rows."""
+    """Reads what [`compute_features`] wrote, all processes together, and the targets of the rows."""
     values = [np.load(_chunk_file(folder, chunk)) for chunk in range(math.ceil(len(rows) / _CHUNK))]
     return Features(
         torch.from_numpy(np.concatenate(values)),

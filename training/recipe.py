@@ -35,7 +35,7 @@ class RecipeError(ValueError):
 
 @dataclass
 class RunArguments:
-    """What is trained, and what is asked before it starts."""
+    """Model and output of a run, and what is asked before it starts."""
 
     model: str | None = field(
         default=None, metadata={"help": "Checkpoint to start from: a folder, hub id or embedded name."}

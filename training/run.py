@@ -49,7 +49,7 @@ def main(stage: str, description: str, arguments: Sequence[str] | None = None) -
         arguments (`Sequence[str]`, *optional*): the command line.
 
     Returns:
-        `int`: the exit status: 0, 1 where the run could not go on, 2 for a recipe that cannot be used, 130 if it was
+        `int`: the exit status: 0, 1 where the run had to stop, 2 for a recipe that cannot be used, 130 if it was
         interrupted. What went wrong is on stderr.
     """
     return guarded(lambda: run(Recipe.parse(stage, arguments, description)))
@@ -68,7 +68,7 @@ def guarded(work: Callable[[], object]) -> int:
         logger.error("%s", error)
         return 1
     except KeyboardInterrupt:
-        logger.error("Interrupted; the same command goes on from the last checkpoint.")
+        logger.error("Interrupted; the same command resumes from the last checkpoint.")
         return 130
     return 0
 
@@ -160,7 +160,7 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
 
 
 def estimate_recipe(recipe: Recipe, config: VitalConfig | None = None, data: TrainingData | None = None) -> Estimate:
-    """What a recipe needs: with `data` for that, without for what the recipe expects."""
+    """Estimates what a recipe needs: with `data` for that, without for what the recipe expects."""
     run, training = recipe.run, recipe.training
     config = config or _config(recipe)
     tokens, rows = run.expected_visual_tokens, run.expected_rows

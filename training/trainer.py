@@ -22,7 +22,7 @@ from training.callbacks import GradientGuard
 from training.checkpoints import COMPLETE, TrainingStopped, checkpoint_to_resume, stopped_for, undone_on_failure
 from training.collators import MODEL_INPUTS, VitalCollator
 from training.data import DataArguments, TrainingData
-from training.encoder_stage import LESSON_PARTS, EncoderCollator, EncoderLoss, VitalEncoderLessons
+from training.encoder_stage import ENCODER_PARTS, EncoderCollator, EncoderLoss, VitalEncodersForPreTraining
 from training.freezing import ENCODER_STAGE, STAGES, freeze, set_training_mode
 from training.losses import PARTS, LossConfig, MultiTaskLoss
 from training.mixing import BucketBatchSampler, TaskMixture
@@ -37,7 +37,7 @@ class VitalTrainingConfig(SFTConfig):
 
     stage: str = field(default="pretrain", metadata={"help": f"What learns, one of {', '.join(STAGES)}."})
     resume: bool = field(
-        default=True, metadata={"help": "Go on from the newest complete checkpoint in output_dir, if there is one."}
+        default=True, metadata={"help": "Resume from the newest complete checkpoint in output_dir, if there is one."}
     )
     update_batch_norm: bool = field(
         default=False, metadata={"help": "Let batch norms that learn use and update the statistics of each batch."}
@@ -109,7 +109,7 @@ class VitalTrainer(SFTTrainer):
         kwargs: go to `SFTTrainer`; with a `peft_config`, its adapters learn instead of the parts of the stage.
 
     Raises:
-        ValueError: the data or settings do not fit each other; it says how.
+        ValueError: the data or settings do not match; it says how.
     """
 
     # The loss of a batch is a mean over its items, so accumulated steps are averaged.
@@ -126,7 +126,7 @@ class VitalTrainer(SFTTrainer):
     ):
         processor = model.processor
         if args.stage == ENCODER_STAGE:
-            model = VitalEncoderLessons(model)
+            model = VitalEncodersForPreTraining(model)
         if kwargs.get("peft_config") is None:
             freeze(model, args.stage)
         if args.channels_last:
@@ -230,7 +230,7 @@ class VitalTrainer(SFTTrainer):
         return losses, parts, level_logits
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Of the held-out rows `(score, loss)`, and beside them `(mos, 1 for a clip)`.
+        """Returns `(score, loss)` of the held-out rows, and beside them `(mos, 1 for a clip)`.
 
         No loss of the batch is returned: averaged over batches of unequal size, it would depend on the processes.
         """
@@ -244,7 +244,7 @@ class VitalTrainer(SFTTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, each a mean over the items that have it."""
         if self._parts is not None and "loss" in logs:
-            names = LESSON_PARTS if self.args.stage == ENCODER_STAGE else PARTS
+            names = ENCODER_PARTS if self.args.stage == ENCODER_STAGE else PARTS
             sums = self.accelerator.reduce(self._parts.clone(), reduction="sum").tolist()
             logs.update({f"loss_{name}": total / n for name, (total, n) in zip(names, sums, strict=True) if n})
             self._parts = None
@@ -276,10 +276,10 @@ class VitalTrainer(SFTTrainer):
         super().save_model(output_dir, _internal_call)
 
     def resume_point(self) -> Path | None:
-        """The newest complete checkpoint of `output_dir`, where [`train`] goes on; `None` if there is none.
+        """The newest complete checkpoint of `output_dir`, from which [`train`] resumes; `None` if there is none.
 
         Raises:
-            TrainingStopped: the run may not or cannot go on from it.
+            TrainingStopped: the run may not or cannot resume from it.
         """
         checkpoint = checkpoint_to_resume(Path(self.args.output_dir), self.args.resume)
         if checkpoint is not None:
@@ -298,7 +298,7 @@ class VitalTrainer(SFTTrainer):
         """
         checkpoint = resume_from_checkpoint or self.resume_point()
         if checkpoint is not None:
-            logger.warning("Going on from %s.", checkpoint)
+            logger.warning("Resuming from %s.", checkpoint)
         return super().train(resume_from_checkpoint=str(checkpoint) if checkpoint else None, **kwargs)
 
     def _save_checkpoint(self, model, trial):

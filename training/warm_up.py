@@ -2,7 +2,7 @@
 
     accelerate launch training/warm_up.py --config training/recipes/warm_up.yaml --model MODEL --dataset DATA
 
-The same command goes on where an earlier run was stopped.
+The same command resumes a run that was stopped.
 """
 
 import sys

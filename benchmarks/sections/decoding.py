@@ -88,7 +88,7 @@ def write_photos(folder: Path, tiles: list[int], side: int) -> list[str]:
 
 
 def busy_share(model: Any, files: list[str], rounds: int) -> dict[str, float]:
-    """How much of the time that `score` takes from files the model alone would take, at most 1.
+    """Returns the share of `score`'s time from files that the model alone would take, at most 1.
 
     Args:
         model (`VitalForConditionalGeneration`): what scores.

@@ -50,5 +50,5 @@ def series(cases: dict[int, Callable[[], Any]], rounds: int) -> dict[str, Any]:
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """What one more costs: the slope of the least-squares line."""
+    """Returns the cost of one more: the slope of the least-squares line."""
     return float(np.polyfit(x, y, 1)[0])

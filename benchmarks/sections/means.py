@@ -1,4 +1,4 @@
-"""What was tried to make it faster, each against what the package does: taken up or not, here is the number."""
+"""Means of making it faster that were tried, each against what the package does: taken up or not, with its number."""
 
 import copy
 import os
@@ -93,7 +93,7 @@ def channels_last(model: Any, settings: Settings) -> dict[str, float]:
 
 
 def prompt_prefix(model: Any) -> dict[str, float]:
-    """How much of a prompt all photos share before their first image token: the most that keeping it could save."""
+    """Measures the start of a prompt that all photos share, up to the first image token: the most keeping it saves."""
     use_convention(model, "default")
     side = model.processor.image_processor.tile_size
     ids = model.processor.score_inputs(photos([1], side))["input_ids"][0].tolist()

@@ -1,4 +1,4 @@
-"""What the main process does for an item besides the model: processor time of it, children not counted."""
+"""Work of the main process for an item besides the model: processor time of it, children not counted."""
 
 import tempfile
 import time

@@ -71,7 +71,7 @@ def way_work(way: str, settings: Settings, tiles: list[int] | None, packed: bool
 
 
 def arithmetic(settings: Settings, tiles: list[int] | None) -> dict[str, float]:
-    """What each way has to compute, in GFLOP, whatever it takes for it."""
+    """Counts what each way has to compute, in GFLOP, whatever it takes for it."""
     with torch.no_grad():
         return {
             way: count_flops(way_work(way, settings, tiles, packed=False)) / 1e9

@@ -84,7 +84,7 @@ def steps_work(stage: str, data: str, folder: str, steps: int, savings: bool = T
 
 
 def encoder_work(stage: str, data: str, folder: str, steps: int) -> Callable[[], None]:
-    """What no saving elsewhere can make less: the tiles of the same batches through the image encoder, and back."""
+    """Runs what no saving elsewhere reduces: the tiles of the same batches through the image encoder, and back."""
     model, _, batches = prepared(stage, data, folder, steps, savings=True)
 
     def work() -> None:

@@ -236,7 +236,7 @@ def test_ctrl_c_says_how_to_go_on(recipe_file, caplog, monkeypatch):
 
     monkeypatch.setattr("training.run.run", interrupted)
     assert main("pretrain", "", ["--config", str(recipe_file)]) == 130
-    assert "goes on from the last checkpoint" in caplog.text
+    assert "resumes from the last checkpoint" in caplog.text
 
 
 def test_a_row_that_cannot_be_read_stops_the_run_and_is_named(recipe_file, tmp_path, caplog, monkeypatch):
@@ -295,7 +295,7 @@ def test_killed_and_started_again_it_gives_the_same_curve(recipe_file, tmp_path)
     assert not (tmp_path / "killed" / "README.md").exists()
     code, _, err = finish(start("pretrain", *arguments, "--output_dir", tmp_path / "killed"))
     assert code == 0, err
-    assert "Going on from" in err
+    assert "Resuming from" in err
     whole, resumed = history(tmp_path / "whole"), history(tmp_path / "killed")
     assert list(resumed) == list(range(1, 11))
     assert list(resumed.values()) == pytest.approx(list(whole.values()), rel=1e-4)

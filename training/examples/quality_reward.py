@@ -60,7 +60,7 @@ def make_policy() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
 
 
 def probabilities(policy: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> dict[str, float]:
-    """How likely the policy says each edit."""
+    """Returns the probability of each edit under the policy."""
     ids = torch.tensor([[tokenizer.convert_tokens_to_ids(PROMPT)]]).to(policy.device)
     with torch.no_grad():
         probs = policy(ids).logits[0, -1].softmax(-1)

@@ -2,4 +2,4 @@
 
 
 class ExperimentError(ValueError):
-    """The recipe, or what an earlier call left, does not fit; the message says which and what to do."""
+    """The recipe, or what an earlier call left, does not match; the message says which and what to do."""

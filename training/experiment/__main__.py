@@ -1,4 +1,4 @@
-"""Runs the experiment, or goes on with it: what is finished is kept, a killed run goes on from its checkpoint.
+"""Runs the experiment, or resumes it: what is finished is kept, a killed run resumes from its checkpoint.
 
     python -m training.experiment --recipe training/recipes/tiny_experiment.yaml
 
@@ -78,7 +78,7 @@ _SECTIONS = {"data": ExperimentData, "family": FamilyConfig, "stages": StageConf
 
 
 def is_finished(run: Run, results: Path) -> bool:
-    """Whether a run has been made and measured.
+    """Returns `True` if a run has been made and measured.
 
     Raises:
         ExperimentError: its result is of other settings.
@@ -193,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
         logger.error("%s", error)
         return 1
     except KeyboardInterrupt:
-        logger.error("Interrupted; the same command goes on from here.")
+        logger.error("Interrupted; the same command resumes from here.")
         return 130
     return 0
 

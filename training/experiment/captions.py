@@ -1,4 +1,4 @@
-"""What the base family learns to say: measured, generic attributes of pictures and clips, nothing of their quality.
+"""Captions of the base family: measured, generic attributes of pictures and clips, nothing of their quality.
 
 Levels are quintiles of an attribute over the captioned items, said in the five level words, so that a decoder knows
 these as a scale of other things, as a large language model does. So that it also knows the *words* of quality and

@@ -65,7 +65,7 @@ CLAIMS = (
 
 
 def verdict(differences: Sequence[dict[str, float]], margin: float = 0.0, apart: bool = False) -> str:
-    """What a claim comes to.
+    """Returns the verdict of a claim.
 
     Args:
         differences (`Sequence[dict]`): of every pair of runs the 95 % interval of A - B, as `low` and `high`, and as

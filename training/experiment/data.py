@@ -35,7 +35,7 @@ SUBSETS = ("in_domain", "held_out_distortions", "held_out_sources", "video")
 
 @dataclass
 class ExperimentData:
-    """What is made of the originals. Unknown keys in a recipe are errors.
+    """Data sets that are made of the originals. Unknown keys in a recipe are errors.
 
     Attributes:
         seed (`int`): of crops, clips, distortions and captions.
@@ -99,7 +99,7 @@ def read_originals(folder: Path, config: ExperimentData, long_side: int = 720) -
             is_clip = isinstance(media, Clip)
             item = shrink_clip(media, long_side // 3, MAX_FRAMES) if is_clip else shrink_image(media, long_side)
         except MediaError as error:
-            logger.warning("%s is left out: %s", row["content_id"], error)
+            logger.warning("%s is skipped: %s", row["content_id"], error)
             continue
         part.licenses[row["content_id"]] = row["license"]
         if is_clip:
@@ -133,7 +133,7 @@ def short_clip(originals: Originals, config: ExperimentData, rng: np.random.Gene
 
 
 def make_data(config: ExperimentData, originals_dir: Path, output: Path) -> dict[str, Path]:
-    """Makes the data sets; those that are complete are kept, the build of pairs goes on where it was.
+    """Makes the data sets; those that are complete are kept, the build of pairs resumes.
 
     Args:
         config (`ExperimentData`): what to make.
@@ -199,7 +199,7 @@ def write_originals(parts: dict[str, Originals], name: str, config: ExperimentDa
 
 
 def build_config(name: str, config: ExperimentData, table: Path) -> BuildConfig:
-    """How `dataset_scripts` makes one of the data sets."""
+    """Returns the build settings of one of the data sets."""
     held_out = name == "held_out_distortions"
     return BuildConfig.from_dict(
         {

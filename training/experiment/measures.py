@@ -1,4 +1,4 @@
-"""What is measured of every model: scores and texts of the test rows, by the path users take, and numbers of them."""
+"""Measures of every model: scores and texts of the test rows, by the path users take, and numbers of them."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def test_rows(data: dict[str, Path]) -> dict[str, Dataset]:
 
 
 def describe_items(rows: dict[str, Dataset], num_texts: int) -> dict[str, Any]:
-    """What does not depend on a model: for each subset columns `id`, `content_id`, `mos`, `type`, `severity`.
+    """Describes the test items without a model: for each subset columns `id`, `content_id`, `mos`, `type`, `severity`.
 
     Args:
         rows (`dict[str, Dataset]`): see [`test_rows`].
@@ -113,7 +113,7 @@ def correlate(scores: Sequence[float], items: dict[str, list]) -> dict[str, Any]
 
 
 def severity_srcc(scores: np.ndarray, items: dict[str, list]) -> tuple[float, float, float]:
-    """How well worse damage of one type means a lower score: correlation of ranks, taken within each type.
+    """Measures how well worse damage of one type means a lower score: correlation of ranks, taken within each type.
 
     Ranks are centred and scaled by the size of their type, and all types are correlated together, so that no type
     counts for having better scores than another. That is quick to resample: contents only add up.
@@ -148,7 +148,7 @@ def read_tag(text: str) -> tuple[str | None, int | None]:
 
 
 def text_measures(texts: Sequence[str], items: dict[str, Any]) -> dict[str, float] | None:
-    """Of the texts of [`measure`]: share with the right type, share within one step of the severity (of all texts: one
+    """Measures the texts of [`measure`]: share with the right type, share within one step of the severity (of all: one
     that names no severity is wrong), share of distinct texts, mean words."""
     if not texts:
         return None

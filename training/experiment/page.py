@@ -203,7 +203,7 @@ def _details(plan: Sequence[Run], analysis: dict[str, Any]) -> str:
 
 def _remarks(missing: Sequence[str]) -> str:
     lines = [
-        "- The settings of all stages are in `training/recipes/tiny_experiment.yaml`. A killed run goes on from its "
+        "- The settings of all stages are in `training/recipes/tiny_experiment.yaml`. A killed run resumes from its "
         "last checkpoint with the same command; its CPU seconds are then those of the call that finished it.",
         "- Zero asks more of A, B and C than of large models, which know from language what the word quality "
         "means and mean the same by it. Decoders that never saw the word used may each answer the prompt in a way "

@@ -32,7 +32,7 @@ ABLATIONS = {
 
 @dataclass
 class StageConfig:
-    """How long and how fast the stages learn: settings of `training.recipe.Recipe`, over those of `common`.
+    """Length and learning rates of the stages: settings of `training.recipe.Recipe`, over those of `common`.
 
     Attributes:
         common (`dict`): of every run.
@@ -59,7 +59,7 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class Machine:
-    """What it runs on; changes no run but by rounding.
+    """Machine that it runs on; changes no run but by rounding.
 
     Attributes:
         use_gpu (`bool`, *optional*, defaults to `False`): train and measure on the GPU.
@@ -71,7 +71,7 @@ class Machine:
 
     @property
     def device(self) -> str:
-        """Where models are."""
+        """Device of the models."""
         return "cuda" if self.use_gpu else "cpu"
 
 
@@ -180,7 +180,7 @@ def _merged(settings: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 
 def execute(run: Run, family: FamilyConfig, work: Path, data: dict[str, Path], machine: Machine) -> float:
-    """Makes the model of a run in `work / run.name`, going on from its last checkpoint if there is one.
+    """Makes the model of a run in `work / run.name`, or resumes it from its last checkpoint.
 
     Args:
         run (`Run`): what; those it starts from are done.

@@ -48,7 +48,7 @@ FIDELITY_VALUES = (4.5, 3.5, 2.5, 1.5, 0.5)
 
 @dataclass
 class LossConfig:
-    """How the losses are put together. Fields left out take the value of the form."""
+    """Weights of the losses. Fields left out take the value of the form."""
 
     loss_form: str = field(
         default="paper",

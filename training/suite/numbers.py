@@ -73,7 +73,7 @@ def _severity(mine: Sequence[tuple[Row, float]]) -> float:
 
 
 def across_originals(mine: Sequence[tuple[Row, float]]) -> dict[str, Any]:
-    """How well scores order *different* originals, each in one version, with known histories.
+    """Measures how well scores order *different* originals, each in one version, with known histories.
 
     The first version of every original makes a list, so does the second, and so on; the SRCC is the mean over these
     lists. So no pair of versions of one original counts, which are easier to order.
@@ -177,7 +177,7 @@ def pairs_below(rows: Sequence[Row], scores: Sequence[float]) -> dict[str, dict[
 
 
 def text_shares(texts: Sequence[tuple[Row, str]]) -> dict[str, float]:
-    """How well descriptions name the distortion and its severity, of all and of those that name one; how varied."""
+    """Measures how well descriptions name distortion and severity, of all and of those that name one; how varied."""
     if not texts:
         return {}
     said = [text for _, text in texts]
@@ -197,7 +197,7 @@ def text_shares(texts: Sequence[tuple[Row, str]]) -> dict[str, float]:
 
 
 def tag_shares(tags: Sequence[tuple[int | None, str | None]], truth: Sequence[tuple[int, str]]) -> tuple[float, float]:
-    """How often texts name what is there.
+    """Measures how often texts name what is there.
 
     Args:
         tags (`Sequence[tuple]`): severity 1..5 and distortion that each names, `None` for what it does not.

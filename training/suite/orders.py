@@ -127,7 +127,7 @@ def photo_scene(content_id: str, photo: np.ndarray, rng: np.random.Generator) ->
 
 
 def _has_detail(photo: np.ndarray, mask: np.ndarray) -> bool:
-    """Whether the subject has half the detail of the background at least: of a clear sky, focus means nothing."""
+    """Returns `True` if the subject has at least half the detail of the background: a clear sky has no focus."""
     detail = np.abs(cv2.Laplacian(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
     return float((detail * mask).sum() / mask.sum()) >= 0.5 * float((detail * (1 - mask)).sum() / (1 - mask).sum())
 
@@ -188,7 +188,7 @@ def measure_scenes(
 
 
 def _map_differences(model: Any, photos: Mapping[str, np.ndarray], count: int) -> Iterator[tuple[str, float]]:
-    """Of a photo, and of it out of focus in one part: how far its score is from the mean of its map."""
+    """Measures how far a score is from the mean of its map: for a photo, and for it out of focus in one part."""
     for content_id, photo in tqdm(list(photos.items())[:count], desc="maps", unit="photo"):
         rng = chance("map", content_id)
         small = shrink(photo, _LONG_SIDE)
@@ -201,7 +201,7 @@ def _map_differences(model: Any, photos: Mapping[str, np.ndarray], count: int) -
 def _curve_differences(
     model: Any, photos: Mapping[str, np.ndarray], clips: Mapping[str, np.ndarray], count: int
 ) -> Iterator[tuple[str, float]]:
-    """Of a clip, and of it with a bad second: how far its score is from the mean of its curve."""
+    """Measures how far a score is from the mean of its curve: for a clip, and for it with a bad second."""
     moves = {f"{content_id}/pan": photo for content_id, photo in photos.items() if max(photo.shape[:2]) >= 640}
     moves = dict(list(moves.items())[: max(0, count - len(clips))])
     for content_id, original in tqdm([*list(clips.items())[:count], *moves.items()], desc="curves", unit="clip"):

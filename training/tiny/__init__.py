@@ -14,7 +14,7 @@ DATA = Path(__file__).parent / "data.yaml"
 
 
 def recipe_data(path: Path = DATA) -> DataConfig:
-    """Which originals, distortions and annotators `vital-tiny` learns from."""
+    """Reads the data part of the recipe: the originals, distortions and annotators that `vital-tiny` learns from."""
     return DataConfig.load(path)
 
 

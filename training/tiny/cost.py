@@ -1,4 +1,4 @@
-"""What `vital-tiny` cost: hours of cores and GPUs, pictures made, and the licences of the photos it learned from."""
+"""Cost of `vital-tiny`: hours of cores and GPUs, pictures made, and the licences of the photos it learned from."""
 
 import json
 import logging

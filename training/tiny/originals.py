@@ -135,7 +135,7 @@ def listed_originals(folder: Path, config: DataConfig, split: str) -> list[dict[
 def read_originals(folder: Path, config: DataConfig, split: str) -> Iterator[tuple[dict[str, str], np.ndarray]]:
     """Rows of the manifest for one split with their pixels, at the size they are used at.
 
-    What cannot be read, or is too small to be cut from, is left out.
+    What cannot be read, or is too small to be cut from, is skipped.
 
     Args:
         folder (`Path`): with `manifest.csv`.
@@ -158,7 +158,7 @@ def read_originals(folder: Path, config: DataConfig, split: str) -> Iterator[tup
             elif min((pixels := shrink_image(media, config.photo_long_side)).shape[:2]) >= _SHORT_SIDE:
                 yield row, pixels
         except MediaError as error:
-            logger.warning("%s is left out: %s", row["content_id"], error)
+            logger.warning("%s is skipped: %s", row["content_id"], error)
 
 
 def load_originals(folder: Path, config: DataConfig, split: str) -> Originals:
@@ -171,7 +171,7 @@ def load_originals(folder: Path, config: DataConfig, split: str) -> Originals:
 
 
 def photos_by_license(folder: Path, config: DataConfig) -> dict[str, int]:
-    """How many photos and clips are trained on, by licence, the most frequent first.
+    """Counts the photos and clips that are trained on, by licence, the most frequent first.
 
     Args:
         folder (`Path`): with `manifest.csv`; the photos need not be there.

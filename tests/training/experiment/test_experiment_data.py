@@ -62,7 +62,7 @@ def test_a_damaged_file_is_left_out_by_name(folder, tmp_path, caplog):
         file.write("bad,bad.png,image,CC0-1.0,A,,pip,seen,1,9,9\n")
     (tmp_path / "bad.png").write_bytes(b"no picture")
     assert not any(part.photos for part in read_originals(tmp_path, CONFIG).values())
-    assert "bad is left out" in caplog.text
+    assert "bad is skipped" in caplog.text
 
 
 def test_crops_and_clips_have_their_size_and_a_seed_repeats_them():

@@ -69,7 +69,7 @@ def test_killed_once_and_resumed_to_the_end(tmp_path):
     assert len(first) == 3 and not (results / "vital-a-s0.json").exists()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "Going on from" in done.stderr
+    assert "Resuming from" in done.stderr
     assert {name: (results / name).stat().st_mtime_ns for name in first} == first  # not made again
     plan = Experiment.load(tmp_path / "recipe.yaml").plan()
     recorded = {run.name: json.loads((results / f"{run.name}.json").read_text()) for run in plan}
