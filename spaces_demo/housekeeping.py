@@ -1,4 +1,4 @@
-"""What the demo does for its own sake: removes what visitors leave, and takes no request of any size."""
+"""Housekeeping of the demo: removes what visitors leave, and bounds the size of requests."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What the demo computes, without a word of user interface: files in, plain records out."""
+"""Computation of the demo, without a word of user interface: files in, plain records out."""
 
 import os
 import queue
@@ -137,7 +137,7 @@ class Assessor:
         yield 1.0, ({**told, **result.to_dict()}, picture, plot)
 
     def describes(self, model: str) -> bool:
-        """Whether a model has a decoder: without one it only scores."""
+        """Returns `True` if a model has a decoder: without one it only scores."""
         return hasattr(self._model(model), "encode_media")
 
     def level_values(self, model: str) -> tuple[float, ...]:
@@ -145,7 +145,7 @@ class Assessor:
         return tuple(self._model(model).config.level_values)
 
     def members(self) -> list[dict[str, Any]]:
-        """What the models are: `name`, `parameters`, `memory_bytes` in bfloat16, and how they were `made`."""
+        """Describes the models: `name`, `parameters`, `memory_bytes` in bfloat16, and how they were `made`."""
         from modeling_vital.zoo import presets
 
         entries = []
@@ -156,7 +156,7 @@ class Assessor:
         return entries
 
     def converses(self, model: str) -> bool:
-        """Whether a model can be expected to answer questions: none as small as `vital-tiny` was taught to."""
+        """Returns `True` if a model can answer questions: none as small as `vital-tiny` was taught to."""
         return self.describes(model) and self._model(model).num_parameters() >= CONVERSING_PARAMETERS
 
     def describe(self, file: str | None, question: str, model: str) -> Iterator[str]:
@@ -185,7 +185,7 @@ class Assessor:
     def chat(
         self, file: str | None, question: str, history: list[dict[str, Any]], model: str
     ) -> Iterator[list[dict[str, str]]]:
-        """Goes on with a conversation about one picture or clip.
+        """Continues a conversation about one picture or clip.
 
         Args:
             file (`str`, *optional*): its path.
@@ -428,7 +428,7 @@ def _question(question: Any) -> str:
 
 
 def _conversation(history: Any) -> list[dict[str, str]]:
-    """What was said before, as `role` and `content` of each turn; it comes back from the visitor, so it is checked."""
+    """Checks the earlier turns, `role` and `content` of each: they come back from the visitor."""
     if not isinstance(history, list | None):
         raise Refused("This is no conversation; start a new one.")
     if len(history or []) >= 2 * MAX_TURNS:
@@ -446,7 +446,7 @@ def _conversation(history: Any) -> list[dict[str, str]]:
 
 
 def _plain(content: Any) -> str:
-    """What was said in a turn, as text: a page's conversation has it in parts."""
+    """Returns the text of a turn: a page's conversation has it in parts."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -469,7 +469,7 @@ class _plain_words:  # noqa: N801 -- reads as a statement: `with _plain_words(fi
 
 
 def _told(error: MediaError, *files: str | None) -> str:
-    """What is wrong with a file in a visitor's words: without what only a programmer can do, or makes sense of."""
+    """Explains an error about a file in a visitor's words: without what only a programmer can do or understand."""
     text = _without_place(str(error), *files)
     what, _, remedy = text.partition("; ")
     what = re.sub(r" \((?:[^()]|\([^()]*\))*\)", "", what).replace("this library knows", "this demo knows")

@@ -26,7 +26,7 @@ def headline(value: str, word: str, note: str, warning: str | None = None) -> st
 
 
 def refusal(message: str, title: str = "This cannot be scored") -> str:
-    """Why there is no result, in the place of the result."""
+    """Shows why there is no result, in the place of the result."""
     return f'<div class="refused" role="alert"><strong>{html.escape(title)}</strong> {html.escape(message)}</div>'
 
 
@@ -169,7 +169,7 @@ def members(entries: Sequence[dict[str, Any]], scores: Sequence[dict[str, Any]] 
 
 
 def python_lines(model: str) -> str:
-    """How to score with a model in Python."""
+    """Lines of Python that score with a model."""
     return (
         "from modeling_vital import VitalForConditionalGeneration\n\n"
         f"model = VitalForConditionalGeneration.from_pretrained({model!r})\n"
@@ -180,7 +180,7 @@ def python_lines(model: str) -> str:
 
 
 def probe_lines(model: str) -> str:
-    """How to score with a linear probe in Python."""
+    """Lines of Python that score with a linear probe."""
     return (
         "from modeling_vital import VitalForQualityProbe\n\n"
         f"model = VitalForQualityProbe.from_pretrained({model!r})\n"
@@ -189,13 +189,13 @@ def probe_lines(model: str) -> str:
 
 
 def shell_lines(model: str) -> str:
-    """How to score with a model on the command line."""
+    """Lines of a shell that score with a model."""
     name = shlex.quote(model)
     return f"vital score holiday/ --model {name}\nvital report holiday/ --model {name} --output holiday.html"
 
 
 def hub_lines(model: str) -> str:
-    """How to publish a model, and load it from the Hub without the package."""
+    """Lines that publish a model, and load it from the Hub without the package."""
     return (
         f"# once:  vital push model {shlex.quote(model)} ORG/NAME\n"
         "from transformers import AutoModel\n\n"

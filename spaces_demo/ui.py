@@ -256,7 +256,7 @@ def _shown(path: str, shown: gr.Image, played: gr.Video) -> dict[Any, Any]:
 
 
 def _plain_text(text: str) -> str:
-    """What a model wrote, with nothing in it that Markdown or HTML would take for more than text."""
+    """Escapes what a model wrote, so that Markdown and HTML take it for nothing more than text."""
     return "".join(f"&#{ord(char)};" if char in "\\`*_{}[]()#+!|<>&~$" else char for char in text)
 
 
@@ -291,7 +291,7 @@ def _talk(assessor: inference.Assessor, file: gr.File, model: gr.Dropdown) -> tu
         assessor.chat,
         inputs,
         gr.Chatbot,
-        "Goes on with a conversation about a picture or clip; gives back the whole of it.",
+        "Continues a conversation about a picture or clip; gives back the whole of it.",
     )
     return talk, asked
 
