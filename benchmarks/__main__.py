@@ -17,11 +17,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from .sections import SECTIONS
 
-SECTIONS = (
-    *("cold_start", "scoring", "preparation", "decoding", "peak_share", "growth"),
-    *("training_step", "data_pipeline", "means"),
-)
+
 RESULTS, QUICK_RESULTS = Path("benchmarks/results"), Path("build/benchmarks-quick")
 
 logger = logging.getLogger("benchmarks")

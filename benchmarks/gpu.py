@@ -1,6 +1,7 @@
 """One script for a bare machine with a GPU and no network: tests, speed and memory in at most four minutes.
 
-    python -m benchmarks.gpu                    into build/benchmarks-gpu: gpu.json and gpu.md
+    python -m benchmarks.gpu                    into benchmarks/results: gpu.json and gpu.md
+    python -m benchmarks.gpu --page PAGE        the table of those numbers into a page; measures nothing
     python -m benchmarks.gpu --seconds 600      more of it, on a slow machine
     python -m benchmarks.gpu --toy              every line of it once on the CPU: the numbers are arbitrary
     python -m benchmarks.gpu --wheels           what it needs beside the repository
@@ -22,6 +23,7 @@ from typing import Any
 from modeling_vital.whole_files import write_whole
 
 from .parts import Part, run_parts
+from .speed_report import markdown_table, put_block
 
 
 WHEELS = {
@@ -40,8 +42,11 @@ WHEELS = {
 """What a machine with torch, NumPy, Pillow, OpenCV, SciPy, accelerate, safetensors, tokenizers and huggingface_hub may
 lack, with the size of the wheel in MB (Linux on x86-64, Python 3.11)."""
 
-RESULTS, TOY_RESULTS = Path("build/benchmarks-gpu"), Path("build/benchmarks-gpu-toy")
+RESULTS, TOY_RESULTS = Path("benchmarks/results"), Path("build/benchmarks-gpu-toy")
+BEGIN, END = "<!-- speed-gpu:begin -->\n", "<!-- speed-gpu:end -->"
 KINDS = ("1 tile", "7 tiles", "clip")
+SIZES = ("tiny", "1b", "8b")
+NOT_MEASURED = "not measured"
 
 
 def parts(toy: bool, folder: str) -> list[Part]:
@@ -79,6 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.wheels:
         sys.stdout.write("".join(f"{name:<14}{size:>7.2f} MB\n" for name, size in WHEELS.items()))
         return 0
+    output = args.output or (TOY_RESULTS if args.toy else RESULTS)
+    if args.page:
+        report = json.loads((output / "gpu.json").read_text("utf-8"))
+        put_block(args.page, BEGIN, table(report), END)
+        return 0
     if not args.toy:
         import torch
 
@@ -87,7 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here needs the network
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    output = args.output or (TOY_RESULTS if args.toy else RESULTS)
     output.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -128,6 +137,64 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def table(report: dict[str, Any]) -> str:
+    """What a page shows of a report: tables of scoring, image encoders and training steps.
+
+    Raises:
+        ValueError: for a report at toy size, whose numbers mean nothing.
+    """
+    if report["toy"]:
+        raise ValueError("The numbers of a run at toy size are not for a page: measure on a GPU.")
+    parts = {name: part["result"] for name, part in report["parts"].items() if part["status"] == "measured"}
+    about = parts["machine"]
+    ways = ("model only", "from memory", "from files", "from files, start included")
+    scored = [
+        (size, kind, *(_rate(found["items_per_s"].get(way)) for way in ways), _rate(found["peak_gib"]))
+        for size in SIZES
+        for kind in KINDS
+        for found in [parts.get(f"scoring, {size}, {kind}", {"items_per_s": {}, "peak_gib": None})]
+    ]
+    encoded = []
+    for size in ("1b", "8b"):
+        found = parts.get(f"image encoder, {size}", {})
+        shares = found.get("share_of_products", {})
+        for count, rate in found.get("tiles_per_s", {}).items():
+            encoded.append((size, count, _rate(rate), f"{shares[count]:.0%}"))
+    steps = [
+        (*name.removeprefix("training, ").split(", "), _rate(found["samples_per_s"]), _rate(found["peak_gib"]))
+        for name, found in parts.items()
+        if name.startswith("training, ")
+    ]
+    beside = [
+        (name.removeprefix("peers, 1b, "), way, _rate(rate), _rate(found["peak_gib"][way]))
+        for name, found in parts.items()
+        if name.startswith("peers, ")
+        for way, rate in found["items_per_s"].items()
+    ]
+    text = (
+        f"Measured on: {about['gpu']}, {about['usable_cores']} cores, torch {about['torch']}, weights in bfloat16 "
+        f"(tiny in float32).\nLarge matrix products reach {about['product_tflops']:.0f} TFLOP/s there. "
+        f"Made by `make speed-gpu`.\n\n"
+        + markdown_table(("model", "item", *(f"{way}, items/s" for way in ways), "peak, GiB"), scored)
+        + "\n"
+        + markdown_table(("image encoder", "tiles", "tiles/s", "of the products' rate"), encoded)
+    )
+    if steps:
+        head = ("model", "training step", "checkpointing", "samples/s", "peak, GiB")
+        text += "\n" + markdown_table(head, steps)
+    if beside:
+        text += "\n" + markdown_table(("1b scores", "way", "items/s", "peak, GiB"), beside)
+    lacking = dict.fromkeys(name.partition(",")[0] for name in report["parts"] if name not in parts)
+    lacking.pop("tests", None)
+    if lacking:
+        text += f"\nNot measured, or not all of it: {', '.join(lacking)}.\n"
+    return text
+
+
+def _rate(value: float | None) -> str:
+    return NOT_MEASURED if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
 def _told(value: Any) -> str:
     if isinstance(value, dict):
         told = ((key.replace("_", " "), item) for key, item in value.items() if item is not None)
@@ -140,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=240.0, help="for all of it; default: %(default)g")
     parser.add_argument("--toy", action="store_true", help="every line once on the CPU, at toy size")
     parser.add_argument("--output", type=Path, help=f"folder of the report; default: {RESULTS}")
+    parser.add_argument("--page", type=Path, help="put the table of what was measured into a page, and stop")
     parser.add_argument("--wheels", action="store_true", help="print what a bare machine usually lacks, and stop")
     return parser
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .sections import SECTIONS
 from .targets import targets
 
 
@@ -25,9 +26,8 @@ NOTES = {
 
 def load(folder: Path) -> dict[str, Any]:
     """The sections there are, by name: `{"machine", "quick", "result"}` each."""
-    found = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))}
-    found.pop("report", None)
-    return found
+    paths = [folder / f"{name}.json" for name in sorted(SECTIONS)]
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in paths if path.exists()}
 
 
 def write(folder: Path) -> dict[str, Any]:
@@ -55,14 +55,22 @@ def write_page(report: Mapping[str, Any], page: Path) -> None:
     Raises:
         ValueError: if the markers are not there, or the report is of a quick run, whose numbers are arbitrary.
     """
-    text = page.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{page} lacks the lines {BEGIN.strip()!r} and {END!r}.")
     if report["quick"]:
         raise ValueError("The numbers of a quick run are not for a page: measure without --quick.")
-    head, rest = text.split(BEGIN, 1)
-    tail = rest.split(END, 1)[1]
-    page.write_text(f"{head}{BEGIN}{_summary(report)}{END}{tail}", encoding="utf-8")
+    put_block(page, BEGIN, _summary(report), END)
+
+
+def put_block(page: Path, begin: str, block: str, end: str) -> None:
+    """Puts a text between two markers of a page, each on a line of its own.
+
+    Raises:
+        ValueError: if the markers are not there.
+    """
+    text = page.read_text(encoding="utf-8")
+    if begin not in text or end not in text:
+        raise ValueError(f"{page} lacks the lines {begin.strip()!r} and {end!r}.")
+    head, rest = text.split(begin, 1)
+    page.write_text(f"{head}{begin}{block}{end}{rest.split(end, 1)[1]}", encoding="utf-8")
 
 
 def _summary(report: Mapping[str, Any]) -> str:
@@ -80,7 +88,7 @@ def _summary(report: Mapping[str, Any]) -> str:
         f"Measured on: {' '.join(lines)}\nWhere nothing else is said, a model of 1B sizes with random weights. "
         "Made by `make speed`,\nwhich writes `benchmarks/results/report.md`, with the profile of what is not met.\n\n"
     )
-    return intro + _table(("what", "measured", "target", "met"), rows)
+    return intro + markdown_table(("what", "measured", "target", "met"), rows)
 
 
 def _markdown(report: Mapping[str, Any], results: Mapping[str, Any]) -> str:
@@ -95,7 +103,8 @@ def _markdown(report: Mapping[str, Any], results: Mapping[str, Any]) -> str:
         parts.append(_arithmetic(results["scoring"]))
     for name, result in results.items():
         rows = [(key, _number(value)) for key, value in flatten(result)]
-        parts.append(f"## {name.replace('_', ' ').capitalize()}\n\n{NOTES.get(name, '')}\n\n" + _table(("", ""), rows))
+        head = f"## {name.replace('_', ' ').capitalize()}\n\n{NOTES.get(name, '')}\n\n"
+        parts.append(head + markdown_table(("", ""), rows))
     return "\n".join(parts)
 
 
@@ -108,7 +117,7 @@ def _profile(peak: Mapping[str, Any]) -> str:
         operators = ", ".join(f"{operator} {share:.0%}" for operator, share in shares if share >= 0.01)
         rows.append((name, f"{part['wall_s'] / total:.0%}", f"{part['share']:.0%}", operators))
     head = ("part", "of the time", "of the peak", "operators, by time")
-    return f"## Where the time of one photo goes ({peak['dtype']})\n\n{_table(head, rows)}"
+    return f"## Where the time of one photo goes ({peak['dtype']})\n\n{markdown_table(head, rows)}"
 
 
 def _arithmetic(scoring: Mapping[str, Any]) -> str:
@@ -122,7 +131,7 @@ def _arithmetic(scoring: Mapping[str, Any]) -> str:
             rows.append((name, f"{released:.0f}", f"{ours:.0f}", f"{released / ours:.2f}", f"{released / same:.2f}"))
     head = ("scored", "released procedure, GFLOP", "ours, GFLOP", "ratio", "ratio for the very same scores")
     intro = "What is measured beyond these ratios is better use of the machine."
-    return f"## What there is to compute\n\n{intro}\n\n{_table(head, rows)}"
+    return f"## What there is to compute\n\n{intro}\n\n{markdown_table(head, rows)}"
 
 
 def flatten(value: Any, name: str = "") -> list[tuple[str, Any]]:
@@ -137,7 +146,8 @@ def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def markdown_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
     lines = [head, ("---",) * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -22,6 +22,7 @@ PAGE = ROOT / "docs" / "models.md"
 RESULTS = ROOT / "benchmarks" / "results"
 ZOO, NUMBERS = "zoo", "numbers"
 _ACCURACY = {"in_domain": "known damage", "held_out_distortions": "unknown damage", "video": "clips"}
+_FROM_FILES = "from files, start included"
 _NONE = "-"
 
 
@@ -94,7 +95,7 @@ def _gpu_photos(results: Path) -> dict[str, float]:
     """Photos a second from files by model, where they were measured."""
     parts = (_read(results / "gpu.json") or {}).get("parts", {})
     speeds = {name: parts.get(f"scoring, {name.removeprefix('vital-')}, 7 tiles", {}) for name in zoo.NAMES}
-    speeds = {name: part.get("result", {}).get("items_per_s", {}).get("from files") for name, part in speeds.items()}
+    speeds = {name: part.get("result", {}).get("items_per_s", {}).get(_FROM_FILES) for name, part in speeds.items()}
     return {name: speed for name, speed in speeds.items() if speed is not None}
 
 
@@ -113,7 +114,7 @@ def _machines(results: Path) -> list[str]:
         )
     device = (gpu or {}).get("parts", {}).get("machine", {}).get("result", {}).get("gpu")
     if device:
-        said.append(f"On a GPU: photos of seven tiles from files, {device}.")
+        said.append(f"On a GPU: photos of seven tiles {_FROM_FILES}, {device}.")
     else:
         said.append("No GPU result is kept here: `make speed-gpu` measures yours.")
     return said

@@ -70,6 +70,46 @@ def test_a_report_of_every_kind_of_result(tmp_path):
     assert "| b | 0.1 | **failed**: ValueError: a / b |" in text and "| c |  | **not reached**" in text
 
 
+def test_the_committed_page_shows_the_committed_numbers():
+    report = json.loads((ROOT / "benchmarks" / "results" / "gpu.json").read_text())
+    page = (ROOT / "docs" / "speed.md").read_text()
+    shown = f"{gpu.BEGIN}{gpu.table(report)}{gpu.END}"
+    assert shown in page, "run `python -m benchmarks.gpu --page docs/speed.md`"
+
+
+def test_a_page_shows_what_was_measured_and_names_what_was_not(tmp_path):
+    def measured(**result):
+        return {"status": "measured", "seconds": 1.0, "result": result}
+
+    parts = {
+        "machine": measured(gpu="Made-up 9", usable_cores=3, torch="9.9", product_tflops=123.4),
+        "scoring, 8b, clip": measured(items_per_s={"model only": 1234.5, "from files": 0.25}, peak_gib=12.0),
+        "image encoder, 8b": measured(tiles_per_s={"8 at once": 50.0}, share_of_products={"8 at once": 0.5}),
+        "training, 1b, warm_up, with checkpointing": measured(samples_per_s=2.5, peak_gib=None),
+        "peers, 1b, clip": measured(items_per_s={"ours": 3.0}, peak_gib={"ours": 4.0}),
+        "peers, 1b, one photo": {"status": "not reached", "why": "the time was over"},
+    }
+    report = {"toy": False, "seconds": 3.0, "parts": parts}
+    gpu.write(tmp_path, report)
+    page = tmp_path / "page.md"
+    page.write_text(f"a\n{gpu.BEGIN}old\n{gpu.END}\nb\n")
+    assert gpu.main(["--page", str(page), "--output", str(tmp_path)]) == 0
+    text = page.read_text()
+    for line in (
+        "Measured on: Made-up 9, 3 cores, torch 9.9",
+        "| 8b | clip | 1,234 | not measured | 0.2 | not measured | 12 |",
+        "| tiny | 1 tile | not measured | not measured | not measured | not measured | not measured |",
+        "| 8b | 8 at once | 50 | 50% |",
+        "| 1b | warm_up | with checkpointing | 2.5 | not measured |",
+        "| clip | ours | 3.0 | 4.0 |",
+        "Not measured, or not all of it: peers.",
+    ):
+        assert line in text, line
+    assert "old" not in text and text.startswith("a\n") and text.endswith("\nb\n")
+    with pytest.raises(ValueError, match="toy"):
+        gpu.table({**report, "toy": True})
+
+
 def test_without_a_device_it_says_so(monkeypatch, capsys, tmp_path):
     import torch
 

@@ -43,6 +43,14 @@ def test_targets_say_what_is_met(folder):
     assert targets({}) == {}
 
 
+def test_files_beside_the_sections_are_no_sections(folder):
+    sections = load(folder)
+    for name in ("others", "gpu"):
+        (folder / f"{name}.json").write_text(json.dumps({"machine": MACHINE}))
+    assert load(folder) == sections and write(folder)["quick"] is False
+    assert load(ROOT / "benchmarks" / "results").keys() >= {"scoring", "cold_start"}
+
+
 def test_markdown_and_plots_are_made_of_the_numbers(folder):
     write(folder)
     text = (folder / "report.md").read_text()

@@ -42,7 +42,7 @@ def test_every_model_has_its_sizes_licence_and_origin(tables):
 
 
 def test_speed_and_accuracy_are_shown_where_they_were_measured(tmp_path):
-    scores = {"items_per_s": {"from files": 12.34}}
+    scores = {"items_per_s": {"from files, start included": 12.34}}
     gpu = {"machine": {"result": {"gpu": "Made-up 9"}}, "scoring, 8b, 7 tiles": {"result": scores}}
     (tmp_path / "gpu.json").write_text(json.dumps({"parts": gpu}))
     others = {"model": "vital-tiny", "machine": {"cpu": "Slow"}, "metrics": [{"ms": 250.0}]}
