@@ -25,7 +25,7 @@ from .assembly_vital import assemble
 from .assessment_vital import VitalAssessmentMixin
 from .attention_vital import prefer_heads
 from .configuration_vital import VitalConfig
-from .motion_vital import VitalMotionModel, still_frozen_norms
+from .motion_vital import VitalMotionModel, let_norms_have_two_dtypes, still_frozen_norms
 from .outputs_vital import VitalCausalLMOutputWithPast, VitalOutputWithPast
 from .processing_vital import VitalProcessor
 from .scoring_vital import scoring_convention
@@ -104,6 +104,7 @@ class VitalModel(VitalPreTrainedModel):
             config.vision_config._attn_implementation = "eager"  # convolutions: whatever is asked for, there is none
         self.vision_tower = AutoModel.from_config(config.vision_config)
         prefer_heads(self.vision_tower)
+        let_norms_have_two_dtypes(self.vision_tower)
         if eps := getattr(config.vision_config, "qk_norm_eps", None):
             # InternViT's; transformers' encoder has 1e-6 in its code and no setting for it.
             for layer in self.vision_tower.encoder.layer:

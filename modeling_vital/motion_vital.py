@@ -5,7 +5,7 @@ the slow pathway and the fusion layers never reach that output: the fast pathway
 34.6 M parameters.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,17 +31,16 @@ def _learns(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters())
 
 
-class VitalMotionNorm(nn.BatchNorm3d):
-    """Batch norm whose scale and shift may have another dtype than its statistics.
+class _TwoDtypes:
+    """Batch norm whose scale and shift may have another dtype than its statistics; a base before that of torch.
 
     FSDP2 computes with parameters in bfloat16 and leaves buffers in float32, and no kernel takes the two together.
     """
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        assert self.running_mean is not None and self.num_batches_tracked is not None and self.momentum is not None
+    def forward(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
         dtype = self.running_mean.dtype
         if self.weight.dtype == dtype:
-            return super().forward(hidden_states)
+            return super().forward(hidden_states)  # type: ignore[misc]  # of the base after this one
         if self.training:
             self.num_batches_tracked.add_(1)
         return F.batch_norm(
@@ -54,6 +53,25 @@ class VitalMotionNorm(nn.BatchNorm3d):
             self.momentum,
             self.eps,
         )
+
+
+class VitalMotionNorm(_TwoDtypes, nn.BatchNorm3d):
+    """Batch norm of the motion encoder."""
+
+
+class VitalImageNorm(_TwoDtypes, nn.BatchNorm2d):
+    """Batch norm of an image encoder of convolutions, see [`let_norms_have_two_dtypes`]."""
+
+
+def let_norms_have_two_dtypes(encoder: nn.Module) -> None:
+    """Makes each batch norm of an image encoder of transformers a [`VitalImageNorm`], weights and all.
+
+    Args:
+        encoder (`nn.Module`): changed in place.
+    """
+    for module in encoder.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = VitalImageNorm
 
 
 class VitalMotionBlock(nn.Module):
@@ -172,4 +190,4 @@ class VitalMotionModel(PreTrainedModel):
         return windows
 
 
-__all__ = ["VitalMotionModel", "still_frozen_norms"]
+__all__ = ["VitalMotionModel", "let_norms_have_two_dtypes", "still_frozen_norms"]

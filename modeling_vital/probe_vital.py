@@ -17,7 +17,7 @@ from .attention_vital import prefer_heads
 from .configuration_vital import VitalMotionConfig, _as_config
 from .levels_vital import LEVEL_VALUES, LEVEL_WORDS
 from .modeling_vital import VitalPreTrainedModel, feature_map, pixel_unshuffle
-from .motion_vital import VitalMotionModel, still_frozen_norms
+from .motion_vital import VitalMotionModel, let_norms_have_two_dtypes, still_frozen_norms
 from .preparation_vital import MediaPreparationMixin
 from .processing_vital import _flatten
 from .video_processing_vital import FrameSampling
@@ -197,6 +197,7 @@ class VitalForQualityProbe(VitalScoringMixin, VitalPreTrainedModel):
         super().__init__(config)
         self.vision_tower = AutoModel.from_config(config.vision_config)
         prefer_heads(self.vision_tower)
+        let_norms_have_two_dtypes(self.vision_tower)
         self.motion_encoder = VitalMotionModel._from_config(config.motion_config)
         self.head = VitalProbeHead(
             config.image_feature_size + config.motion_config.hidden_size,

@@ -1,5 +1,6 @@
 """The script for a machine with a GPU: parts that guard themselves, and every line of it once on the CPU."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_parts
 from benchmarks.parts import Part, run_parts
 
 
@@ -131,6 +132,34 @@ print(benchmarks.gpu_parts.scoring(True, {str(tmp_path)!r}, "1b", "clip"))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert "'from files': 'not reached: no decoder of clips: decord or PyAV'" in done.stdout, done.stderr
     assert "'from memory': " in done.stdout
+
+
+@pytest.mark.parametrize("size", [*gpu.SIZES, None])
+def test_every_part_runs_at_toy_size(size, tmp_path):
+    """All in this process, but for the tests marked `gpu`, which take longer than the rest."""
+    parts = [
+        part for part in gpu.parts(True, str(tmp_path)) if next((a for a in part.args if a in gpu.SIZES), None) == size
+    ]
+    assert parts
+    for part in parts:
+        module, _, function = part.work.partition(":")
+        if function != "run_tests":
+            result = getattr(importlib.import_module(module), function)(*part.args)
+            assert json.loads(json.dumps(result)) == result and "not reached" not in str(result), part.name
+
+
+def test_the_part_of_the_tests_tells_what_failed_and_what_was_skipped(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(gpu_parts, "ROOT", tmp_path)
+    file = tmp_path / "tests" / "test_a.py"
+    file.parent.mkdir()
+    head = "import pytest\npytestmark = pytest.mark.gpu\n"
+    file.write_text(f"{head}def test_a(): pass\ndef test_b(): pytest.skip('no such device')\n")
+    told = gpu_parts.run_tests(True, 60.0)
+    assert told["summary"].startswith("1 passed, 1 skipped") and "no such device" in told["skipped"]
+    file.write_text(f"{head}def test_a(): assert 0, 'no such luck'\n")
+    with pytest.raises(RuntimeError, match="1 failed.*FAILED tests/test_a.py::test_a"):
+        gpu_parts.run_tests(True, 60.0)
+    assert "no such luck" in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -3,12 +3,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from transformers import AutoConfig, AutoModel
 
 from modeling_vital.configuration_vital import VitalConfig, VitalMotionConfig
 from modeling_vital.levels_vital import level_token_ids
 from modeling_vital.media_vital import MediaError
 from modeling_vital.modeling_vital import VitalForConditionalGeneration, pixel_unshuffle
-from modeling_vital.motion_vital import VitalMotionModel, VitalMotionNorm
+from modeling_vital.motion_vital import VitalMotionModel, VitalMotionNorm, let_norms_have_two_dtypes
 from modeling_vital.outputs_vital import QualityScore
 from tests.fixtures.tiny_models import tiny_model
 
@@ -232,6 +233,29 @@ def test_configuration_round_trip_and_errors(tmp_path):
         VitalConfig(level_words=["high"])
     with pytest.raises(ValueError, match="stage"):
         VitalMotionConfig(depths=[1])
+
+
+@pytest.fixture
+def one_process():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("family", ["resnet", "regnet"])
+def test_fsdp2_takes_image_encoders_of_convolutions_in_bfloat16(one_process, family, training):
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
+    sizes |= {"layer_type": "basic"} if family == "resnet" else {"groups_width": 8}
+    tower = AutoModel.from_config(AutoConfig.for_model(family, **sizes)).train(training)
+    names = list(tower.state_dict())
+    let_norms_have_two_dtypes(tower)
+    assert list(tower.state_dict()) == names
+    fully_shard(tower, mesh=one_process, mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))
+    tower(pixel_values=torch.randn(2, 3, 32, 32)).last_hidden_state.float().square().sum().backward()
+    assert all(p.grad is not None and p.grad.full_tensor().isfinite().all() for p in tower.parameters())
 
 
 @pytest.mark.parametrize("training", [False, True])

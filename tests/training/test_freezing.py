@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from modeling_vital.motion_vital import VitalMotionNorm
+from modeling_vital.motion_vital import VitalImageNorm, VitalMotionNorm
 from tests.fixtures.tiny_models import tiny_model
 from training.freezing import STAGES, freeze, set_training_mode
 
@@ -84,7 +84,7 @@ def test_a_frozen_part_is_in_evaluation_mode_with_all_that_is_in_it():
     assert not any(module.training for module in model.model.language_model.modules())
     kinds = (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
     norms = [module for module in model.modules() if isinstance(module, kinds)]
-    assert {type(norm) for norm in norms} == {torch.nn.BatchNorm2d, VitalMotionNorm}
+    assert {type(norm) for norm in norms} == {VitalImageNorm, VitalMotionNorm}
     encoders = [*model.model.vision_tower.modules(), *model.model.motion_encoder.modules()]
     assert all(module.training for module in encoders if not isinstance(module, kinds))
     assert not any(norm.training for norm in norms)
