@@ -135,7 +135,7 @@ class VitalCollator:
 
     Args:
         processor (`VitalProcessor`): of the model to be trained.
-        tables (`Mapping[str, Sequence[dict]]`): rows by name of their table, see [`training.data.load_tables`].
+        tables (`Mapping[str, Sequence[dict]]`): rows by name of their table, see [`training.data.load_data`].
         prompt_decoupling (`bool`, *optional*, defaults to `True`): the human turn shows the picture or clip and says
             nothing, whatever the data says there. `False`: its words are kept, and where there are none it asks one of
             `DEFAULT_QUESTIONS`.
