@@ -205,7 +205,7 @@ def hub_lines(model: str) -> str:
 
 
 def links(urls: Mapping[str, str]) -> str:
-    """Where guides, source and cards are, as Markdown: the package's addresses, or its folders where it has none."""
+    """Returns guides, source and cards as Markdown links: the package's addresses, or else its folders."""
     if urls:
         return " · ".join(f"[{label}]({address})" for label, address in urls.items())
     return (
