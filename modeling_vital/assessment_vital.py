@@ -156,7 +156,9 @@ class VitalScoringMixin:
         """Scores pictures and clips, mixed as they come.
 
         Args:
-            items (a media item or `list`): what to score.
+            items (a media item or `list`):
+                What to score. An array or tensor of four axes is one clip, `[T, 3, H, W]`, not a batch of pictures:
+                give `list(batch)` to score them one by one.
             batch_size (`int` or `str`, *optional*, defaults to `"auto"`):
                 Items a forward pass. `"auto"` is 8 on a CPU, and on a CUDA device what its memory has room for. A
                 batch that is too large for it is halved until it fits.

@@ -43,7 +43,7 @@ class VitalMetric(nn.Module):
         metric_mode (`str`): `"NR"`, no reference.
 
     Raises:
-        ValueError: if the checkpoint resizes with a filter that torch does not have.
+        ValueError: if the checkpoint resizes with a filter that torch does not have, or there is no such device.
 
     Example:
 
@@ -62,6 +62,11 @@ class VitalMetric(nn.Module):
 
     def __init__(self, model: str | VitalForConditionalGeneration = "vital-tiny", as_loss: bool = False, device=None):
         super().__init__()
+        if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"VitalMetric was given the device {str(device)!r}, but torch finds no CUDA device here: install a "
+                "torch built for CUDA and check `nvidia-smi`, or leave `device` out."
+            )
         if not isinstance(model, nn.Module):
             model = cast(VitalForConditionalGeneration, VitalForConditionalGeneration.from_pretrained(str(model)))
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -60,12 +60,12 @@ class VitalPreTrainedModel(PreTrainedModel):
         nothing but tensors, and writes safetensors.
 
         Raises:
-            ValueError: for `use_safetensors=False`.
+            ValueError: for `use_safetensors=False`, and for what is no name of the zoo, no path and no Hub id.
             OSError: for a folder whose weights are pickles.
         """
         if kwargs.setdefault("use_safetensors", True) is False:
             raise ValueError("Weights in pickles are not loaded: turn them into safetensors with `vital convert`.")
-        source = from_zoo(pretrained_model_name_or_path)
+        source = from_zoo(pretrained_model_name_or_path, vital=True)
         if source is not None and os.path.isdir(source):
             source = os.path.abspath(source)  # the processor is read later, maybe from another working directory
         return super().from_pretrained(source, *args, **kwargs)

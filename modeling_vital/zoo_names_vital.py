@@ -1,26 +1,32 @@
 """Names of the zoo, wherever `from_pretrained` of a VITAL class takes a folder or a Hub id."""
 
+import os
 from importlib import import_module
 
 
-def from_zoo(source):
+def from_zoo(source, vital=False):
     """Resolves a name of the zoo.
 
     Args:
         source (`str` or anything else): what was given as a checkpoint.
+        vital (`bool`, *optional*, defaults to `False`): whether it can only be a VITAL checkpoint: then a word is a
+            name of the zoo or a mistake. Other models have Hub ids of one word.
 
     Returns:
         The folder of the embedded checkpoint for its name; anything else as it is. In the code files beside a
         checkpoint there is no zoo, and no name is special.
 
     Raises:
-        ValueError: for a name of the zoo whose weights are not inside the package, saying where to get them.
+        ValueError: for a name of the zoo whose weights are not inside the package, saying where to get them; with
+            `vital`, for what is no name of the zoo, no path and no Hub id, with the names there are.
     """
     try:
         zoo = import_module(".zoo", __package__)
     except ModuleNotFoundError:
         return source
-    return zoo.resolve(source) if isinstance(source, str) and source in zoo.NAMES else source
+    if not isinstance(source, str) or (source not in zoo.NAMES and (not vital or os.path.exists(source))):
+        return source
+    return zoo.resolve(source)
 
 
 class ZooNamesMixin:
@@ -29,7 +35,7 @@ class ZooNamesMixin:
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """Loads from a name of the zoo, a folder or a Hub id; otherwise as in the base class."""
-        source = from_zoo(pretrained_model_name_or_path)
+        source = from_zoo(pretrained_model_name_or_path, vital=True)
         return super().from_pretrained(source, *args, **kwargs)  # type: ignore[misc]  # of the base after this one
 
 

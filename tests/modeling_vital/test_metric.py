@@ -170,6 +170,13 @@ def test_wrong_input_is_refused(metric, value, message):
         metric(value)
 
 
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda", 0)])
+def test_a_device_that_is_not_there_is_named(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device 'cuda.*leave `device` out"):
+        VitalMetric(device=device)
+
+
 def test_a_filter_that_torch_does_not_have_is_refused():
     model = tiny_model()
     model.processor.image_processor.resample = Image.Resampling.LANCZOS.value

@@ -87,6 +87,9 @@ def test_names_load_wherever_a_folder_does(kind):
     assert isinstance(kind.from_pretrained("vital-tiny"), kind)
     with pytest.raises(ValueError, match="vital-8b.*vital zoo"):
         kind.from_pretrained("vital-8b")
+    for mistyped in ("vital-tinny", "./no/such/folder"):
+        with pytest.raises(ValueError, match=f"Unknown model '{mistyped}'.*vital-tiny"):
+            kind.from_pretrained(mistyped)
 
 
 def test_names_serve_in_pipelines_and_as_parts():
