@@ -205,7 +205,7 @@ def training(toy: bool, size: str, stage: str, checkpointing: bool) -> dict[str,
     item_loss = MultiTaskLoss(collate.level_ids, LossConfig())
     learned = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, fused=settings.device == "cuda")
-    answer = int(batch["targets"]["answer_length"])
+    answer = batch["targets"]["answer_length"]
     targets = {name: batch["targets"][name] for name in batch["targets"]}
     for name in ("labels", "level_mask"):
         targets[name] = targets[name][:, -answer:]
@@ -402,10 +402,10 @@ def tiles(model: Any, side: int, count: int) -> torch.Tensor:
 
 
 def on_device(batch: Any, device: str) -> Any:
-    """A batch with its targets; lengths of windows stay on the CPU, where they are read."""
+    """A batch with its targets; numbers stay on the CPU, where they are read."""
     if isinstance(batch, dict):
-        return {k: v if k == "motion_lengths" else on_device(v, device) for k, v in batch.items()}
-    return batch.to(device)
+        return {k: on_device(v, device) for k, v in batch.items()}
+    return batch.to(device) if isinstance(batch, torch.Tensor) else batch
 
 
 def forget_peak(device: torch.device) -> None:

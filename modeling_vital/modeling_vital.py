@@ -176,7 +176,9 @@ class VitalModel(VitalPreTrainedModel):
         features = pixel_unshuffle(feature_map(features), round(1 / self.config.downsample_ratio)).flatten(1, 2)
         return self.multi_modal_projector(features)
 
-    def get_motion_features(self, motion_values: torch.Tensor, motion_lengths: torch.Tensor) -> torch.Tensor:
+    def get_motion_features(
+        self, motion_values: torch.Tensor, motion_lengths: torch.Tensor | list[int]
+    ) -> torch.Tensor:
         """Windows of frames to motion tokens, one a frame.
 
         Args:
@@ -263,7 +265,7 @@ class VitalModel(VitalPreTrainedModel):
         input_ids: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         motion_values: torch.Tensor | None = None,
-        motion_lengths: torch.Tensor | None = None,
+        motion_lengths: torch.Tensor | list[int] | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
@@ -435,7 +437,7 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
         input_ids: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         motion_values: torch.Tensor | None = None,
-        motion_lengths: torch.Tensor | None = None,
+        motion_lengths: torch.Tensor | list[int] | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,

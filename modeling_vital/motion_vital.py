@@ -163,13 +163,16 @@ class VitalMotionModel(PreTrainedModel):
                 hidden_states = block(hidden_states)
         return hidden_states.mean(dim=(3, 4)).transpose(1, 2)  # [B, T, C]
 
-    def encode_windows(self, motion_values: torch.Tensor, motion_lengths: torch.Tensor) -> list[torch.Tensor]:
+    def encode_windows(
+        self, motion_values: torch.Tensor, motion_lengths: torch.Tensor | list[int]
+    ) -> list[torch.Tensor]:
         """Windows of any lengths; those of one length run as one batch.
 
         Args:
             motion_values (`torch.FloatTensor` of shape `(num_frames, 3, height, width)`): frames of all windows in
                 order.
-            motion_lengths (`torch.LongTensor` of shape `(num_windows,)`): frames of each window; sums to `num_frames`.
+            motion_lengths (`torch.LongTensor` of shape `(num_windows,)`, or `list[int]`):
+                Frames of each window; sums to `num_frames`. The host reads them, and would wait for a CUDA tensor.
 
         Returns:
             `list[torch.FloatTensor]`: one a window, `(frames, config.hidden_size)`.
@@ -177,7 +180,7 @@ class VitalMotionModel(PreTrainedModel):
         Raises:
             ValueError: if the lengths do not sum to the number of frames.
         """
-        lengths = motion_lengths.tolist()
+        lengths = motion_lengths if isinstance(motion_lengths, list) else motion_lengths.tolist()
         if sum(lengths) != motion_values.shape[0]:
             raise ValueError(
                 f"`motion_lengths` sum to {sum(lengths)} but there are {motion_values.shape[0]} motion frames."

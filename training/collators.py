@@ -196,7 +196,7 @@ class VitalCollator:
             "item": torch.tensor(item),
             "pairs": torch.tensor(found["pairs"], dtype=torch.long).reshape(-1, 2),
             "preference": torch.tensor(found["preference"], dtype=torch.float32),
-            "num_items": torch.tensor(len(examples)),
+            "num_items": len(examples),
         }
         return batch
 
@@ -317,12 +317,14 @@ class VitalCollator:
             "position_ids": (attention_mask.cumsum(-1) - 1).clamp_min(0),
             **self.processor.visual_bytes(media),
         }
+        if "motion_lengths" in batch:  # numbers, as `answer_length`: the host would wait for a tensor on the device
+            batch["motion_lengths"] = batch["motion_lengths"].tolist()
         if len(media) < len(rows):
             batch["tile_index"] = _places(rows, media, lambda m: len(m.tiles))
             if "motion_values" in batch:
                 batch["frame_index"] = _places(rows, media, lambda m: len(m.motion_frames))
         first = int((labels != -100).any(0).nonzero()[0])
-        batch["targets"] = {"labels": labels, "level_mask": level_mask, "answer_length": torch.tensor(length - first)}
+        batch["targets"] = {"labels": labels, "level_mask": level_mask, "answer_length": length - first}
         return batch
 
 

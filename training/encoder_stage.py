@@ -170,7 +170,7 @@ class EncoderCollator:
             "severity": torch.tensor([label[1] for label in labels]),
             "pairs": torch.tensor(found["pairs"], dtype=torch.long).reshape(-1, 2),
             "preference": torch.tensor(found["preference"], dtype=torch.float32),
-            "num_items": torch.tensor(len(examples)),
+            "num_items": len(examples),
         }
         return batch
 
@@ -208,7 +208,7 @@ class EncoderLoss:
             detached; level logits `(num_versions, 5)`.
         """
         levels, types, severities = logits.float().split([self.num_levels, len(KINDS), len(SEVERITY_WORDS)], dim=-1)
-        item, count = targets["item"], int(targets["num_items"])
+        item, count = targets["item"], targets["num_items"]
 
         def mean_by_item(index: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             members = levels.new_zeros(count).index_add(0, index, torch.ones_like(values))

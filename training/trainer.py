@@ -215,7 +215,7 @@ class VitalTrainer(SFTTrainer):
         targets = inputs["targets"]
         if self.args.stage == ENCODER_STAGE:
             return self.item_loss(model(**{name: inputs[name] for name in inputs if name != "targets"}), targets)
-        answer = int(targets["answer_length"])
+        answer = targets["answer_length"]
         # Answers are at the end of every row: only there does the head work. One position before the first of them.
         logits = model(
             **{name: inputs[name] for name in MODEL_INPUTS if name in inputs},

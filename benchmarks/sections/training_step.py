@@ -24,7 +24,7 @@ class PlainTrainer(VitalTrainer):
 
     def _losses(self, model, inputs):
         length = inputs["input_ids"].shape[1]
-        targets = {**inputs["targets"], "answer_length": torch.tensor(length - 1)}
+        targets = {**inputs["targets"], "answer_length": length - 1}
         return super()._losses(model, {**inputs, "targets": targets})
 
 

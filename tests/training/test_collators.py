@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from accelerate.utils import send_to_device
 from tokenizers import processors
 
 from tests.fixtures.tiny_models import tiny_model
@@ -40,7 +41,7 @@ def test_a_mixed_batch_says_and_learns_what_it_should(collator, data):
     assert targets["item"].tolist() == [0, 1, 1, 2, 3]
     assert targets["pairs"].tolist() == [[1, 2]]
     assert targets["preference"].tolist() == [rows[1]["preference"]]
-    assert targets["num_items"].item() == 4
+    assert targets["num_items"] == 4
     assert targets["is_video"].tolist() == [False, True, True, False, True]
 
     def answer(row, turn=1):
@@ -101,6 +102,19 @@ def test_rows_are_padded_on_the_left_and_it_does_not_matter(collator, data):
     for row, single in enumerate(alone):
         logits = model(**{n: single[n] for n in names if n in single}).logits[0, -8:]
         assert torch.allclose(together[row], logits, atol=1e-4)
+
+
+def test_what_the_host_reads_of_a_batch_stays_with_it(collator, data):
+    """`meta` stands for a device that the host would have to wait for: nothing can be read from there."""
+    batch = collator([{"table": "scoring", "row": find(data.tables["scoring"], "video")}])
+    moved = send_to_device(batch, "meta")
+    assert sum(moved["motion_lengths"]) == len(batch["motion_values"]) and moved["targets"]["answer_length"] > 0
+    model = tiny_model().to("meta")
+    inputs = model.processor.normalize_inputs(
+        {name: moved[name] for name in ("pixel_values", "motion_values")}, "meta", model.dtype
+    )
+    tokens = model.model.get_motion_features(inputs["motion_values"], moved["motion_lengths"])
+    assert len(tokens) == len(batch["motion_values"])
 
 
 def test_without_decoupling_the_human_turn_speaks(data):

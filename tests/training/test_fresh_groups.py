@@ -157,7 +157,7 @@ def test_the_loss_of_a_group_by_hand(text_weight):
         "item": torch.zeros(4, dtype=torch.long),
         "pairs": torch.tensor([[0, 1], [0, 2], [1, 2]]),
         "preference": torch.tensor([1.0, 1.0, 0.5]),
-        "num_items": torch.tensor(1),
+        "num_items": 1,
     }
     config = LossConfig(loss_form="released", focal_beta=2.0, text_weight=text_weight)
     loss, parts = multi_task_loss(level_logits(predicted), targets, list(range(5)), config)

@@ -25,7 +25,7 @@ def targets_of(labels, level_mask, level_probs, item, pairs=(), preference=(), n
         "item": torch.as_tensor(item),
         "pairs": torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
         "preference": torch.tensor(preference, dtype=torch.float32),
-        "num_items": torch.tensor(num_items or max(item) + 1),
+        "num_items": num_items or max(item) + 1,
     }
 
 

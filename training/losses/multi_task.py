@@ -110,7 +110,7 @@ def multi_task_loss(
             - `item` (`torch.LongTensor` of shape `(num_rows,)`): the item each row belongs to.
             - `pairs` (`torch.LongTensor` of shape `(num_pairs, 2)`): rows of A and B of each pair.
             - `preference` (`torch.FloatTensor` of shape `(num_pairs,)`): 1 where A is better, 0, or 0.5 for a tie.
-            - `num_items` (`torch.LongTensor` of shape `()`).
+            - `num_items` (`int`).
         level_ids (`list[int]`): token ids of the level words, best first.
         config (`LossConfig`): weights.
 
@@ -125,7 +125,7 @@ def multi_task_loss(
     row = kept.nonzero()[:, 0]
     is_level, is_text = level_mask[kept], ~scored[row]
     is_prefix = ~is_level & ~is_text
-    count = int(targets["num_items"])
+    count = targets["num_items"]
 
     def by_item(index: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         return token_logits.new_zeros(count).index_add(0, index, values)
