@@ -42,7 +42,8 @@ table.results th, table.results td { text-align: left; padding: .3rem .4rem; ove
 table.results caption { text-align: left; opacity: .85; padding: .3rem .4rem; }
 table.results .number { font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 button.primary { background: #9a3412; color: #fff; }
-.or, footer button, footer a { color: var(--body-text-color); }
+.or, .gradio-container footer button, .gradio-container footer a { color: var(--body-text-color); }
+#upload .icon-button:has(button) { display: none; }
 [role=tab].selected { color: #9a3412; }
 .dark [role=tab].selected { color: #fdba74; }
 @media (max-width: 767px) {
@@ -52,7 +53,9 @@ button.primary { background: #9a3412; color: #fff; }
   #shown img, #played video { max-height: 30vh; }
 }
 """
-"""Gradio puts classes of its own before each selector: one that begins with `.gradio-container` would find nothing."""
+"""Within `@media` Gradio puts classes of its own before each selector: one that begins with `.gradio-container` would
+find nothing. Elsewhere that is for the footer alone. What adds further files is hidden: a button without a name
+within a button."""
 THEME = gr.themes.Default(
     font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"], font_mono=["ui-monospace", "monospace"]
 )
@@ -63,6 +66,11 @@ _PLAYED = (".mp4", ".webm", ".mov", ".m4v", ".ogv")
 _MOVING_PICTURES = (".gif", ".webp", ".apng", ".avif")
 _TO_RESULT = "() => { if (innerWidth < 768) document.querySelector('#shown-here').scrollIntoView(); }"
 _TO_PROGRESS = "() => { document.querySelector('#told').scrollIntoView(); }"
+_NAME_PICTURES = """() => document.addEventListener('load', event => {
+  const picture = event.target, block = picture.closest?.('.image-frame') && picture.closest('.block');
+  if (block && !picture.alt) picture.alt = block.querySelector('label')?.innerText.trim() || 'Picture';
+}, true)"""
+"""What is in a button of Gradio's has no name otherwise."""
 _IN_LINE = {"concurrency_id": "models", "concurrency_limit": 1}  # of all together; gradio's limit is a function's
 _PRIVATE = {"api_visibility": "private"}
 
@@ -115,6 +123,7 @@ def build(assessor: inference.Assessor) -> gr.Blocks:
         files.change(_first, files, [file, chosen], queue=False, **_PRIVATE)
         chosen.input(lambda index, paths: paths[index], [chosen, files], file, queue=False, **_PRIVATE)
         _use_it_yourself(assessor, model)
+        page.load(None, None, None, js=_NAME_PICTURES, **_PRIVATE)
     return page
 
 

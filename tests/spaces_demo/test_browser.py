@@ -282,6 +282,7 @@ def test_models_have_sizes_and_how_they_were_made(page):
     table = page.locator("#zoo table")
     assert "in the package" in table.inner_text() and " M, " in table.inner_text()
     page.get_by_role("button", name="beach jetty").click()
+    page.locator("#shown img").wait_for()
     page.get_by_role("button", name="Ask every model").click()
     page.wait_for_function("() => document.querySelectorAll('#zoo td.number').length >= 4", timeout=2 * ANSWER_MS)
     assert {"vital-tiny", "my tiny"} <= {row.inner_text() for row in table.locator("td:first-child").all()}
