@@ -111,6 +111,12 @@ def test_a_page_shows_what_was_measured_and_names_what_was_not(tmp_path):
         gpu.table({**report, "toy": True})
 
 
+def test_a_busy_cpu_has_more_time_than_a_gpu():
+    assert (
+        min(part.limit_s for part in gpu.parts(True, "")) >= 300 > max(part.limit_s for part in gpu.parts(False, ""))
+    )
+
+
 def test_without_a_device_it_says_so(monkeypatch, capsys, tmp_path):
     import torch
 
