@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 
-EMBEDDED = ("vital-tiny",)
+EMBEDDED = ("vital-tiny", "vital-tiny-warmup", "vital-tiny-probe")
 """Names of the checkpoints inside the package; the first is the default of the command line."""
 
 NAMES = (*EMBEDDED, "vital-1b", "vital-2b", "vital-8b", "vital-14b")
