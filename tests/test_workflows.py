@@ -91,7 +91,7 @@ def test_every_python_that_is_promised_is_tested():
 def test_the_lowest_versions_are_those_of_the_metadata():
     installed = {str(Requirement(line)) for line in make("bounds").stdout.splitlines()}
     wanted = set()
-    for section in ("dependencies", "cli", "video", "data", "eval"):
+    for section in ("dependencies", "cli", "video", "data", "eval", "openai"):
         for text in re.findall(
             r'^    "(.*?)",', PYPROJECT.split(f"\n{section} = [\n")[1].split("\n]")[0], re.MULTILINE
         ):

@@ -32,7 +32,8 @@ def cards():
 def test_huggingface_hub_accepts_the_card(cards, name, tmp_path):
     (tmp_path / "README.md").write_text(cards[name])
     metadata = read_card("model", tmp_path / "README.md")
-    assert metadata["library_name"] == "transformers" and metadata["pipeline_tag"] == "image-text-to-text"
+    task = "image-classification" if zoo.is_probe(name) else "image-text-to-text"
+    assert (metadata["library_name"], metadata["pipeline_tag"]) == ("transformers", task)
     for heading in ("Use", "Size", "Intended use", "Limits", "Training data", "Files", "Citation"):
         assert f"\n## {heading}\n" in cards[name]
     assert "{{" not in cards[name] and "None" not in cards[name] and "\n\n\n" not in cards[name]
