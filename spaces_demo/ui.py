@@ -26,6 +26,8 @@ CSS = """
 html { overflow-anchor: none; }
 #shown-here { scroll-margin-top: .5rem; }
 #told { scroll-margin-top: 4.5rem; }
+/* Gradio's label on work that Stop cut off at an unlucky moment; errors of ours are sentences or messages above. */
+#told span.error, #result span.error { display: none; }
 .headline { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; }
 .headline .value { font-size: 3.5rem; font-weight: 700; line-height: 1; font-variant-numeric: tabular-nums; }
 .headline .word { font-size: 1.4rem; font-weight: 600; }
