@@ -29,7 +29,7 @@ ANNOTATOR_TESTS := tests/dataset_scripts/test_pyiqa.py tests/dataset_scripts/tes
 SOURCES_OF_METADATA := pyproject.toml constraints.txt modeling_vital/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo space test slow peers browser lowest latest annotators bounds lint format docs wheel tag tiny experiment reference pages pictures pairs speed speed-gpu clean
+.PHONY: help demo space test slow peers browser lowest latest annotators cluster bounds lint format docs wheel tag tiny experiment reference pages pictures pairs speed speed-gpu clean
 .NOTPARALLEL:
 
 help:  ## this list
@@ -70,6 +70,11 @@ annotators:  ## the paper's annotators through the real pyiqa, weights random, i
 	$(PYTHON) -m venv build/annotators
 	build/annotators/bin/python -m pip install --disable-pip-version-check $(ANNOTATORS) -e ".[video,data,annotators]" pytest
 	$(subst $(PY),build/annotators/bin/python,$(RUN_TESTS)) $(ANNOTATOR_TESTS) $(ARGS)
+
+cluster: $(VENV)/.cluster  ## build and score on a Ray cluster of this machine, workers killed, every row compared
+	$(RUN_TESTS) -m "slow or not slow" -k ray tests/dataset_scripts/test_pipeline.py tests/cli/test_dataset.py
+	rm -rf build/cluster
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PY) -m benchmarks.cluster $(ARGS)
 
 bounds:  ## the lowest versions that `make lowest` installs
 	@sed -n '/^\(dependencies\|$(subst $(comma),\|,$(LOWEST_EXTRAS))\) = \[/,/^\]/s/^    "\([^"]*\)>=\([^"]*\)",.*/\1==\2/p' \
@@ -151,6 +156,10 @@ $(VENV)/.space: $(VENV)/.torch $(SOURCES_OF_METADATA)
 
 $(VENV)/.data: $(VENV)/.torch $(SOURCES_OF_METADATA)
 	$(INSTALL) -e ".[video,data]"
+	@touch $@
+
+$(VENV)/.cluster: $(VENV)/.test
+	$(INSTALL) -e ".[ray]"
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.torch $(SOURCES_OF_METADATA)
