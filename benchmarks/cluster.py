@@ -69,8 +69,6 @@ def cluster(workers: int) -> Iterator[str]:
     with socket.socket() as free:
         free.bind((_HOST, 0))
         address = f"{_HOST}:{free.getsockname()[1]}"
-    # Of this cluster alone: Ray's port is open to the network, and a token of the user's is not ours to use.
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     common = ["--block", f"--node-ip-address={_HOST}", "--min-worker-port=0", "--max-worker-port=0"]
     head = ["--head", f"--port={address.split(':')[1]}", "--num-cpus=0", "--num-gpus=0", "--include-dashboard=false"]
     node = [f"--address={address}", f"--num-cpus={len(STAGES)}", "--num-gpus=1"]
@@ -380,6 +378,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logger.setLevel(logging.INFO)
     os.environ.update(HF_HUB_OFFLINE="1", RAY_USAGE_STATS_ENABLED="0", HF_DATASETS_CACHE=str(args.output / "cache"))
+    # Ray's port is open to the network, and a token of the user's is not ours to use. One for all clusters of a run,
+    # because Ray reads it once a process.
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     if args.output.exists():
         parser.error(f"{args.output} is there already; delete it or give another --output")
     try:
