@@ -195,7 +195,7 @@ class RayEngine:
                 fn_constructor_args=(stage, str(staging.root.resolve()), config),
                 num_cpus=1,
                 num_gpus=self.annotate_gpus if stage == "annotate" else 0,
-                concurrency=(1, self.workers),  # one of each stage is enough to begin
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self.workers),  # one is enough to begin
             )
         with tqdm(desc="distort to pair", unit="shard", total=shards, initial=shards - len(pending)) as progress:
             try:

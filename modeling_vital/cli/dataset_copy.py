@@ -217,8 +217,9 @@ def _run_on_ray(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], addres
     try:
         on_gpu = job.device.startswith("cuda") or (job.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
         shards = [{"split": split, "index": index} for split, index in pending]
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers)
         done = ray.data.from_items(shards, override_num_blocks=len(shards)).map(
-            _RayWorker, fn_constructor_args=(job,), num_cpus=1, num_gpus=int(on_gpu), concurrency=(1, workers)
+            _RayWorker, fn_constructor_args=(job,), num_cpus=1, num_gpus=int(on_gpu), compute=pool
         )
         with tqdm(total=len(shards), unit="shard", delay=2, disable=None) as bar:
             for _ in done.iter_rows():
