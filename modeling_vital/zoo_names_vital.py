@@ -18,15 +18,16 @@ def from_zoo(source, vital=False):
 
     Raises:
         ValueError: for a name of the zoo whose weights are not inside the package, saying where to get them; with
-            `vital`, for what is no name of the zoo, no path and no Hub id, with the names there are.
+            `vital`, for a word that is no name of the zoo and no file, with the names there are.
     """
     try:
         zoo = import_module(".zoo", __package__)
     except ModuleNotFoundError:
         return source
-    if not isinstance(source, str) or (source not in zoo.NAMES and (not vital or os.path.exists(source))):
+    if not isinstance(source, str):
         return source
-    return zoo.resolve(source)
+    word = os.path.basename(source) == source and not os.path.exists(source)
+    return zoo.resolve(source) if source in zoo.NAMES or (vital and word) else source
 
 
 class ZooNamesMixin:
