@@ -307,6 +307,7 @@ def test_a_worker_asks_ray_for_a_gpu_where_it_uses_one(device, there, asked, mon
     ray = ModuleType("ray")
     ray.data = ModuleType("ray.data")
     ray.data.from_items = lambda *args, **options: Shards()
+    ray.data.ActorPoolStrategy = SimpleNamespace
     ray.exceptions = SimpleNamespace(RayError=RuntimeError)
     ray.is_initialized = lambda: True
     ray.cluster_resources = lambda: {"GPU": there} if there else {}

@@ -105,6 +105,7 @@ def test_only_the_stage_that_annotates_asks_ray_for_gpus(originals, tmp_path, mo
     ray = ModuleType("ray")
     ray.data = ModuleType("ray.data")
     ray.data.from_items = lambda *args, **options: Rows()
+    ray.data.ActorPoolStrategy = SimpleNamespace
     ray.exceptions = SimpleNamespace(RayError=RuntimeError)
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setitem(sys.modules, "ray.data", ray.data)
