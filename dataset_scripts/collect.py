@@ -18,12 +18,12 @@ from dataset_scripts.sources import Source, SourceError, SourceItem, get_source
 from dataset_scripts.sources.base import from_position
 from dataset_scripts.splits import is_test
 from dataset_scripts.staging import Drop, Staging
-from modeling_vital.whole_files import write_whole
 
 
 logger = logging.getLogger(__name__)
 
 STAGE = "collect"
+_TOTAL = f"finished/{STAGE}"
 ID_DIGITS = 16
 
 ITEM_SCHEMA = pa.schema(
@@ -149,9 +149,8 @@ def collect(config: BuildConfig, staging: Staging, mapper: Mapper) -> int:
         SettingsError: see [`open_sources`].
         BuildError: a source breaks off, or no original is left.
     """
-    total = staging.root / "finished" / f"{STAGE}.json"
-    if total.is_file():
-        return json.loads(total.read_text())["shards"]
+    if _TOTAL in staging.parts:
+        return staging.parts.read(_TOTAL)["shards"]
     sources = open_sources(config)
     names = [source.name for source in sources]
     known = Known(config.collect)
@@ -169,7 +168,7 @@ def collect(config: BuildConfig, staging: Staging, mapper: Mapper) -> int:
     shards = shard.close()
     if not known.names:
         raise BuildError(f"no usable original in {', '.join(names)}; {staging.root / 'dropped'} says why of each")
-    write_whole(total, json.dumps({"shards": shards}))
+    staging.parts.finish(_TOTAL, {"shards": shards})
     return shards
 
 

@@ -29,7 +29,8 @@ from dataset_scripts.collect import STAGE as COLLECT
 from dataset_scripts.collect import collect, open_sources
 from dataset_scripts.engines import Engine, LocalEngine
 from dataset_scripts.stages import STAGES
-from dataset_scripts.staging import Staging, differences
+from dataset_scripts.staging import Staging
+from modeling_vital.finished_parts import differing
 from modeling_vital.whole_files import write_whole
 
 
@@ -145,10 +146,9 @@ def _complete(output: Path, config: BuildConfig) -> bool:
     file = output / COMPLETE_FILE
     if not file.is_file():
         return False
-    differing = sorted(differences(json.loads(file.read_text("utf-8")), json.loads(json.dumps(config.to_dict()))))
-    if differing:
+    if names := differing(json.loads(file.read_text("utf-8")), config.to_dict()):
         raise SettingsError(
-            f"{output} holds a data set with other settings ({', '.join(differing)}); give another --output"
+            f"{output} holds a data set with other settings ({', '.join(names)}); give another --output"
         )
     return True
 

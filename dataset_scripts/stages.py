@@ -332,7 +332,6 @@ def run_shard(stage: str, shard: int, root: str, config: BuildConfig) -> int:
         started = time.monotonic()
         with steady_opencv():
             rows, drops = function(staging, shard, config)
-        rows_in = json.loads(staging.marker(before, shard).read_text(encoding="utf-8"))["rows_out"]
-        stats = {"rows_in": rows_in, "seconds": time.monotonic() - started}
+        stats = {"rows_in": staging.stats(before, shard)["rows_out"], "seconds": time.monotonic() - started}
         staging.finish(stage, shard, schema, rows, drops, stats)
     return shard

@@ -1,10 +1,5 @@
-"""Staging folder of a build: finished shards, each with a marker, and nothing half written.
+"""Staging folder of a build: finished shards, each with a marker that has the numbers for the report."""
 
-A shard is written beside its place and renamed; its marker follows, with the numbers for the report. A build that was
-killed therefore finds every shard either finished or absent, and makes the absent ones.
-"""
-
-import itertools
 import json
 import logging
 import shutil
@@ -18,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset_scripts.build_config import BuildConfig, SettingsError
+from modeling_vital.finished_parts import FinishedParts
 from modeling_vital.whole_files import write_whole
 
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "build_config.json"
+CONFIG_NAME = "build_config"
 
 
 @dataclass(frozen=True)
@@ -51,21 +47,20 @@ class Staging:
 
     root: Path
 
+    @property
+    def parts(self) -> FinishedParts:
+        """What is finished."""
+        return FinishedParts(self.root, CONFIG_NAME)
+
     def prepare(self, config: BuildConfig) -> None:
         """Makes the folder, or checks that the build in it is the same.
 
         Raises:
             SettingsError: it holds a build with other settings; names those that differ.
         """
-        file, wanted = self.root / CONFIG_FILE, config.to_dict()
-        if not file.is_file():
-            write_whole(file, json.dumps(wanted, indent=1, sort_keys=True))
-            return
-        found = json.loads(file.read_text(encoding="utf-8"))
-        differing = sorted(differences(found, json.loads(json.dumps(wanted))))
-        if differing:
+        if names := self.parts.begin(config.to_dict()):
             raise SettingsError(
-                f"{self.root} holds an unfinished build with other settings ({', '.join(differing)}); give the same "
+                f"{self.root} holds an unfinished build with other settings ({', '.join(names)}); give the same "
                 "settings to resume it, another --output, or --restart to throw it away"
             )
 
@@ -74,13 +69,13 @@ class Staging:
         """The shard of a stage: a Parquet file."""
         return self.root / stage / f"{shard:05d}.parquet"
 
-    def marker(self, stage: str, shard: int) -> Path:
-        """The file that says a shard is finished."""
-        return self.root / "finished" / stage / f"{shard:05d}.json"
-
     def is_finished(self, stage: str, shard: int) -> bool:
         """Returns `True` if a shard is finished."""
-        return self.marker(stage, shard).is_file()
+        return _name(stage, shard) in self.parts
+
+    def stats(self, stage: str, shard: int) -> dict[str, Any]:
+        """The numbers of a finished shard."""
+        return self.parts.read(_name(stage, shard))
 
     def finish(
         self,
@@ -99,7 +94,7 @@ class Staging:
         lines = [json.dumps({"stage": stage, **vars(drop)}, ensure_ascii=False, sort_keys=True) for drop in drops]
         write_whole(self.root / "dropped" / stage / f"{shard:05d}.jsonl", "".join(f"{x}\n" for x in lines))
         content = {**stats, "rows_out": len(rows), "dropped": dict(Counter(drop.reason for drop in drops))}
-        write_whole(self.marker(stage, shard), json.dumps(content, sort_keys=True))
+        self.parts.finish(_name(stage, shard), content)
 
     def read(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """The rows of a finished shard, all columns by default."""
@@ -107,12 +102,11 @@ class Staging:
 
     def count(self, stage: str) -> int:
         """The number of finished shards of a stage, up to the first gap."""
-        return next(shard for shard in itertools.count() if not self.is_finished(stage, shard))
+        return self.parts.count(_name(stage))
 
     def finished(self, stage: str) -> list[dict[str, Any]]:
-        """The content of the markers of a stage, in order, up to the first gap."""
-        markers = (self.marker(stage, shard) for shard in range(self.count(stage)))
-        return [json.loads(marker.read_text(encoding="utf-8")) for marker in markers]
+        """The numbers of the finished shards of a stage, in order, up to the first gap."""
+        return self.parts.series(_name(stage))
 
     def drops(self) -> Iterator[dict[str, str]]:
         """All drops that were written down, by stage and shard."""
@@ -124,10 +118,6 @@ class Staging:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def differences(a: Any, b: Any, where: str = "") -> Iterator[str]:
-    """Dotted names of the settings in which two nested mappings differ."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in {*a, *b}:
-            yield from differences(a.get(key), b.get(key), f"{where}.{key}" if where else key)
-    elif a != b:
-        yield where
+def _name(stage: str, shard: int | None = None) -> str:
+    """Name of a shard in the record of finished parts; without `shard`, what the names of the stage begin with."""
+    return f"finished/{stage}/" + ("" if shard is None else f"{shard:05d}")

@@ -19,13 +19,12 @@ from dataset_scripts.build_config import SPLITS, BuildConfig
 from dataset_scripts.rows import NO_DISTORTION, distortion_text, media_columns, score_text
 from dataset_scripts.schema import CONFIGS, row_features
 from dataset_scripts.stages import variant_id
-from dataset_scripts.staging import CONFIG_FILE, Staging
-from modeling_vital.whole_files import write_whole
+from dataset_scripts.staging import CONFIG_NAME, Staging
 
 
 VERSION = datasets.Version("1.0.0")
 """Version of the row contract."""
-FILLED_FILE = "filled_shards.json"
+_FILLED = "filled_shards"
 """Name in a staging folder of what [`filled_shards`] found."""
 
 
@@ -53,10 +52,10 @@ class VitalPairs(datasets.GeneratorBasedBuilder):
 
     def _info(self) -> datasets.DatasetInfo:
         self._staging = Staging(Path(self.config.staging))
-        recipe = self._staging.root / CONFIG_FILE
-        if not self.config.staging or not recipe.is_file():
+        parts = self._staging.parts
+        if not self.config.staging or not parts.begun:
             raise ValueError(f"no build in staging={self.config.staging!r}; make one with pipeline.run_stages")
-        build = BuildConfig.from_dict(json.loads(recipe.read_text(encoding="utf-8")))
+        build = BuildConfig.from_dict(parts.read(CONFIG_NAME))
         return datasets.DatasetInfo(features=row_features(self.config.name, build.annotate.names))
 
     @property
@@ -88,18 +87,16 @@ def filled_shards(staging: Staging) -> dict[str, dict[str, list[int]]]:
     Returns:
         `dict`: configuration -> split -> numbers of the shards; without empty splits.
     """
-    shards, kept = staging.count("pair"), staging.root / FILLED_FILE
-    if kept.is_file():
-        found = json.loads(kept.read_text(encoding="utf-8"))
-        if found["shards"] == shards:
-            return found["filled"]
+    shards, parts = staging.count("pair"), staging.parts
+    if _FILLED in parts and (found := parts.read(_FILLED))["shards"] == shards:
+        return found["filled"]
     filled: dict[str, dict[str, list[int]]] = {name: {split: [] for split in SPLITS} for name in CONFIGS}
     for shard in range(shards):
         for name, splits in _splits_of(staging, shard).items():
             for split in splits:
                 filled[name][split].append(shard)
     filled = {name: {split: found for split, found in splits.items() if found} for name, splits in filled.items()}
-    write_whole(kept, json.dumps({"shards": shards, "filled": filled}))
+    parts.finish(_FILLED, {"shards": shards, "filled": filled})
     return filled
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..finished_parts import FinishedParts, differing
 from ..publishing.data_card import card_text
 from ..video_backend_vital import set_video_backend, video_backend
 from ..whole_files import remove_partial, whole_file, write_whole
@@ -133,7 +134,7 @@ def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | N
         job = replace(job, version=rows.version)
         _begin(output, about, args.resume)
         shards = [(split, index) for split, data in rows.splits.items() for index in range(data.num_shards)]
-        pending = [shard for shard in shards if not _marker(output, *shard).exists()]
+        pending = [shard for shard in shards if _name(*shard) not in _parts(output)]
         run = _run_on_ray if args.engine == "ray" else _run_here
         try:
             run(job, rows, pending, args.address, model)
@@ -149,13 +150,13 @@ def _already(output: Path, about: dict[str, Any], resume: bool) -> int:
     if not resume:
         raise UsageError(f"{output} holds a complete copy; give another --output, or delete it")
     made = json.loads((output / "scores.json").read_text(encoding="utf-8"))
-    _compare(output, made["made with"], about)
+    _require_same(output, differing(made["made with"], about))
     logger.warning("%s is complete", output)
     return EXIT_SOME_FAILED if made["failed"] else 0
 
 
-def _compare(output: Path, there: dict[str, Any], about: dict[str, Any]) -> None:
-    if changed := [name for name in about if there.get(name) != about[name]]:
+def _require_same(output: Path, changed: list[str]) -> None:
+    if changed:
         raise UsageError(f"{output} was made with another {', '.join(changed)}; take the same, or another --output")
 
 
@@ -169,22 +170,22 @@ def _about(job: CopyJob, rows: Rows) -> dict[str, Any]:
 
 
 def _begin(output: Path, about: dict[str, Any], resume: bool) -> None:
-    progress, text = output / _PROGRESS, json.dumps(about, indent=1)
-    if (progress / "about.json").exists():
-        if not resume:
-            raise UsageError(f"{output} holds an unfinished copy; add --resume to continue it, or delete it")
-        _compare(output, json.loads((progress / "about.json").read_text(encoding="utf-8")), about)
-        return
-    if output.exists() and any(each.name != _PROGRESS for each in output.iterdir()):
+    parts = _parts(output)
+    if parts.begun and not resume:
+        raise UsageError(f"{output} holds an unfinished copy; add --resume to continue it, or delete it")
+    if not parts.begun and output.exists() and any(each.name != _PROGRESS for each in output.iterdir()):
         raise UsageError(f"{output} is not empty; give a folder that does not exist")
-    (output / "data").mkdir(parents=True)
-    progress.mkdir(exist_ok=True)
-    write_whole(progress / "about.json", text)
+    _require_same(output, parts.begin(about))
+    (output / "data").mkdir(exist_ok=True)
 
 
-def _marker(output: Path, split: str, index: int, part: int | None = None) -> Path:
-    name = f"{split}-{index:05d}" + ("" if part is None else f"-{part:05d}")
-    return output / _PROGRESS / f"{name}.json"
+def _parts(output: Path) -> FinishedParts:
+    return FinishedParts(output / _PROGRESS)
+
+
+def _name(split: str, index: int) -> str:
+    """Name of a file of the data set; its parts are this, a hyphen and their number."""
+    return f"{split}-{index:05d}"
 
 
 # --------------------------------------------------------------------------------------------------- the engines
@@ -254,9 +255,8 @@ def _copy_shard(
     job: CopyJob, model: Any, rows: Rows, split: str, index: int, progress: Callable[[int], object]
 ) -> None:
     """Scores one file of the data set into files of `job.part_rows` rows, after those that are there."""
-    output, part = Path(job.output), 0
-    while _marker(output, split, index, part).exists():
-        part += 1
+    parts = _parts(Path(job.output))
+    part = parts.count(f"{_name(split, index)}-")
     data = rows.splits[split]
     first = part * job.part_rows
     data = data.shard(num_shards=data.num_shards, index=index).skip(first)
@@ -272,7 +272,7 @@ def _copy_shard(
             writer, part = None, part + 1
     if writer is not None:
         writer.close()
-    write_whole(_marker(output, split, index), "{}")
+    parts.finish(_name(split, index), {})
 
 
 def _score_tables(
@@ -305,13 +305,14 @@ class _PartWriter:
         self._arrow, parquet = require_pyarrow("lib"), require_pyarrow("parquet")
         self._features = _features(job, rows, level_words)
         self._names = job.columns
-        self._prefix, self._marker = job.prefix, _marker(Path(job.output), split, index, part)
-        self._place = Path(job.output, "data", f"{split}-{index:05d}-{part:05d}.parquet")
+        self._prefix, self._parts = job.prefix, _parts(Path(job.output))
+        self._name = f"{_name(split, index)}-{part:05d}"
+        self._place = Path(job.output, "data", f"{self._name}.parquet")
         self._file = contextlib.ExitStack()
         self._schema = self._features.arrow_schema
         self._writer = parquet.ParquetWriter(self._file.enter_context(whole_file(self._place)), self._schema)
         self._waiting: list[pa.Table] = []
-        self.counts: dict[str, Any] = {"split": split, "rows": 0, "kept": 0, "failed": 0}
+        self.counts = {"rows": 0, "kept": 0, "failed": 0}
 
     def add(self, table: "pa.Table", records: list[dict[str, Any]], condition: Condition | None) -> None:
         """Adds rows, their scores beside them, except those that do not meet the condition."""
@@ -342,7 +343,7 @@ class _PartWriter:
         self._file.close()
         if not self.counts["kept"]:
             self._place.unlink()
-        write_whole(self._marker, json.dumps(self.counts))
+        self._parts.finish(self._name, self.counts)
 
 
 def _features(job: CopyJob, rows: Rows, level_words: list[str]) -> Any:
@@ -357,11 +358,10 @@ def _features(job: CopyJob, rows: Rows, level_words: list[str]) -> Any:
 # ----------------------------------------------------------------------------------------------------- the ending
 def _finish(output: Path, job: CopyJob, rows: Rows, about: dict[str, Any]) -> dict[str, Any]:
     """Counts, writes the card and `scores.json`, which says that the copy is complete, and tidies up."""
-    parts = [json.loads(path.read_text(encoding="utf-8")) for path in (output / _PROGRESS).glob("*-*-*.json")]
-    splits = {name: {"rows": 0, "kept": 0, "failed": 0} for name in rows.splits}
-    for part in parts:
-        for name in ("rows", "kept", "failed"):
-            splits[part["split"]][name] += part[name]
+    parts, splits = _parts(output), {}
+    for split, data in rows.splits.items():
+        found = [part for index in range(data.num_shards) for part in parts.series(f"{_name(split, index)}-")]
+        splits[split] = {name: sum(part[name] for part in found) for name in ("rows", "kept", "failed")}
     counts = {"failed": sum(each["failed"] for each in splits.values()), "splits": splits}
     remove_partial(output / "data")
     (output / "README.md").write_text(_card(job, about, splits), encoding="utf-8")

@@ -194,7 +194,7 @@ def test_what_a_copy_depends_on_may_not_change_in_between(parquet, stand_in, tmp
     for output in ("out", "whole"):
         capsys.readouterr()
         assert vital(parquet, "--output", output, "--resume", "--where", "score > 0", "--prefix", "p") == 2
-        assert "another model, version of modeling-vital, where, prefix;" in capsys.readouterr().err
+        assert "another model, version of modeling-vital, where, prefix" in capsys.readouterr().err
 
 
 def test_changed_data_is_noticed(parquet, stand_in, tmp_path, monkeypatch, capsys):

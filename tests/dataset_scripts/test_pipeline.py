@@ -17,7 +17,6 @@ import yaml
 from huggingface_hub import DatasetCard
 from PIL import Image
 
-from dataset_scripts import staging as staging_module
 from dataset_scripts.__main__ import main
 from dataset_scripts.build_config import BuildConfig, BuildError, SettingsError
 from dataset_scripts.distortions import tag
@@ -25,6 +24,7 @@ from dataset_scripts.engines import LocalEngine, RayEngine
 from dataset_scripts.pipeline import build, run_stages
 from dataset_scripts.staging import Staging
 from dataset_scripts.validator import data_files, validate
+from modeling_vital import whole_files
 from modeling_vital.processing_vital import DEFAULT_DESCRIPTION_PREFIXES
 from tests.fixtures.tiny_media import photo, recipe, write_folder
 
@@ -177,17 +177,17 @@ def test_a_stop_before_any_write_is_made_up_for(originals, tmp_path, monkeypatch
     whole, broken = Staging(tmp_path / "whole"), Staging(tmp_path / "broken")
     with LocalEngine() as engine:
         run_stages(config, whole, engine)
-    real, left = staging_module.write_whole, 0
+    real, left = whole_files.whole_file, 0
 
-    def write(path, data):
+    def write(path):
         nonlocal left
         left -= 1
         if left < 0:
             raise KeyboardInterrupt
-        real(path, data)
+        return real(path)
 
     stops = 0
-    monkeypatch.setattr(staging_module, "write_whole", write)
+    monkeypatch.setattr(whole_files, "whole_file", write)
     for allowed in (*range(0, 9), 12, 17):  # a shard takes three writes: stops fall before each of them
         left = allowed
         with pytest.raises(KeyboardInterrupt), LocalEngine() as engine:
