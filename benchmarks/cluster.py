@@ -2,10 +2,11 @@
 
     python -m benchmarks.cluster                  2,000 rows and 2,000 pictures
     python -m benchmarks.cluster --rows 200 --pictures 200 --output build/cluster-quick
+    python -m benchmarks.cluster --page PAGE      the table of benchmarks/results into a page; measures nothing
 
 A head without CPUs and one or two workers, each a node of `ray start` on the loopback address with a GPU that exists
 in Ray's books alone: that suffices to see which stages ask for one. With two workers one process of each task is
-killed. Results go to stdout and `cluster.json`.
+killed. Results go to stdout and `cluster.json` of the output folder; copy that to benchmarks/results to publish it.
 """
 
 import argparse
@@ -28,10 +29,18 @@ from unittest import mock
 
 import numpy as np
 
+from modeling_vital.whole_files import write_whole
+
+from .machine import describe
+from .speed_report import markdown_table, put_block
+
 
 ROOT = Path(__file__).parents[1]
 PAPER_ROWS = 4_580_000
 """Rows of the paper's data set, for the estimate."""
+
+RESULT = ROOT / "benchmarks/results/cluster.json"
+BEGIN, END = "<!-- cluster:begin -->\n", "<!-- cluster:end -->"
 
 _HOST = "127.0.0.2"  # loopback too; Ray takes 127.0.0.1 for the address of the machine in its network
 _ROWS_AN_ORIGINAL = 15  # at least, with 6 versions each and the defaults of the rest
@@ -334,10 +343,10 @@ def measure(output: Path, rows: int, pictures: int) -> dict[str, Any]:
     write_originals(output / "originals", -(-rows // _ROWS_AN_ORIGINAL))
     write_pictures(output / "pictures", pictures)
     tasks = {"build": (build_once, output / "originals"), "score": (score_once, output / "pictures")}
-    found: dict[str, Any] = {"rows": {}, "seconds": {name: {} for name in tasks}}
+    found: dict[str, Any] = {"machine": describe(), "rows": {}, "seconds": {name: {} for name in tasks}}
     expected = {}
     for name, (task, source) in tasks.items():
-        found["seconds"][name]["this process"] = task(source, output / f"{name}-here", None, 1, False)
+        found["seconds"][name]["one process, no Ray"] = task(source, output / f"{name}-here", None, 1, False)
         expected[name] = rows_of(output / f"{name}-here")
         found["rows"][name] = sum(map(len, expected[name].values()))
     for workers in (1, 2):
@@ -345,7 +354,7 @@ def measure(output: Path, rows: int, pictures: int) -> dict[str, Any]:
             for name, (task, source) in tasks.items():
                 folder, label = (
                     output / f"{name}-{workers}",
-                    "Ray, 1 worker" if workers == 1 else "Ray, 2 workers, one killed",
+                    "Ray, one worker" if workers == 1 else "Ray, two workers, one killed",
                 )
                 with connected(address, workers):
                     found["seconds"][name][label] = task(source, folder, address, workers, kill=workers == 2)
@@ -355,17 +364,19 @@ def measure(output: Path, rows: int, pictures: int) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """The numbers as Markdown."""
-    lines = [
-        "| task | where | rows | seconds | rows/s | hours for 4.58 M rows |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
-    for name, by_place in found["seconds"].items():
+    """The numbers as Markdown, after a line that says of what and where."""
+    machine, rows = found["machine"], []
+    for task, by_place in found["seconds"].items():
         for place, seconds in by_place.items():
-            speed = found["rows"][name] / seconds
-            hours = PAPER_ROWS / speed / 3600
-            lines.append(f"| {name} | {place} | {found['rows'][name]} | {seconds:.1f} | {speed:.2f} | {hours:.0f} |")
-    return "\n".join(lines) + "\n"
+            speed = found["rows"][task] / seconds
+            rows.append((task, place, f"{seconds:.1f}", f"{speed:.0f}", f"{PAPER_ROWS / speed / 3600:.0f}"))
+    intro = (
+        f"Measured on: {machine['cpu']}, {machine['cores']} cores. {found['rows']['build']:,} rows of pairs and "
+        f"{found['rows']['score']:,} pictures of 128 by 96\nwith `vital-tiny`, starts included. "
+        "Made by `make cluster`.\n\n"
+    )
+    head = ("task", "where", "seconds", "rows a second", "hours for the paper's 4.58 M rows")
+    return intro + markdown_table(head, rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -374,7 +385,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=2000, help="of pairs, at least (default: 2000)")
     parser.add_argument("--pictures", type=int, default=2000, help="to score (default: 2000)")
     parser.add_argument("--output", type=Path, default=Path("build/cluster"), help="a new folder (build/cluster)")
+    parser.add_argument("--page", type=Path, help=f"where to put the table of {RESULT.relative_to(ROOT)}")
     args = parser.parse_args(argv)
+    if args.page:
+        put_block(args.page, BEGIN, table(json.loads(RESULT.read_text("utf-8"))), END)
+        return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logger.setLevel(logging.INFO)
     os.environ.update(HF_HUB_OFFLINE="1", RAY_USAGE_STATS_ENABLED="0", HF_DATASETS_CACHE=str(args.output / "cache"))
@@ -388,7 +403,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClusterError as error:
         logger.error("%s", error)
         return 1
-    (args.output / "cluster.json").write_text(json.dumps(found, indent=1) + "\n")
+    write_whole(args.output / "cluster.json", json.dumps(found, indent=1) + "\n")
     sys.stdout.write(table(found) + "\nevery row is the same in all places\n")
     return 0
 
