@@ -175,7 +175,7 @@ def recording(base: type, folder: Path, name_of: Callable[..., str]) -> type:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    """What workers wrote down, in the order they started."""
+    """Reads what workers wrote down, in the order they started."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 

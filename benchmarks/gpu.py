@@ -139,7 +139,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def table(report: dict[str, Any]) -> str:
-    """What a page shows of a report: tables of scoring, image encoders and training steps.
+    """Renders what a page shows of a report: tables of scoring, image encoders and training steps.
 
     Raises:
         ValueError: for a report at toy size, whose numbers mean nothing.

@@ -49,7 +49,7 @@ class Staging:
 
     @property
     def parts(self) -> FinishedParts:
-        """What is finished."""
+        """The stages and shards that are finished."""
         return FinishedParts(self.root, CONFIG_NAME)
 
     def prepare(self, config: BuildConfig) -> None:

@@ -1,4 +1,4 @@
-"""Which folder may import which; CONTRIBUTING draws it."""
+"""Rules of the house: which folder may import which, as CONTRIBUTING draws it, and how docstrings begin."""
 
 import ast
 from pathlib import Path
@@ -88,3 +88,19 @@ def test_every_folder_imports_only_what_it_may():
 )
 def test_a_breach_is_seen(path, text, wrong):
     assert breaches(Path(path), text) == wrong
+
+
+@pytest.mark.parametrize(
+    "folder", ["modeling_vital", "dataset_scripts", "training", "benchmarks", "spaces_demo", "model_cards"]
+)
+def test_docstrings_begin_with_a_verb_or_a_noun(folder):
+    questions = {"What", "Where", "Whether", "How", "Which", "When", "Who", "Why"}
+    named = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = [
+        (f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}", text)
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, named) and (text := ast.get_docstring(node))
+    ]
+    assert len(docstrings) > 10
+    assert not [f"{place}: {text.splitlines()[0]}" for place, text in docstrings if text.split()[0] in questions]
