@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..manifest_paths import belongs_to_dataset, missing_folder
 from ..messages import first_line
-from .collect import Target
 from .errors import UsageError
 from .scoring import Item
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Features, IterableDataset
 
-    from .resume_log import ResumeLog
+    from ..item_log import ItemLog
 
 _BATCH_ROWS = 64
 
@@ -180,12 +179,12 @@ def name_width() -> int:
     return len(row_name("validation", 0))
 
 
-def pending_rows(args: argparse.Namespace, log: "ResumeLog") -> Iterator[Item]:
+def pending_rows(args: argparse.Namespace, log: "ItemLog") -> Iterator[Item]:
     """Adds the rows of a data set to a log as they are read; yields those that have no record yet.
 
     Args:
         args (`argparse.Namespace`): `dataset`, `config`, `split`, `revision`, `column`.
-        log (`ResumeLog`): what has been scored.
+        log (`ItemLog`): what has been scored.
 
     Raises:
         UsageError: see [`open_rows`] and [`tables`].
@@ -196,7 +195,7 @@ def pending_rows(args: argparse.Namespace, log: "ResumeLog") -> Iterator[Item]:
         first, start = 0, log.items
         for table in tables(rows, data, _BATCH_ROWS):
             for item in to_items(table, rows.column, split, first, start, dataset):
-                log.add(Target(item.path, item.error, rows.version))
+                log.add(item.path, item.error, rows.version)
                 if log.is_pending(item.ordinal):
                     yield item
             first += table.num_rows

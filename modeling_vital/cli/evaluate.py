@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+from ..item_log import SUFFIX
 from .errors import UsageError
 from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
@@ -166,7 +167,7 @@ def _bench(args: argparse.Namespace) -> int:
     # A library that prints would break the output, so stdout is the result's alone.
     with contextlib.redirect_stdout(sys.stderr):
         for scorer in _scorers(args):
-            store = args.output and args.output / "scores" / f"{result_tables.file_name(scorer.name)}.jsonl"
+            store = args.output and args.output / "scores" / f"{result_tables.file_name(scorer.name)}{SUFFIX}"
             with tqdm(total=len(loaded.items), desc=scorer.name, unit="item", delay=2, disable=None) as bar:
                 scored.append((scorer, score_items(loaded, scorer, store, _chunk(args), bar.update)))
         result = make_result(loaded, scored, Settings(resamples=args.resamples, seed=args.seed))
@@ -209,7 +210,7 @@ def _ask(args: argparse.Namespace) -> int:
             if not hasattr(model, "answer"):
                 raise UsageError(f"{name!r} is a linear probe: it cannot answer questions")
             scorer = QuestionScorer(name, source, model, args.batch_size, args.method, args.seed)
-            store = args.output and args.output / "answers" / f"{result_tables.file_name(name)}-{args.method}.jsonl"
+            store = args.output and args.output / "answers" / f"{result_tables.file_name(name)}-{args.method}{SUFFIX}"
             with tqdm(total=len(loaded.items), desc=name, unit="question", delay=2, disable=None) as bar:
                 records = score_items(loaded, scorer, store, _chunk(args), bar.update)
             models.append(accuracy_report(loaded, scorer, records))

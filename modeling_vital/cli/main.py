@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from .. import __version__
+from ..item_log import ORDERS, ItemLogError
 from ..video_backend_vital import BACKEND_VARIABLE, set_video_backend, video_backend
 from . import (
     answer,
@@ -28,7 +29,6 @@ from . import (
 from .errors import UsageError
 from .exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USAGE
 from .options import Parser
-from .resume_log import ORDERS
 
 
 COMMANDS = (
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = args.run(args)
         sys.stdout.flush()
         return code
-    except UsageError as error:
+    except (UsageError, ItemLogError) as error:
         logger.error("%s", error)
         return EXIT_USAGE
     except KeyboardInterrupt as stop:

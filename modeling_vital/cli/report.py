@@ -11,12 +11,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..item_log import SUFFIX, ItemLog
 from .collect import Target, collect
 from .errors import UsageError
 from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from .loading import fingerprint, load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
-from .resume_log import SUFFIX, ResumeLog
 from .scoring import Extras, Item, Read, grouped, read_items, score_reads
 
 
@@ -192,17 +192,17 @@ def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
         _work(page, args, targets, log, tags, curves)
 
 
-def _log(args: argparse.Namespace, tags: bool) -> ResumeLog:
+def _log(args: argparse.Namespace, tags: bool) -> ItemLog:
     """Opens the log of earlier runs; names of distortions are a part of it, so it is of runs with or without them."""
     about = {**fingerprint(resolve_model(args.model)), "--tags": str(tags)}
-    return ResumeLog(args.output.with_name(args.output.name + SUFFIX), about)
+    return ItemLog(args.output.with_name(args.output.name + SUFFIX), about)
 
 
 def _work(
     page: "ReportPage",
     args: argparse.Namespace,
     targets: list[Target],
-    log: ResumeLog | None,
+    log: ItemLog | None,
     tags: bool,
     curves: bool,
 ) -> None:
@@ -210,7 +210,7 @@ def _work(
 
     if log is not None:
         for target in targets:
-            log.add(target)
+            log.add(target.path, target.error, target.stamp)
         _restore(page, log)
     model: Any = None
     files = any(target.error is None for target in targets)
@@ -224,8 +224,8 @@ def _work(
             page.notes.append(f"The guesses and curves are by {args.model}, which need not have made the scores.")
     sides = Extras(thumbnails=PICTURE_SIDES)
     if args.rows is None:
-        pending = enumerate(targets) if log is None else log.pending()
-        items = [Item(ordinal, target.path, target.error) for ordinal, target in pending]
+        every = ((ordinal, target.path, target.error) for ordinal, target in enumerate(targets))
+        items = [Item(*each) for each in (every if log is None else log.pending())]
         with _progress("file") as step:
             for scored in score_reads(
                 model, items, args.batch_size, args.workers, args.timeout, allow_urls=False, extras=sides
@@ -261,7 +261,7 @@ def _work(
         _follow(page, model, args)
 
 
-def _restore(page: "ReportPage", log: ResumeLog) -> None:
+def _restore(page: "ReportPage", log: ItemLog) -> None:
     """Puts what earlier runs kept of this run's files into the page."""
     for record in log.records():
         thumbnails = record.pop("thumbnails", ())

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ..item_log import ORDERS, SUFFIX, ItemLog
 from .calibrations import add_calibration
 from .collect import HUB_PREFIX
 from .errors import UsageError
@@ -11,7 +12,6 @@ from .filters import parse_condition
 from .loading import fingerprint, resolve_model
 from .options import add_batch_size, add_model, add_reading, positive
 from .outputs import Keep, write_file, write_live, write_sorted
-from .resume_log import ORDERS, SUFFIX, ResumeLog
 from .tables import FORMATS, format_of, is_table
 from .where import add_options
 from .work import Work
@@ -181,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         _prepare(args.output)
     log_path = args.output and args.output.with_name(args.output.name + SUFFIX)
-    with ResumeLog(log_path, fingerprint(source) if log_path else {}, args.resume) as log:
+    with ItemLog(log_path, fingerprint(source) if log_path else {}, args.resume) as log:
         work, keep = Work(args, source, log), Keep(args, condition)
         if args.output:
             write_file(work, keep, format_, args.sort, args.output)

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
+from ..item_log import ItemLog
 from .collect import collect
 from .errors import Interrupted, UsageError
 from .exit_codes import EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
 from .options import add_batch_size, add_format, add_model, add_reading, positive
 from .printing import JsonReport, Report, printable
-from .resume_log import ResumeLog
 from .scoring import Item, Read, backend_of, grouped, read_items
 from .tables import JsonlReport
 
@@ -70,13 +70,13 @@ def ask_files(args: argparse.Namespace, paths: Iterable[str], ask: Ask) -> int:
     report = {"table": TextReport, "json": JsonReport, "jsonl": JsonlReport}[args.format](sys.stdout)
     failed = 0
     try:
-        with ResumeLog(None, {}) as log, report, contextlib.redirect_stdout(sys.stderr):
+        with ItemLog(None, {}) as log, report, contextlib.redirect_stdout(sys.stderr):
             for target in collect(paths):
-                log.add(target)
+                log.add(target.path, target.error, target.stamp)
             model = load_model(source, args.device)
             if not hasattr(model, "describe"):
                 raise UsageError(f"{args.model!r} is a linear probe: it has scores only, no words")
-            items = (Item(ordinal, target.path, target.error) for ordinal, target in log.pending())
+            items = (Item(*each) for each in log.pending())
             limit = model.batch_limit(args.batch_size)
             read = read_items(model, items, limit.items, args.workers, args.timeout)
             for batch in grouped(read, limit):

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..item_log import ItemLog
 from .calibrations import checked_calibration, open_calibration, require_calibration
 from .collect import collect
 from .loading import load_model
 from .pages import PageCount
 from .printing import printable, terminal_width
-from .resume_log import ResumeLog
 from .scoring import Extras, Item, score_reads
 from .where import Locator, plain_name
 
@@ -32,14 +32,14 @@ class Work:
     Args:
         args (`argparse.Namespace`): what to score and how, see `vital score --help`.
         source (`str`): folder or Hub id of the model.
-        log (`ResumeLog`): of this run.
+        log (`ItemLog`): of this run.
 
     Attributes:
         width (`int`): terminal columns of the longest path, once listed.
         calibration (`Calibration`, *optional*): what turns scores into a MOS; known once the model is.
     """
 
-    def __init__(self, args: argparse.Namespace, source: str, log: ResumeLog) -> None:
+    def __init__(self, args: argparse.Namespace, source: str, log: ItemLog) -> None:
         self.log, self.width = log, 0
         self.calibration: Calibration | None = None
         self._names: Counter[str] = Counter()  # of files that may get a map or curve
@@ -63,7 +63,7 @@ class Work:
             items: Iterable[Item] = pending_rows(args, log)
         else:
             self._list()
-            items = (Item(ordinal, target.path, target.error) for ordinal, target in log.pending())
+            items = (Item(*each) for each in log.pending())
         model = None
         calibration = open_calibration(args.calibration, self._source)
         if args.dataset or log.needs_model or calibration is not None:
@@ -93,7 +93,7 @@ class Work:
     def _list(self) -> None:
         with _progress("listing", None) as bar:
             for target in collect(self._args.paths, self._args.column or "path", self._args.allow_outside):
-                if self.log.add(target):
+                if self.log.add(target.path, target.error, target.stamp):
                     if self._args.map or self._args.curve:
                         self._names[plain_name(target.path).casefold()] += 1
                     self.width = max(self.width, terminal_width(printable(target.path)))

@@ -1,18 +1,13 @@
 """Scores the items of a benchmark, item by item on disk, so that an interrupted run resumes where it stopped."""
 
-import json
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..whole_files import write_whole
-from .benchmarks import BenchmarkError, BenchmarkItem, LoadedBenchmark
+from ..item_log import ItemLog
+from .benchmarks import BenchmarkItem, LoadedBenchmark
 from .scorers import Scorer
-
-
-logger = logging.getLogger(__name__)
 
 
 def score_items(
@@ -27,7 +22,7 @@ def score_items(
     Args:
         loaded (`LoadedBenchmark`): what to score.
         scorer (`Scorer`): what is measured.
-        store (`Path`, *optional*): JSON lines, one an item, written as they come. Items that failed are tried again.
+        store (`Path`, *optional*): an [`ItemLog`], written as they come. Items that failed are tried again.
         chunk (`int`, *optional*, defaults to 8): items between two writes.
         progress (`Callable[[int], object]`, *optional*): told how many items are done, as they are.
 
@@ -36,62 +31,24 @@ def score_items(
         error.
 
     Raises:
-        BenchmarkError: if `store` was written with another model, list or settings.
+        ItemLogError: if `store` is of another model, list or settings, or cannot be used.
     """
-    header = {"list_sha256": loaded.list_sha256, "model": scorer.describe()}
-    done = _read(store, header) if store and store.exists() else {}
-    todo = [item for item in loaded.items if item.id not in done]
-    progress(len(loaded.items) - len(todo))
-    with _writer(store, header, list(done.values())) as write:
-        for start in range(0, len(todo), chunk):
-            batch = todo[start : start + chunk]
-            for item, result in zip(batch, scorer.score([_media(item) for item in batch]), strict=True):
-                done[item.id] = _record(item, result)
-                write(done[item.id])
-            progress(len(batch))
-    return [done[item.id] for item in loaded.items]
+    with ItemLog(store, {"list of items": loaded.list_sha256, "model": scorer.describe()}) as log:
+        for item in loaded.items:
+            log.add(item.id, stamp="")  # what it is, the hash of the list says
+        progress(log.done)
+        pending = log.pending()
+        while ordinals := [ordinal for ordinal, *_ in islice(pending, chunk)]:
+            results = scorer.score([_media(loaded.items[ordinal]) for ordinal in ordinals])
+            log.save((ordinal, _record(result)) for ordinal, result in zip(ordinals, results, strict=True))
+            progress(len(ordinals))
+        return [{"id": record.pop("path"), **record} for record in log.records()]
 
 
 def _media(item: BenchmarkItem) -> Any:
     return item.media() if callable(item.media) else item.media
 
 
-def _record(item: BenchmarkItem, result: tuple[float, float | None] | str) -> dict[str, Any]:
-    if isinstance(result, str):
-        return {"id": item.id, "score": None, "std": None, "error": result}
-    return {"id": item.id, "score": result[0], "std": result[1], "error": None}
-
-
-def _read(store: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    lines = store.read_text(encoding="utf-8").splitlines()
-    records = []
-    for number, line in enumerate(lines):
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            if number + 1 < len(lines):
-                raise BenchmarkError(f"{store} is damaged in line {number + 1}; delete it to score anew") from None
-    if not records or records[0] != json.loads(json.dumps(header)):
-        raise BenchmarkError(
-            f"{store} was written for another model, list of items, video backend or settings; give another --output, "
-            "or delete it"
-        )
-    return {record["id"]: record for record in records[1:] if record["error"] is None}
-
-
-@contextmanager
-def _writer(
-    store: Path | None, header: dict[str, Any], done: Sequence[dict[str, Any]]
-) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Writes what is there anew (without a last line that a crash cut off), then takes one record after another."""
-    if store is None:
-        yield lambda record: None
-        return
-    write_whole(store, "".join(json.dumps(record) + "\n" for record in (header, *done)))
-    with store.open("a", encoding="utf-8") as file:
-
-        def write(record: dict[str, Any]) -> None:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-
-        yield write
+def _record(result: tuple[float, float | None] | str) -> dict[str, Any]:
+    score, std, error = (None, None, result) if isinstance(result, str) else (*result, None)
+    return {"score": score, "std": std, "error": error}

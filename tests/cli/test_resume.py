@@ -18,10 +18,9 @@ import pytest
 from PIL import Image
 
 from modeling_vital.cli import score, work
-from modeling_vital.cli.collect import Target
 from modeling_vital.cli.main import main
-from modeling_vital.cli.resume_log import ResumeLog
 from modeling_vital.cli.scoring import make_record
+from modeling_vital.item_log import ItemLog
 from tests.fixtures.stand_in import PROBS, WORDS, StandIn, install
 
 
@@ -226,7 +225,7 @@ def test_scores_of_an_earlier_run_are_neither_lost_nor_mixed(stand_in, folder, m
     interrupted(monkeypatch, "--output", "s.csv")
     capsys.readouterr()
     assert vital("--output", "s.csv") == 2
-    assert "has 2 scores of an earlier run; add --resume to continue it, or delete it" in capsys.readouterr().err
+    assert "has 2 records of an earlier run; add --resume to continue it, or delete it" in capsys.readouterr().err
     monkeypatch.setattr(score, "fingerprint", lambda source: {"model": "another", "version of modeling-vital": "0"})
     assert vital("--output", "s.csv", "--resume") == 2
     assert "is of another model, version of modeling-vital" in capsys.readouterr().err
@@ -244,9 +243,9 @@ def test_scores_by_another_video_decoder_are_not_mixed(stand_in, folder, monkeyp
 def test_log_that_is_none_and_log_in_use(stand_in, folder, capsys):
     (folder / "s.csv.resume").write_text("no log " * 500)
     assert vital("--output", "s.csv", "--resume") == 2
-    assert "delete it to score anew" in capsys.readouterr().err
+    assert "delete it to begin anew" in capsys.readouterr().err
     (folder / "s.csv.resume").unlink()
-    with ResumeLog(folder / "s.csv.resume", {}):
+    with ItemLog(folder / "s.csv.resume", {}):
         assert vital("--output", "s.csv", "--resume") == 2
     assert "in use by another run" in capsys.readouterr().err
 
@@ -266,8 +265,8 @@ def test_full_disk_is_told(stand_in, folder, monkeypatch, capsys):
         def close(self):
             pass
 
-    with ResumeLog(folder / "x.resume", {}) as log:
-        log.add(Target("a"))
+    with ItemLog(folder / "x.resume", {}) as log:
+        log.add("a")
         monkeypatch.setattr(log, "_db", Full())
         with pytest.raises(Exception, match="x.resume cannot be written: database or disk is full"):
             log.save([(0, make_record("a", "torn"))])
@@ -277,12 +276,12 @@ def test_full_disk_is_told(stand_in, folder, monkeypatch, capsys):
 def peak_bytes(count):
     """Memory of Python objects at most, from listing to the last sorted record."""
     tracemalloc.start()
-    with ResumeLog(None, {}) as log:
+    with ItemLog(None, {}) as log:
         for number in range(count):
-            log.add(Target(f"photos/{number:08d}.jpg"))
+            log.add(f"photos/{number:08d}.jpg")
         batch = []
-        for ordinal, target in log.pending():
-            batch.append((ordinal, make_record(target.path, "torn")))
+        for ordinal, path, _ in log.pending():
+            batch.append((ordinal, make_record(path, "torn")))
             if len(batch) == 8:
                 log.save(batch)
                 batch = []

@@ -26,7 +26,7 @@ from modeling_vital.cli import work
 from modeling_vital.cli.collect import collect
 from modeling_vital.cli.loading import load_model, resolve_model
 from modeling_vital.cli.main import main
-from modeling_vital.cli.resume_log import ResumeLog
+from modeling_vital.item_log import ItemLog
 from tests.fixtures.stand_in import PROBS, WORDS, StandIn, install
 from tests.fixtures.tiny_models import tiny_model
 
@@ -59,10 +59,10 @@ def strict_json(text):
 
 
 def paths_of(*paths):
-    with ResumeLog(None, {}) as log:
+    with ItemLog(None, {}) as log:
         for target in collect(map(str, paths)):
-            log.add(target)
-        return [target.path for _, target in log.pending()]
+            log.add(target.path, target.error, target.stamp)
+        return [path for _, path, _ in log.pending()]
 
 
 # ---------------------------------------------------------------------------------------------------- which files

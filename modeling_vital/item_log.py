@@ -1,4 +1,17 @@
-"""Log on disk of what has been scored: the order of the items, and each record as soon as it is there."""
+"""Log on disk of items that are done: their order, and the record of each as soon as it is there.
+
+For single items, by the million, of one process. Parts that several processes finish are in `finished_parts`.
+
+Example:
+
+    >>> from modeling_vital.item_log import ItemLog
+    >>> with ItemLog(None, {"model": "a"}) as log:
+    ...     added = [log.add(name, stamp="") for name in ("first", "second", "first")]
+    ...     for ordinal, name, _ in log.pending():
+    ...         log.save([(ordinal, {"score": ordinal / 2, "error": None})])
+    ...     list(log.records("-score"))
+    [{'path': 'second', 'score': 0.5, 'error': None}, {'path': 'first', 'score': 0.0, 'error': None}]
+"""
 
 import json
 import os
@@ -7,15 +20,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .collect import Target
-from .errors import UsageError
+from .finished_parts import differing
 
 
 SUFFIX = ".resume"
 _PAGE = 256
 
-# `scored` outlives the run. `item` is what this run was asked for; it spills to a temporary file, so memory does not
-# grow with the number of items.
+# `scored` outlives the run; scores are missing where the work is another. `item` is what this run was asked for; it
+# spills to a temporary file, so memory does not grow with the number of items.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS scored (
@@ -34,23 +46,31 @@ ORDERS = tuple(order for order in _ORDERS if order)
 """What records can be sorted by; failed ones come last."""
 
 
-class ResumeLog:
+class ItemLogError(ValueError):
+    """A log that cannot be used or written. The message names it and says what to do."""
+
+
+class ItemLog:
     """Items and their records in a SQLite file; a context manager that closes it.
 
     A record is there for good when `save` returns, also if the process is killed the moment after. A record is of use
-    to a later run while its file has the same size and time of change; failed items are tried again.
+    to a later run while its item has the same stamp; failed items are tried again.
 
     Args:
-        path (`Path`, *optional*): the file; without one, all is forgotten at the end.
-        about (`dict`): what scores depend on besides the files; a log about something else is refused.
-        resume (`bool`, *optional*, defaults to `True`): whether there may be scores in it.
+        path (`Path`, *optional*): the file, in a folder that is made if it is missing; without one, all is forgotten
+            at the end.
+        about (`dict`): what records depend on besides the items, ready for JSON; a log about something else is
+            refused.
+        resume (`bool`, *optional*, defaults to `True`): whether there may be records in it.
 
     Raises:
-        UsageError: if the log is about something else, has scores and may not, is no log, or is being written.
+        ItemLogError: if the log is about something else, has records and may not, is no log, or is being written.
     """
 
     def __init__(self, path: Path | None, about: dict[str, Any], resume: bool = True) -> None:
         self.path, self.items = path, 0
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path or "", isolation_level=None, timeout=1)
         try:
             self._open(about, resume)
@@ -70,34 +90,32 @@ class ResumeLog:
             self._db.execute("DELETE FROM scored WHERE failed")
             kept = self._count("SELECT COUNT(*) FROM scored")
             if kept and not resume:
-                raise UsageError(
-                    f"{path} has {kept} scores of an earlier run; add --resume to continue it, or delete it"
+                raise ItemLogError(
+                    f"{path} has {kept} records of an earlier run; add --resume to continue it, or delete it"
                 )
             self._check(about, kept)
             self._db.execute("COMMIT")
             self._db.execute("BEGIN")
         except sqlite3.Error as error:
-            hint = "wait for it" if "locked" in str(error) else "delete it to score anew"
+            hint = "wait for it" if "locked" in str(error) else "delete it to begin anew"
             what = "is in use by another run" if "locked" in str(error) else f"cannot be used ({error})"
-            raise UsageError(f"{path} {what}; {hint}") from error
+            raise ItemLogError(f"{path} {what}; {hint}") from error
 
-    def __enter__(self) -> "ResumeLog":
+    def __enter__(self) -> "ItemLog":
         return self
 
     def __exit__(self, *error: object) -> None:
         self._db.close()
 
     def _check(self, about: dict[str, Any], kept: int) -> None:
-        text = json.dumps(about, sort_keys=True)
         there = self._get("about")
         if there is None or not kept:
-            self._set("about", text)
-        elif there != text:
-            old = json.loads(there)
-            changed = ", ".join(name for name in about if old.get(name) != about[name])
-            raise UsageError(
-                f"{self.path} is of another {changed}: its scores cannot be mixed with these; take the same "
-                f"{changed}, another --output, or delete it to score anew"
+            self._set("about", json.dumps(about))
+        elif names := differing(json.loads(there), about):
+            changed = ", ".join(names)
+            raise ItemLogError(
+                f"{self.path} is of another {changed}: its records cannot be mixed with these; take the same "
+                f"{changed}, another --output, or delete it to begin anew"
             )
 
     def _get(self, name: str) -> str | None:
@@ -116,11 +134,20 @@ class ResumeLog:
     def level_words(self, words: Iterable[str]) -> None:
         self._set("level_words", json.dumps(list(words)))
 
-    def add(self, target: Target) -> bool:
-        """Adds an item to this run. Returns `False` for one that it has already, which is skipped."""
-        key = os.fsencode(target.path if target.stamp is not None else os.path.abspath(target.path))
-        stamp = target.stamp if target.stamp is not None else _stamp(target.path)
-        row = (self.items, key, os.fsencode(target.path), stamp, target.error)
+    def add(self, path: str, error: str | None = None, stamp: str | None = None) -> bool:
+        """Adds an item to this run.
+
+        Args:
+            path (`str`): a file, or the name of something else.
+            error (`str`, *optional*): why there is nothing to do for it.
+            stamp (`str`, *optional*): for what is no file of this machine, its version; for a file, its size and time
+                of change.
+
+        Returns:
+            `bool`: `False` for one that the run has already, which is skipped.
+        """
+        key = os.fsencode(path if stamp is not None else os.path.abspath(path))
+        row = (self.items, key, os.fsencode(path), _stamp(path) if stamp is None else stamp, error)
         added = self._db.execute("INSERT OR IGNORE INTO item VALUES (?, ?, ?, ?, ?)", row).rowcount == 1
         self.items += added
         return added
@@ -129,23 +156,23 @@ class ResumeLog:
         """Returns `True` if an item, by its place in this run, has no record yet."""
         return self._count(f"SELECT 1 - COUNT(*) FROM {_DONE} WHERE ordinal = ?", ordinal) == 1
 
-    def pending(self) -> Iterator[tuple[int, Target]]:
-        """Place and target of every item without a record, in order. Records may be saved meanwhile."""
+    def pending(self) -> Iterator[tuple[int, str, str | None]]:
+        """Place, path and error of every item without a record, in order. Records may be saved meanwhile."""
         last = -1
         while True:
             rows = self._db.execute(
-                "SELECT ordinal, path, item.stamp, error FROM item LEFT JOIN scored ON scored.key = item.key AND "
+                "SELECT ordinal, path, error FROM item LEFT JOIN scored ON scored.key = item.key AND "
                 f"scored.stamp = item.stamp WHERE scored.key IS NULL AND ordinal > ? ORDER BY ordinal LIMIT {_PAGE}",
                 (last,),
             ).fetchall()
-            yield from ((ordinal, Target(os.fsdecode(path), error, stamp)) for ordinal, path, stamp, error in rows)
+            yield from ((ordinal, os.fsdecode(path), error) for ordinal, path, error in rows)
             if not rows:
                 return
             last = rows[-1][0]
 
     @property
     def needs_model(self) -> bool:
-        """`True` if any item without a record is a file to be scored, and not an error."""
+        """`True` if any item without a record is to be worked on, and not an error."""
         return bool(
             self._count(
                 "SELECT EXISTS (SELECT 1 FROM item LEFT JOIN scored ON scored.key = item.key AND "
@@ -172,18 +199,18 @@ class ResumeLog:
         return self._db.execute(query, values).fetchone()[0]
 
     def save(self, batch: Iterable[tuple[int, dict[str, Any]]]) -> None:
-        """Keeps the records of some items, each with its place."""
+        """Keeps the records of some items, each with its place; `error` is not `None` in those that failed."""
         try:
             for ordinal, record in batch:
                 text = json.dumps({name: value for name, value in record.items() if name != "path"}, allow_nan=False)
                 self._db.execute(
                     "INSERT OR REPLACE INTO scored SELECT key, stamp, ?, ?, ?, ? FROM item WHERE ordinal = ?",
-                    (record["error"] is not None, record["score"], record["std"], text, ordinal),
+                    (record["error"] is not None, record.get("score"), record.get("std"), text, ordinal),
                 )
             self._db.execute("COMMIT")
             self._db.execute("BEGIN")
         except sqlite3.Error as error:  # a full disk, for instance
-            raise UsageError(f"{self.path or 'a temporary file'} cannot be written: {error}") from error
+            raise ItemLogError(f"{self.path or 'a temporary file'} cannot be written: {error}") from error
 
     def records(self, order: str | None = None) -> Iterator[dict[str, Any]]:
         """The records of this run, in the order of its items or sorted by one of `ORDERS`. SQLite sorts on disk."""
