@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..item_log import SUFFIX
 from ..messages import first_line
 from .errors import UsageError
 from .exit_codes import EXIT_INTERRUPTED
@@ -199,7 +200,7 @@ def run_labels(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.model!r} is a linear probe: give the model that it was made from")
     try:
         known = {item.id: item for item in load_pairs(args.root, "all").items}
-        store, features = args.output and args.output / "features.npz", []
+        store, features = args.output and args.output / f"features{SUFFIX}", []
         for part in parts:
             media: list[Any] = [known[name].media for name in part.ids]
             with tqdm(total=len(media), desc="features", unit="item", delay=2, disable=None) as bar:

@@ -5,7 +5,7 @@ mean, others are plain regressions of human opinions on ever more items. All are
 contents that none of them saw, so the table says from how many human labels on they beat the machine's.
 """
 
-import json
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..item_log import ItemLog
 from ..levels_vital import LEVEL_VALUES
 from ..media_vital import MediaError
-from ..whole_files import whole_file
 from .benchmarks import BenchmarkError
 from .correlation import MIN_ITEMS, bootstrap_intervals, correlations, paired_difference
 from .human_labels import Opinions
+from .scorers import VitalScorer
 
 
 SIZES = (25, 50, 100, 200, 400, 800, 1600)
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Weights of the squared coefficients, features in standard units; chosen on a fifth of the training contents."""
-
-_SAVE_EVERY = 64
 
 
 @torch.no_grad()
@@ -40,37 +39,33 @@ def extract_features(
 
     Args:
         model (`VitalForConditionalGeneration`): frozen.
-        ids (`Sequence[str]`): names, for error messages and for `store`.
+        ids (`Sequence[str]`): names, no two alike, for error messages and for `store`.
         media (`Sequence[Callable]`): each gives what `processor.prepare` takes.
-        store (`Path`, *optional*): NPZ file of features found so far, with a fingerprint; work resumes from it.
+        store (`Path`, *optional*): an [`ItemLog`] of features found so far; work resumes from it.
         progress (`Callable[[int], object]`, *optional*): told how many items are done, as they are.
 
     Returns:
         `np.ndarray` of shape `[N, 3 * hidden_size]`, float64; the motion part is zero for pictures.
 
     Raises:
-        BenchmarkError: for an item that cannot be read, or a `store` of another model or video backend.
+        BenchmarkError: for an item that cannot be read.
+        ItemLogError: if `store` is of another model or video backend, or cannot be used.
     """
-    found = _stored(store, model)
-    progress(sum(name in found for name in ids))
-    fresh = 0
-    for name, get in zip(ids, media, strict=True):
-        if name in found:
-            continue
-        try:
-            (encoded,) = model.encode_media([model.processor.prepare(get())])
-        except MediaError as error:
-            raise BenchmarkError(f"{name}: {error}") from error
-        tokens, motion = encoded.image_hidden_states.flatten(0, 1).double(), encoded.motion_hidden_states.double()
-        moving = motion.mean(0) if len(motion) else torch.zeros_like(tokens[0])
-        found[name] = torch.cat([tokens.mean(0), tokens.std(0, correction=0), moving]).cpu().numpy()
-        progress(1)
-        fresh += 1
-        if store and fresh % _SAVE_EVERY == 0:
-            _save(store, model, found)
-    if store and fresh:
-        _save(store, model, found)
-    return np.stack([found[name] for name in ids])
+    with ItemLog(store, VitalScorer("", model.config._name_or_path, model, 1).describe()) as log:
+        for name in ids:
+            log.add(name, stamp="")
+        progress(log.done)
+        for ordinal, name, _ in log.pending():
+            try:
+                (encoded,) = model.encode_media([model.processor.prepare(media[ordinal]())])
+            except MediaError as error:
+                raise BenchmarkError(f"{name}: {error}") from error
+            tokens, motion = encoded.image_hidden_states.flatten(0, 1).double(), encoded.motion_hidden_states.double()
+            moving = motion.mean(0) if len(motion) else torch.zeros_like(tokens[0])
+            features = torch.cat([tokens.mean(0), tokens.std(0, correction=0), moving]).cpu().numpy()
+            log.save([(ordinal, {"features": b64encode(features.tobytes()).decode(), "error": None})])
+            progress(1)
+        return np.stack([np.frombuffer(b64decode(record["features"])) for record in log.records()])
 
 
 def fit_regression(features: np.ndarray, targets: np.ndarray, penalty: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -222,27 +217,3 @@ def _blind_spots(report: dict[str, Any], train: Opinions) -> list[str]:
         )
     spots.append("The encoder is frozen: this compares labels for a linear head, not for training an encoder.")
     return spots
-
-
-def _fingerprint(model: Any) -> str:
-    from .scorers import VitalScorer
-
-    source = model.config._name_or_path
-    return json.dumps(VitalScorer("", source, model, 1).describe(), sort_keys=True)
-
-
-def _stored(store: Path | None, model: Any) -> dict[str, np.ndarray]:
-    if store is None or not store.exists():
-        return {}
-    with np.load(store, allow_pickle=False) as data:
-        if str(data["fingerprint"]) != _fingerprint(model):
-            raise BenchmarkError(
-                f"{store} holds features of another model or video backend; give another --output, or delete it"
-            )
-        return dict(zip(data["ids"].tolist(), data["features"], strict=True))
-
-
-def _save(store: Path, model: Any, found: dict[str, np.ndarray]) -> None:
-    features = np.stack(list(found.values())) if found else np.zeros((0, 0))
-    with whole_file(store) as fresh:
-        np.savez(fresh, fingerprint=np.array(_fingerprint(model)), ids=np.array(list(found)), features=features)

@@ -11,6 +11,7 @@ from modeling_vital.cli.main import main
 from modeling_vital.evaluation.benchmarks import BenchmarkError
 from modeling_vital.evaluation.human_labels import Opinions
 from modeling_vital.evaluation.label_audit import audit_labels, extract_features, fit_levels, fit_regression
+from modeling_vital.item_log import ItemLogError
 from modeling_vital.video_backend_vital import BACKEND_VARIABLE
 from tests.fixtures.tiny_models import tiny_model
 
@@ -80,6 +81,26 @@ def model(tmp_path):
     return VitalForConditionalGeneration.from_pretrained(tmp_path / "model").eval()
 
 
+def test_no_feature_found_before_a_stop_is_lost(model, tmp_path):
+    asked, store = [], tmp_path / "features.resume"
+
+    def media(i, stop=False):
+        def get():
+            if stop:
+                raise KeyboardInterrupt
+            asked.append(i)
+            return Image.new("RGB", (40, 50), (90 * i, 0, 0))
+
+        return get
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(model, "abc", [media(0), media(1), media(2, stop=True)], store)
+    done = []
+    resumed = extract_features(model, "cab", [media(2), media(0), media(1)], store, done.append)
+    assert asked == [0, 1, 2] and done == [2, 1]
+    assert np.array_equal(resumed[[1, 2, 0]], extract_features(model, "abc", [media(i) for i in range(3)]))
+
+
 def test_features_are_kept_and_belong_to_one_model(model, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)) for _ in range(3)]
@@ -89,7 +110,7 @@ def test_features_are_kept_and_belong_to_one_model(model, tmp_path, monkeypatch)
         return lambda: asked.append(i) or pictures[i]
 
     names, get = ["a", "b", "c"], [media(i) for i in range(3)]
-    store = tmp_path / "out" / "features.npz"
+    store = tmp_path / "out" / "features.resume"
     first = extract_features(model, names[:2], get[:2], store)
     both = extract_features(model, names, get, store)
     assert asked == [0, 1, 2]
@@ -99,10 +120,10 @@ def test_features_are_kept_and_belong_to_one_model(model, tmp_path, monkeypatch)
     assert np.array_equal(extract_features(model, names[:1], get[:1]), first[:1])
     with monkeypatch.context() as patch:
         patch.setenv(BACKEND_VARIABLE, "pyav")
-        with pytest.raises(BenchmarkError, match="features of another model or video backend"):
+        with pytest.raises(ItemLogError, match="is of another video_backend: .*or delete it"):
             extract_features(model, names, get, store)
     model.config.level_values = [1.0, 0.8, 0.6, 0.4, 0.2]
-    with pytest.raises(BenchmarkError, match="features of another model"):
+    with pytest.raises(ItemLogError, match="is of another level_values: .*or delete it"):
         extract_features(model, names, get, store)
     with pytest.raises(BenchmarkError, match="gone: .*nowhere.png"):
         extract_features(model, ["gone"], [lambda: str(tmp_path / "nowhere.png")])
@@ -148,6 +169,6 @@ def test_the_command(tmp_path, capsys):
     assert "12 training items, measured against people on 8 items of 4 other contents" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "labels.json").read_text())
     assert set(report["heads"]) == {"pmod", "machine mean", "human 12"}
-    assert (tmp_path / "out" / "features.npz").exists()
+    assert (tmp_path / "out" / "features.resume").exists()
     assert main([*args, "--test-split", "validation"]) == 2
     assert "no items in the split 'validation'" in capsys.readouterr().err
