@@ -92,11 +92,12 @@ def pipeline(task: str | None = TASK, model=None, **kwargs) -> Pipeline:
         `Pipeline`: for the default task, a [`VitalQualityPipeline`].
 
     Raises:
-        ValueError: without a model, or for a name of the zoo whose weights are not inside the package.
+        ValueError: without a model; for a name of the zoo whose weights are not inside the package; with the default
+            task, for a word that is neither a name of the zoo nor a file.
     """
     if model is None:
         raise ValueError("Give a `model`: a name of the zoo such as 'vital-tiny', a folder, a Hub id or a model.")
-    found = from_zoo(model)
+    found = from_zoo(model, vital=task in (None, TASK))
     if found is not model and task in (None, TASK):  # a checkpoint of this package needs no code from beside it
         task, kwargs = TASK, {"pipeline_class": VitalQualityPipeline, **kwargs}
     return transformers.pipeline(task, model=found, **kwargs)

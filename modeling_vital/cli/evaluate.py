@@ -149,7 +149,7 @@ def _bench(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..evaluation import result_tables
-    from ..evaluation.benchmarks import load_benchmark, load_mirrored
+    from ..evaluation.benchmarks import BENCHMARKS, load_benchmark, load_mirrored
     from ..evaluation.benchmarks.pairs import load_pairs
     from ..evaluation.benchmarks.ratings import load_ratings
     from ..evaluation.results import Settings, make_result
@@ -161,6 +161,8 @@ def _bench(args: argparse.Namespace) -> int:
         loaded = load_pairs(args.root, args.split)
     elif args.benchmark == RATINGS:
         loaded = load_ratings(args.root, args.split, args.partial)
+    elif args.benchmark not in BENCHMARKS:
+        raise UsageError(f"no benchmark is called {args.benchmark!r}; `vital evaluate --list` names them")
     else:
         loaded = load_benchmark(args.benchmark, args.root, args.split, args.partial)
     scored = []

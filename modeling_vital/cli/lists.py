@@ -1,5 +1,6 @@
 """Lists of files: tables with a column of paths, and plain lists on stdin."""
 
+import codecs
 import csv
 import os
 from collections.abc import Iterator
@@ -142,7 +143,9 @@ def read_list(stream: BinaryIO) -> Iterator[str]:
     held: list[bytes] = []  # of a path that continues over blocks
     separator = None
     while block := stream.read(_BLOCK):
-        separator = separator or (b"\0" if b"\0" in block else b"\n")
+        if separator is None:
+            separator = b"\0" if b"\0" in block else b"\n"
+            block = block.removeprefix(codecs.BOM_UTF8)  # an editor's byte order mark
         end, *others = block.split(separator)
         held.append(end)
         if others:

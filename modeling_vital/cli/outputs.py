@@ -13,7 +13,7 @@ from ..whole_files import whole_file
 from .calibrations import with_mos
 from .errors import Interrupted, UsageError
 from .filters import Condition
-from .printing import JsonReport, Report, TableReport, printable
+from .printing import JsonReport, Report, TableReport, complain, printable
 from .tables import CsvReport, JsonlReport, ParquetReport, columns
 from .triage import Triage
 from .work import Work
@@ -82,7 +82,7 @@ def write_live(work: Work, keep: Keep, format_: str) -> None:
                 for record in keep(records):
                     report.row(record)
                 report.stream.flush()
-                _complain(records)
+                complain(records)
     except KeyboardInterrupt as stop:
         raise Interrupted("what was scored so far is on stdout") from stop
 
@@ -136,7 +136,7 @@ def write_file(work: Work, keep: Keep, format_: str, order: str | None, output: 
 def _score_all(work: Work) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         for records in work.records():
-            _complain(records)
+            complain(records)
 
 
 def _report(format_: str, stream: TextIO) -> Report:
@@ -157,10 +157,3 @@ def _stdout() -> TextIO:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding does not have
     return sys.stdout
-
-
-def _complain(records: Iterable[dict[str, Any]]) -> None:
-    for record in records:
-        if record["error"] is not None:
-            path, error = printable(record["path"]), printable(record["error"])
-            logger.error("%s", error if path in error else f"{path}: {error}")

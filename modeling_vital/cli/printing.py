@@ -1,10 +1,11 @@
 """Printed records of scores: JSON for programs, a table for people. Both are written row by row."""
 
 import json
+import logging
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from .errors import UsageError
 
@@ -12,10 +13,20 @@ from .errors import UsageError
 MOS_COLUMNS = ("mos", "mos_low", "mos_high")
 """What a calibration adds to a record."""
 
+logger = logging.getLogger(__name__)
+
 
 def printable(text: str) -> str:
     """Text that stays on one line and cannot steer a terminal: what is not printable is written as an escape."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def complain(records: Iterable[dict[str, Any]]) -> None:
+    """Names the records that have an error, and says why, on stderr."""
+    for record in records:
+        if record["error"] is not None:
+            path, error = printable(record["path"]), printable(record["error"])
+            logger.error("%s", error if path in error else f"{path}: {error}")
 
 
 class Report:

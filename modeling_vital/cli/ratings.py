@@ -14,7 +14,7 @@ from .exit_codes import EXIT_SOME_FAILED
 from .lists import read_column, read_manifest
 from .loading import load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
-from .printing import printable
+from .printing import complain
 from .scoring import Item, score_items
 
 
@@ -100,9 +100,7 @@ def score_table(args: argparse.Namespace, column: str, parse: Callable[[Any], An
         raise UsageError(f"{args.table} has {len(rows)} rows: {few}")
     model = load_model(resolve_model(args.model), args.device)
     records = _score(model, [Item(place, row.path, row.error) for place, (row, *_) in enumerate(rows)], args)
-    for record in records:
-        if record["error"] is not None:
-            logger.error("%s: %s", printable(record["path"]), printable(record["error"]))
+    complain(records)
     kept = [(r, value, group) for r, (_, value, group) in zip(records, rows, strict=True) if r["error"] is None]
     if len(kept) < least:
         raise UsageError(f"{len(kept)} of the {len(rows)} files of {args.table} can be scored: {few}")

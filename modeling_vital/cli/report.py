@@ -17,6 +17,7 @@ from .errors import UsageError
 from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from .loading import fingerprint, load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
+from .printing import complain
 from .scoring import Extras, Item, Read, grouped, read_items, score_reads
 
 
@@ -131,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
     if interrupted:
         logger.error("interrupted; the page has what was done until then")
         return EXIT_INTERRUPTED
+    complain(page.rows)
     return EXIT_SOME_FAILED if any(row["error"] is not None for row in page.rows) else 0
 
 
@@ -295,10 +297,11 @@ def _tag(
     """Lets the model continue its description prefix, and keeps what it says in the rows, without the prefix."""
     from ..media_vital import MediaError
 
-    prefixes = model.processor.description_prefixes
     readable = [(row, read.media) for row, read in zip(rows, batch, strict=True) if row["error"] is read.error is None]
-    media = [each for _, each in readable]
-    texts = model.describe(media, batch_size=batch_size, errors="return") if media else []
+    if not readable:  # then there need not be a model
+        return
+    prefixes = model.processor.description_prefixes
+    texts = model.describe([media for _, media in readable], batch_size=batch_size, errors="return")
     for (row, _), text in zip(readable, texts, strict=True):
         if not isinstance(text, MediaError):
             row["tag"] = text.removeprefix(prefixes.get(row["modality"], "")).strip(" .")
@@ -316,11 +319,13 @@ def _follow(page: "ReportPage", model: "VitalForConditionalGeneration", args: ar
         for row in page.rows
         if row["error"] is None and row["modality"] == "video" and row.get("file", "") is not None
     ]
+    if not rows:  # then there need not be a model
+        return
     files = [row.get("file", row["path"]) for row in rows]
     reader = CurveFrames(model.processor.cutter)
     with (
         _progress("clip") as step,
-        read_ahead(files, reader, workers=args.workers if rows else 0, timeout_s=args.timeout) as read,
+        read_ahead(files, reader, workers=args.workers, timeout_s=args.timeout) as read,
     ):
         for done, (row, (_, frames)) in enumerate(zip(rows, read, strict=True), start=1):
             try:

@@ -209,7 +209,7 @@ def _check(args: argparse.Namespace) -> None:
     if bool(args.paths) == bool(args.dataset):
         raise UsageError("give at least one PATH, or --dataset, and not both; see vital score --help")
     if args.resume and not args.output:
-        raise UsageError("--resume needs --output: stdout cannot be gone on with")
+        raise UsageError("--resume needs --output: stdout cannot be resumed")
     elsewhere = args.dataset or any(path.startswith((HUB_PREFIX, "http://", "https://")) for path in args.paths)
     if (args.copy_to or args.link_to or args.map or args.curve) and elsewhere:
         raise UsageError("--copy-to, --link-to, --map and --curve are for files of this machine")

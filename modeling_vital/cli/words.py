@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import logging
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
@@ -13,12 +12,10 @@ from .errors import Interrupted, UsageError
 from .exit_codes import EXIT_SOME_FAILED
 from .loading import load_model, resolve_model
 from .options import add_batch_size, add_format, add_model, add_reading, positive
-from .printing import JsonReport, Report, printable
+from .printing import JsonReport, Report, complain, printable
 from .scoring import Item, Read, backend_of, grouped, read_items
 from .tables import JsonlReport
 
-
-logger = logging.getLogger(__name__)
 
 Ask = Callable[[Any, list[Any]], list[dict[str, Any]]]
 
@@ -92,8 +89,8 @@ def _emit(report: Report, model: Any, batch: list[Read], ask: Ask) -> int:
     for read in batch:
         path, error = read.item.path, read.error
         answer = {**next(said), **backend_of(read.media)} if error is None else {"text": None}
-        report.row({"path": path, **answer, "error": error})
-        if error is not None:
-            logger.error("%s", printable(error if path in error else f"{path}: {error}"))
+        record = {"path": path, **answer, "error": error}
+        report.row(record)
+        complain([record])
     report.stream.flush()
     return len(batch) - len(media)

@@ -136,17 +136,20 @@ def blind_spots(words: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"{name} is {entry['n_tokens']} tokens ({' + '.join(entry['tokens'])}); a level word must be one: "
                 "choose other level_words or another decoder."
             )
-        if abs(entry.get("norm_z", 0)) > OUTLIER_Z:
-            spots.append(
-                f"{name} has a token with an unusual embedding norm (z = {entry['norm_z']:+.1f}): it, or "
-                "most of the vocabulary, was hardly trained."
-            )
     for group in {(entry["kind"], *sorted([entry["word"], *entry["like"]])) for entry in words if entry["like"]}:
         spots.append(
             f"{group[0]}: {', '.join(group[1:])} begin with the same token; only later tokens tell them apart."
         )
     for kind in dict.fromkeys(entry["kind"] for entry in words):
-        mine = [entry for entry in words if entry["kind"] == kind and "probability" in entry]
+        mine = [entry for entry in words if entry["kind"] == kind]
+        unusual = [entry for entry in mine if abs(entry.get("norm_z", 0)) > OUTLIER_Z]
+        if unusual:
+            named = ", ".join(f"{entry['word']} (z = {entry['norm_z']:+.1f})" for entry in unusual)
+            spots.append(
+                f"{kind}: {named} {'has' if len(unusual) == 1 else 'have'} a token with an unusual embedding norm: "
+                "it, or most of the vocabulary, was hardly trained."
+            )
+        mine = [entry for entry in mine if "probability" in entry]
         middle = sorted(entry["probability"] for entry in mine)[len(mine) // 2] if mine else 0
         rare = [entry["word"] for entry in mine if entry["probability"] * RARE < middle]
         if rare:

@@ -1,5 +1,6 @@
 """Rows that were scored before: what `vital score` wrote as JSON or JSONL."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         ValueError: if the file cannot be read, or a record is none; it names file and place.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{str(path)!r} cannot be read: {error}") from error
     try:
-        records = array_rows(text) if text.lstrip().startswith("[") else list(line_rows(text.splitlines()))
+        records = array_rows(text) if text.lstrip().startswith("[") else list(line_rows(io.StringIO(text)))
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is neither a JSON array nor JSONL: {short(str(error))}") from error
     return [_row(record, f"{str(path)!r}, record {number}") for number, record in enumerate(records, start=1)]

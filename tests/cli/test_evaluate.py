@@ -231,9 +231,8 @@ def test_wrong_use(model, tmp_path, capsys):
     COPIES["bid"](tmp_path)
     args = ["--benchmark", "bid", "--root", tmp_path]
     assert "give --benchmark" in complaint("--benchmark", "bid")
-    assert "no benchmark is called 'live'" in complaint(
-        "--benchmark", "live", "--root", tmp_path, "--model", "vital-tiny"
-    )
+    unknown = complaint("--benchmark", "live", "--root", tmp_path, "--model", "vital-tiny")
+    assert "no benchmark is called 'live'; `vital evaluate --list` names them" in unknown
     assert "package.module:Class" in complaint(*args, "--peer", "piqe")
     assert "cannot be made" in complaint(*args, "--peer", "nowhere.at.all:Piqe")
     assert "has no name, modality" in complaint(*args, "--peer", "fractions:Fraction")

@@ -205,6 +205,7 @@ class OneByteAtATime(io.BytesIO):
     [
         (b"a.jpg\nb c.jpg\n", ["a.jpg", "b c.jpg"]),
         (b"a.jpg\r\n\r\nb.jpg", ["a.jpg", "b.jpg"]),
+        (b"\xef\xbb\xbfa.jpg\nb.jpg", ["a.jpg", "b.jpg"]),
         (b"a\nb.jpg\0c.jpg\0", ["a\nb.jpg", "c.jpg"]),
         (b"", []),
         (b"\xff.jpg\n", [os.fsdecode(b"\xff.jpg")]),

@@ -232,6 +232,17 @@ def test_report_after_ctrl_c_has_what_was_done(folder, tmp_path, capsys, monkeyp
     assert "The run was stopped before its end" in text and "a b.png" in text
 
 
+@pytest.mark.parametrize("options", [[], ["--no-tags"], ["--no-curves"], ["--maps"], ["--resume"]])
+@pytest.mark.parametrize("given", ["empty", "none/*.png"])
+def test_a_report_of_nothing_needs_no_model_and_says_why(given, options, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("modeling_vital.cli.report.load_model", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert main(["report", given, "--output", "r.html", *options]) == 1
+    assert f"vital: {given}: no" in capsys.readouterr().err
+    assert "No file has a score." in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     "arguments,said",
     [

@@ -48,7 +48,7 @@ def test_manifest_reads_three_forms_alike(tmp_path, form):
         lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
         table.write_text("\n".join(lines), encoding="utf-8-sig")
     elif form == "jsonl":
-        table.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+        table.write_text("\n".join(map(json.dumps, rows)) + "\n\n", encoding="utf-8-sig")
     else:
         datasets.Dataset.from_list(rows).to_parquet(table)
     first, second = get_source("manifest", path=str(table), license="CC0-1.0")

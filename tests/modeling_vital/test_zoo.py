@@ -99,6 +99,8 @@ def test_names_serve_in_pipelines_and_as_parts():
     assess = pipeline("visual-quality-assessment", model="vital-tiny")
     assert assess(photo)["score"] == pytest.approx(model.score(photo).score, abs=1e-6)
     assert pipeline(model=model)(photo) == assess(photo)
+    with pytest.raises(ValueError, match="Unknown model 'vital-tinny'.*vital-tiny"):
+        pipeline(model="vital-tinny")
     with pytest.raises(ValueError, match="Give a `model`"):
         pipeline()
 

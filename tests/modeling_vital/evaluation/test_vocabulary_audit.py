@@ -72,7 +72,8 @@ def test_planted_faults_are_found(tokenizer, model):
     found = {entry["word"]: entry for entry in report["words"]}
     assert found["motion blur"]["norm_z"] > 10
     assert abs(found["color noise"]["norm_z"]) < audit.OUTLIER_Z
-    assert any("'motion blur' has a token with an unusual embedding norm" in spot for spot in report["blind_spots"])
+    unusual = [spot for spot in report["blind_spots"] if "a token with an unusual embedding norm" in spot]
+    assert len(unusual) == 1 and unusual[0].startswith("distortion: motion blur (z = +")
     assert 0 < found["high"]["probability"] < 1
 
 
@@ -82,6 +83,10 @@ def test_rare_words_are_named():
         entry["probability"] = probability
     (spot,) = audit.blind_spots(words)
     assert spot.startswith("level: c is over 1000 times less probable")
+    for entry in words:
+        entry.update(norm_z=-9.0, probability=0.5)
+    (spot,) = audit.blind_spots(words)  # one sentence a kind, not one a word
+    assert spot.startswith("level: a (z = -9.0), b (z = -9.0), c (z = -9.0) have a token with an unusual")
 
 
 def test_norms_that_are_all_alike_have_no_outliers():

@@ -124,10 +124,11 @@ def test_nothing_scored_is_a_page_too():
 
 
 def test_rows_are_read_from_json_and_jsonl(tmp_path):
-    records = [{"path": "a.png", "score": 0.5, "std": 0.1, "level": "fair", "modality": "image", "level_probs": {}},
+    records = [{"path": "a\u2028", "score": 0.5, "std": 0.1, "level": "fair", "modality": "image", "level_probs": {}},
                {"path": "b.png", "score": None, "error": "no"}]  # fmt: skip
     (tmp_path / "rows.json").write_text(json.dumps(records))
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n\n")
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n\n", encoding="utf-8-sig")  # as an editor saves it
     rows = read_rows(tmp_path / "rows.json")
     assert rows == read_rows(tmp_path / "rows.jsonl")
     assert rows[0]["score"] == 0.5 and rows[0]["tag"] is None and rows[1]["error"] == "no"
