@@ -9,7 +9,6 @@ A section's file is kept, so that a run that was stopped resumes with the next o
 
 import argparse
 import importlib
-import json
 import logging
 import os
 import sys
@@ -59,17 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(name: str, quick: bool, folder: Path, fresh: bool) -> bool:
     """Measures one section, unless its file is there and from this machine. Returns whether it is there now."""
-    from modeling_vital.whole_files import write_whole
+    from modeling_vital.finished_parts import FinishedParts, differing
 
     from .cases import Settings
     from .machine import describe
 
-    path, about = folder / f"{name}.json", {"machine": describe(), "quick": quick}
-    if path.exists() and not fresh:
-        kept = json.loads(path.read_text("utf-8"))
-        if {key: kept[key] for key in about} == about:
+    parts, about = FinishedParts(folder), {"machine": describe(), "quick": quick}
+    if name in parts and not fresh:
+        kept = parts.read(name)
+        if not (names := differing({key: kept[key] for key in about}, about)):
             logger.info("%s: kept", name)
             return True
+        logger.info("%s: measured with another %s", name, ", ".join(names))
     started = time.monotonic()
     logger.info("%s ...", name)
     try:
@@ -78,7 +78,7 @@ def measure(name: str, quick: bool, folder: Path, fresh: bool) -> bool:
         logger.exception("%s failed", name)
         return False
     about |= {"seconds": round(time.monotonic() - started, 1), "result": result}
-    write_whole(path, json.dumps(about, indent=1) + "\n")
+    parts.finish(name, about)
     logger.info("%s: %.0f s", name, about["seconds"])
     return True
 

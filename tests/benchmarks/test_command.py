@@ -17,12 +17,13 @@ def calls(monkeypatch):
     return made
 
 
-def test_a_section_is_measured_once_unless_asked_again(calls, tmp_path):
+def test_a_section_is_measured_once_unless_asked_again(calls, tmp_path, caplog):
     arguments = ["--sections", "cold_start", "--output", str(tmp_path / "my results")]
     assert command.main(arguments) == command.main(arguments) == 0
     assert calls == ["cold_start"]
     assert command.main([*arguments, "--fresh"]) == 0
     assert command.main([*arguments, "--quick"]) == 0  # a quick result is no result
+    assert "cold_start: measured with another quick" in caplog.text
     assert len(calls) == 3
     kept = json.loads((tmp_path / "my results" / "cold_start.json").read_text())
     assert kept["quick"] and kept["result"]["wall_s"] == 1.0

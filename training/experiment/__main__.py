@@ -7,7 +7,6 @@ Each finished run leaves a small JSON in --results; docs/experiment.md is made f
 
 import argparse
 import dataclasses
-import json
 import logging
 import shutil
 import sys
@@ -19,7 +18,7 @@ import torch
 import yaml
 
 from dataset_scripts.build_config import BuildError, SettingsError
-from modeling_vital.whole_files import write_whole
+from modeling_vital.finished_parts import FinishedParts, differing
 from training.checkpoints import TrainingStopped
 from training.collators import RowError
 from training.experiment import ExperimentError
@@ -83,11 +82,14 @@ def is_finished(run: Run, results: Path) -> bool:
     Raises:
         ExperimentError: its result is of other settings.
     """
-    file = results / f"{run.name}.json"
-    if not file.exists():
+    parts = FinishedParts(results)
+    if run.name not in parts:
         return False
-    if json.loads(file.read_text(encoding="utf-8"))["run"] != run.fingerprint():
-        raise ExperimentError(f"{file} was made with other settings: remove it to make it again, or give --results.")
+    if names := differing(parts.read(run.name)["run"], run.fingerprint()):
+        raise ExperimentError(
+            f"{results / run.name}.json was made with other settings ({', '.join(names)}): remove it to make it "
+            "again, or give --results."
+        )
     return True
 
 
@@ -123,12 +125,12 @@ def conduct(
     data = make_data(recipe.data, originals, work / "data")
     rows = test_rows(data)
     items = describe_items(rows, recipe.num_texts)
-    results.mkdir(parents=True, exist_ok=True)
-    items_file = results / ITEMS
-    stated = json.dumps({"data": dataclasses.asdict(recipe.data), **items}) + "\n"
-    if items_file.exists() and items_file.read_text(encoding="utf-8") != stated:
-        raise ExperimentError(f"{items_file} is of other data: give another --results, or remove what is there.")
-    items_file.write_text(stated, encoding="utf-8")
+    parts = FinishedParts(results, Path(ITEMS).stem)
+    if names := parts.begin({"data": dataclasses.asdict(recipe.data), **items}):
+        raise ExperimentError(
+            f"{results / ITEMS} is of other data ({', '.join(names)}): give another --results, or remove what is "
+            "there."
+        )
     for run in missing:
         logger.info("run %s (%d of %d)", run.name, runs.index(run) + 1, len(runs))
         for needed in run.start:
@@ -140,7 +142,7 @@ def conduct(
         seconds = execute(run, recipe.family, work, data, machine)
         measured = measure(work / run.name, rows, items["texts"], machine.device)
         result = {"run": run.fingerprint(), "cpu_seconds": round(seconds, 1), **measured}
-        write_whole(results / f"{run.name}.json", json.dumps(result) + "\n")
+        parts.finish(run.name, result)
         for checkpoint in (work / run.name).glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
     return len(missing)

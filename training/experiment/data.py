@@ -2,7 +2,6 @@
 
 import csv
 import fnmatch
-import json
 import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from dataset_scripts.rows import media_columns
 from dataset_scripts.schema import row_features
 from dataset_scripts.sources.packages import fetch
 from dataset_scripts.splits import is_test
+from modeling_vital.finished_parts import FinishedParts
 from modeling_vital.media_vital import Clip, MediaError, load_media
 from modeling_vital.publishing.data_card import card_text
 from modeling_vital.whole_files import whole_file, whole_folder
@@ -148,14 +148,13 @@ def make_data(config: ExperimentData, originals_dir: Path, output: Path) -> dict
         ExperimentError: `output` holds data made with other settings.
     """
     folders = {name: output / name for name in ("pairs", *SUBSETS[1:3], "captions")}
-    settings = output / "data.json"
-    stated = json.dumps(asdict(config), indent=1)
-    if settings.exists() and settings.read_text(encoding="utf-8") != stated:
-        raise ExperimentError(f"{output} holds data made with other settings: remove it, or give another --work_dir.")
-    if all((folder / "README.md").exists() for folder in folders.values()) and settings.exists():
+    if names := FinishedParts(output, "data").begin(asdict(config)):
+        raise ExperimentError(
+            f"{output} holds data made with other settings ({', '.join(names)}): remove it, or give another "
+            "--work_dir."
+        )
+    if all((folder / "README.md").exists() for folder in folders.values()):
         return folders
-    output.mkdir(parents=True, exist_ok=True)
-    settings.write_text(stated, encoding="utf-8")
     tables = {name: output / "originals" / f"{name}.csv" for name in ("pairs", *SUBSETS[1:3])}
     if not all(path.exists() for path in (folders["captions"], *tables.values())):
         if not (originals_dir / "manifest.csv").exists():
