@@ -1,5 +1,6 @@
 """What every test runs under: no network, one thread, no caches of the user."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -27,6 +28,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """Keeps the garbage collector off what collecting makes: it stays, and looking through it takes .4 s each time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
