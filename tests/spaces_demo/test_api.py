@@ -1,6 +1,13 @@
-"""The named endpoints of the demo, and what makes the folder a Space."""
+"""The running demo: its named endpoints, what visitors leave, requests of any size; and what makes it a Space."""
 
+import importlib.util
+import json
+import os
 import re
+import socket
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -26,12 +33,19 @@ def test_the_folder_is_a_space():
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    gradio_client = pytest.importorskip("gradio_client", reason="needs the extra `demo`")
+def demo(tmp_path_factory):
+    """Address and folder of a running demo: its start takes longer than all that is asked of it."""
     pytest.importorskip("gradio", reason="needs the extra `demo`")
     folder = tmp_path_factory.mktemp("demo")
     with run_demo(folder) as url:
-        yield gradio_client.Client(url, verbose=False, download_files=str(folder))
+        yield url, folder
+    assert not [path for path in (folder / "uploads").rglob("*") if path.is_file()], "left behind at the end"
+
+
+@pytest.fixture(scope="module")
+def client(demo, tmp_path_factory):
+    gradio_client = pytest.importorskip("gradio_client", reason="needs the extra `demo`")
+    return gradio_client.Client(demo[0], verbose=False, download_files=str(tmp_path_factory.mktemp("answers")))
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +164,54 @@ def test_refusals_are_said_in_plain_words(ask, tmp_path):
         ask("score", cut, "vital-tiny")
     with pytest.raises(Exception, match="^'cut short.png'"):
         ask("describe", cut, "", "vital-tiny")
+
+
+# --------------------------------------------------------------------- what visitors leave, and requests of any size
+def post(url, data, content_type="application/json"):
+    request = urllib.request.Request(url, data, {"Content-Type": content_type})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_a_broken_upload_is_left_by_gradio_and_swept_by_us(demo):
+    url, folder = demo
+    spec = importlib.util.spec_from_file_location("demo_housekeeping", SPACE / "housekeeping.py")
+    housekeeping = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(housekeeping)
+    host, port = url.removeprefix("http://").split(":")
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(
+            b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+            b"Content-Length: 9999999\r\n\r\n" + head + PHOTOS[0].read_bytes()[:200_000]
+        )
+        deadline = time.monotonic() + 10
+        while not list((folder / "uploads").glob("tmp*")):
+            assert time.monotonic() < deadline, "no part of the upload was kept"
+            time.sleep(0.05)
+    time.sleep(0.3)
+    assert list((folder / "uploads").glob("tmp*")), "gradio removes it itself by now: the sweep can go"
+    housekeeping.sweep(folder / "uploads", age_s=0)
+    assert not list((folder / "uploads").glob("tmp*"))
+
+
+@pytest.mark.parametrize("size", [2**20 + 1, 5 * 2**20])
+@pytest.mark.parametrize("endpoint", ["describe", "chat", "score"])
+def test_a_request_of_any_size_is_refused(demo, endpoint, size):
+    url, _ = demo
+    status, said = post(f"{url}/gradio_api/call/{endpoint}", json.dumps({"data": ["x" * size]}).encode())
+    assert status == 413 and b"too large" in said
+    assert post(f"{url}/gradio_api/call/score", b'{"data": [null, "vital-tiny"]}')[0] == 200
+
+
+def test_an_upload_over_the_limit_is_refused_and_removed(demo):
+    url, folder = demo
+    before = set((folder / "uploads").rglob("*"))
+    data = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    data += os.urandom(1024) * (101 * 1024) + b"\r\n--x--\r\n"
+    status, _ = post(f"{url}/gradio_api/upload", data, "multipart/form-data; boundary=x")
+    assert status == 413
+    assert set((folder / "uploads").rglob("*")) == before

@@ -1,18 +1,10 @@
-"""What visitors leave is removed, and nobody's request is of any size, however it comes."""
+"""What visitors leave is removed, and that regularly."""
 
 import importlib.util
-import json
-import os
-import socket
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
-
-from tests.fixtures.demo_server import run_demo
-from tests.test_embedded_checkpoint import PHOTOS
 
 
 @pytest.fixture(scope="module")
@@ -61,59 +53,3 @@ def test_it_is_done_regularly(housekeeping, tmp_path, monkeypatch):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert swept[0] == (folder, {"a"})
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    pytest.importorskip("gradio", reason="needs the extra `demo`")
-    folder = tmp_path_factory.mktemp("demo")
-    with run_demo(folder) as url:
-        yield url, folder
-    assert not [path for path in (folder / "uploads").rglob("*") if path.is_file()], "left behind at the end"
-
-
-def post(url, data, content_type="application/json"):
-    request = urllib.request.Request(url, data, {"Content-Type": content_type})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-def test_a_broken_upload_is_left_by_gradio_and_swept_by_us(demo, housekeeping):
-    url, folder = demo
-    host, port = url.removeprefix("http://").split(":")
-    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(
-            b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-            b"Content-Length: 9999999\r\n\r\n" + head + PHOTOS[0].read_bytes()[:200_000]
-        )
-        deadline = time.monotonic() + 10
-        while not list((folder / "uploads").glob("tmp*")):
-            assert time.monotonic() < deadline, "no part of the upload was kept"
-            time.sleep(0.05)
-    time.sleep(0.3)
-    assert list((folder / "uploads").glob("tmp*")), "gradio removes it itself by now: the sweep can go"
-    housekeeping.sweep(folder / "uploads", age_s=0)
-    assert not list((folder / "uploads").glob("tmp*"))
-
-
-@pytest.mark.parametrize("size", [2**20 + 1, 5 * 2**20])
-@pytest.mark.parametrize("endpoint", ["describe", "chat", "score"])
-def test_a_request_of_any_size_is_refused(demo, endpoint, size):
-    url, _ = demo
-    status, said = post(f"{url}/gradio_api/call/{endpoint}", json.dumps({"data": ["x" * size]}).encode())
-    assert status == 413 and b"too large" in said
-    assert post(f"{url}/gradio_api/call/score", b'{"data": [null, "vital-tiny"]}')[0] == 200
-
-
-def test_an_upload_over_the_limit_is_refused_and_removed(demo):
-    url, folder = demo
-    before = set((folder / "uploads").rglob("*"))
-    data = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
-    data += os.urandom(1024) * (101 * 1024) + b"\r\n--x--\r\n"
-    status, _ = post(f"{url}/gradio_api/upload", data, "multipart/form-data; boundary=x")
-    assert status == 413
-    assert set((folder / "uploads").rglob("*")) == before
