@@ -13,7 +13,7 @@ def smoke_data(tmp_path_factory):
     return make_smoke_data(tmp_path_factory.mktemp("data") / "smoke pairs")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_args(smoke_data):
     from training.data import DataArguments
 
@@ -28,10 +28,7 @@ def model():
 
 
 @pytest.fixture(scope="session")
-def data(smoke_data):
-    from training.data import DataArguments, load_data
+def data(data_args):
+    from training.data import load_data
 
-    args = DataArguments(
-        dataset=str(smoke_data), mixture={"scoring": 2, "pairwise": 1, "distortion": 1}, bucket_batches=4
-    )
-    return load_data(args, tiny_model().processor, seed=0)
+    return load_data(data_args, tiny_model().processor, seed=0)
