@@ -19,6 +19,7 @@ def section(server, tmp_path):
     return {"interpreter": "dataset_scripts.interpreters:chat_interpreter", "options": options, "threads": 2}
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_statements_that_pass_become_rows_and_the_rest_is_written_down(tmp_path):
     folder = write_folder(tmp_path / "in", photos=1, clips=1)
     with serve(honest) as server:

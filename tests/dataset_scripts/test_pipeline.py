@@ -70,6 +70,7 @@ def published(originals, tmp_path_factory):
         pytest.param(1, 100, id="large shards", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.usefixtures("without_plots")
 def test_workers_and_shards_change_no_row(originals, published, tmp_path, workers, items_per_shard):
     config = BuildConfig.from_dict(recipe(originals, collect={"items_per_shard": items_per_shard}))
     build(config, tmp_path / "out", LocalEngine(workers))
@@ -316,6 +317,7 @@ def test_shards_have_a_sane_size(originals, tmp_path):
     assert len(loaded) == sum(pq.read_metadata(path).num_rows for path in files)
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_descriptions_become_a_configuration(originals, tmp_path):
     section = {"interpreter": "tests.dataset_scripts.test_stages:numbered_interpreter", "options": {"prefix": "Item"}}
     report = build(BuildConfig.from_dict(recipe(originals, interpret=section)), tmp_path / "out")
@@ -359,6 +361,7 @@ def test_another_build_in_the_same_folder_is_refused(originals, tmp_path, monkey
     assert found == [4]
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_nothing_is_published_that_does_not_pass(originals, tmp_path, monkeypatch):
     monkeypatch.setattr("dataset_scripts.vital_pairs.score_text", lambda modality, mos: "It is what it is")
     with pytest.raises(BuildError, match="(?s)nothing is published.*ERROR: answer: 77 times"):
@@ -375,6 +378,7 @@ def run(*arguments):
         return stop.code
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_command_line_builds_validates_and_reports(originals, tmp_path, capsys):
     config = {name: part for name, part in recipe(originals).items() if name != "sources"}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(config))

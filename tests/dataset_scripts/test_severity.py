@@ -58,8 +58,9 @@ def test_two_metrics_fall_with_the_severity_of_every_image_type(name):
 
 @pytest.mark.parametrize("name", VIDEO_DISTORTIONS)
 def test_quality_falls_with_the_severity_of_every_clip_type(name):
+    seeds = range(1) if DISTORTIONS[name].draws == "none" else range(2)
     versions = [
-        [(distort_clip(c, name, severity, np.random.default_rng(seed), 25.0), c) for c in clips() for seed in range(2)]
+        [(distort_clip(c, name, severity, np.random.default_rng(seed), 25.0), c) for c in clips() for seed in seeds]
         for severity in SEVERITIES
     ]
     # Every frame: eight of thirty may happen to be those that a lower frame rate keeps.
