@@ -33,8 +33,9 @@ CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS scored (
     key BLOB PRIMARY KEY, stamp TEXT, failed INTEGER, score REAL, std REAL, record TEXT) WITHOUT ROWID;
 CREATE TEMP TABLE item (ordinal INTEGER PRIMARY KEY, key BLOB UNIQUE, path BLOB, stamp TEXT, error TEXT);
+CREATE TEMP VIEW done AS SELECT * FROM item JOIN scored USING (key, stamp);
+CREATE TEMP VIEW pending AS SELECT item.* FROM item LEFT JOIN scored USING (key, stamp) WHERE scored.key IS NULL;
 """
-_DONE = "item JOIN scored ON scored.key = item.key AND scored.stamp = item.stamp"
 _ORDERS = {
     None: "ordinal",
     "score": "score IS NULL, score, ordinal",
@@ -154,16 +155,14 @@ class ItemLog:
 
     def is_pending(self, ordinal: int) -> bool:
         """Returns `True` if an item, by its place in this run, has no record yet."""
-        return self._count(f"SELECT 1 - COUNT(*) FROM {_DONE} WHERE ordinal = ?", ordinal) == 1
+        return self._count("SELECT COUNT(*) FROM pending WHERE ordinal = ?", ordinal) == 1
 
     def pending(self) -> Iterator[tuple[int, str, str | None]]:
         """Place, path and error of every item without a record, in order. Records may be saved meanwhile."""
         last = -1
         while True:
             rows = self._db.execute(
-                "SELECT ordinal, path, error FROM item LEFT JOIN scored ON scored.key = item.key AND "
-                f"scored.stamp = item.stamp WHERE scored.key IS NULL AND ordinal > ? ORDER BY ordinal LIMIT {_PAGE}",
-                (last,),
+                f"SELECT ordinal, path, error FROM pending WHERE ordinal > ? ORDER BY ordinal LIMIT {_PAGE}", (last,)
             ).fetchall()
             yield from ((ordinal, os.fsdecode(path), error) for ordinal, path, error in rows)
             if not rows:
@@ -173,17 +172,12 @@ class ItemLog:
     @property
     def needs_model(self) -> bool:
         """`True` if any item without a record is to be worked on, and not an error."""
-        return bool(
-            self._count(
-                "SELECT EXISTS (SELECT 1 FROM item LEFT JOIN scored ON scored.key = item.key AND "
-                "scored.stamp = item.stamp WHERE scored.key IS NULL AND error IS NULL)"
-            )
-        )
+        return self._count("SELECT EXISTS (SELECT 1 FROM pending WHERE error IS NULL)") == 1
 
     @property
     def done(self) -> int:
         """Number of items of this run that have a record."""
-        return self._count(f"SELECT COUNT(*) FROM {_DONE}")
+        return self._count("SELECT COUNT(*) FROM done")
 
     @property
     def changed(self) -> int:
@@ -193,7 +187,7 @@ class ItemLog:
     @property
     def failed(self) -> int:
         """Number of items of this run that failed."""
-        return self._count(f"SELECT COUNT(*) FROM {_DONE} WHERE failed")
+        return self._count("SELECT COUNT(*) FROM done WHERE failed")
 
     def _count(self, query: str, *values: Any) -> int:
         return self._db.execute(query, values).fetchone()[0]
@@ -214,7 +208,7 @@ class ItemLog:
 
     def records(self, order: str | None = None) -> Iterator[dict[str, Any]]:
         """The records of this run, in the order of its items or sorted by one of `ORDERS`. SQLite sorts on disk."""
-        query = f"SELECT path, record FROM {_DONE} ORDER BY {_ORDERS[order]}"
+        query = f"SELECT path, record FROM done ORDER BY {_ORDERS[order]}"
         for path, record in self._db.execute(query):
             yield {"path": os.fsdecode(path), **json.loads(record)}
 
