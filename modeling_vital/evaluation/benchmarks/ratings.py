@@ -42,11 +42,11 @@ def _range(root: Path) -> tuple[float, float]:
     (table,), path = RATINGS.tables, root / "ratings.csv"
     if not path.is_file():
         raise BenchmarkError(f"{root} has no ratings.csv with the columns path and mos")
-    mos = []
-    for row in read_table([path], [table.name, table.mos]):
+    mos, rows = [], read_table([path], [table.name, table.mos])
+    for row in rows:
         with contextlib.suppress(ValueError):  # the reader of the benchmark names the row
             mos.append(float(cell_of(row, table.mos)))
     mos = [value for value in mos if math.isfinite(value)]
-    if len(set(mos)) == 1:
+    if len(set(mos)) == 1 and len(mos) == len(rows):
         raise BenchmarkError(f"{path}: all opinions are {mos[0]:g}, so no score can follow them")
     return (min(mos), max(mos)) if mos else RATINGS.mos_range

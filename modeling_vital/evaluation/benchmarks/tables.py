@@ -1,8 +1,9 @@
 """Reads label tables of any kind they are distributed in into rows of text: CSV, XLSX, MAT, and plain text."""
 
 import csv
+import io
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..extras import require
@@ -32,19 +33,17 @@ def read_table(
         return _columns_to_rows(paths, alternatives)
     if columns:
         lines = _decoded(paths[0]).splitlines()
-        cells = [list(columns), *(line.split() for line in lines)]
+        forms: Iterable[list[list[str]]] = [[list(columns), *(line.split() for line in lines)]]
     elif suffix in (".xlsx", ".xlsm"):
-        cells = _sheet(paths[0], sheet)
+        forms = [_sheet(paths[0], sheet)]
     else:
-        text = _decoded(paths[0])
-        cells = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
-    start = _header(cells, alternatives)
-    if start is None:
-        cells = [list(column) for column in zip(*cells, strict=False)]  # on its side?
-        start = _header(cells, alternatives)
-    if start is None:
+        forms = _csv_forms(paths[0])
+    turns = (cells for form in forms for cells in (form, [list(column) for column in zip(*form, strict=False)]))
+    found = next(((cells, start) for cells in turns if (start := _header(cells, alternatives)) is not None), None)
+    if found is None:
         missing = " and ".join(" or ".join(names) for names in alternatives)
         raise BenchmarkError(f"{paths[0]}: no row has the columns {missing}; is this the file as it was distributed?")
+    cells, start = found
     header = cells[start]
     rows = [row for row in cells[start + 1 :] if any(row)]
     for row in rows:
@@ -64,6 +63,17 @@ def cell_of(row: Mapping[str, str], names: Sequence[str]) -> str:
         if name.lower() in spelling:
             return row[spelling[name.lower()]]
     raise BenchmarkError(f"no column {' or '.join(names)}; there are {', '.join(row)}")
+
+
+def _csv_forms(path: Path) -> Iterator[list[list[str]]]:
+    """The cells of a CSV file by each of the delimiters that spreadsheets write; the one with the header counts."""
+    text = _decoded(path)
+    for delimiter in ",;\t":
+        try:
+            rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            yield [[cell.strip() for cell in row] for row in rows]
+        except csv.Error as error:
+            raise BenchmarkError(f"{path} cannot be read as CSV ({error})") from error
 
 
 def _decoded(path: Path) -> str:

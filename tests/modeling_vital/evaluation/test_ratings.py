@@ -31,6 +31,21 @@ def test_items_and_scale(folder):
     assert loaded.benchmark.mos_range == (50, 80) and not loaded.partial
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_what_a_spreadsheet_saves_is_read(folder, delimiter):
+    path = folder / "ratings.csv"
+    path.write_text(path.read_text().replace(",", delimiter), encoding="utf-8-sig", newline="\r\n")
+    assert [item.mos for item in load_ratings(folder).items] == [80, 70, 60, 50]
+
+
+@pytest.mark.parametrize("name", ["a\u2028b.png", "a\x85b.png", "a\nb.png"])
+def test_a_name_may_hold_what_ends_a_line_elsewhere(folder, name):
+    (folder / "photos" / "0.png").rename(folder / name)
+    path = folder / "ratings.csv"
+    path.write_text(path.read_text().replace("photos/0.png", f'"{name}"'), encoding="utf-8")
+    assert load_ratings(folder).items[0].id == name
+
+
 def test_command(folder, capsys):
     peer = "dataset_scripts.annotators.sharpness_noise:SharpnessNoise"
     assert main(["evaluate", "--benchmark", "ratings", "--root", str(folder), "--peer", peer, "--format", "json"]) == 0
@@ -45,7 +60,9 @@ def test_command(folder, capsys):
         ("path,mos\nphotos/0.png,3\nphotos/1.png,3\n", "all opinions are 3"),
         ("file,mos\nphotos/0.png,3\n", "no row has the columns path and mos"),
         ("path,mos\nphotos/0.png,good\nphotos/1.png,3\nphotos/2.png,4\n", "photos/0.png"),
+        ("path,mos\nphotos/0.png,good\nphotos/1.png,3\n", "photos/0.png"),
         ("path,mos\nphotos/0.png,1\nphotos/9.png,2\nphotos/2.png,3\n", "photos/9.png"),
+        pytest.param("path,mos\n" + "x" * 200_000 + ",3\n", "cannot be read as CSV", id="a cell over the limit"),
         (None, "has no ratings.csv"),
     ],
 )
