@@ -34,27 +34,28 @@ def test_there_is_something_to_run():
     assert len([page for page in PAGES if any(not block.elsewhere for block in blocks(page))]) > 10
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
-def test_a_block_is_run_or_says_why_not(block):
-    if block.language in RUN_LANGUAGES:
-        assert re.fullmatch(r"|slow|not run: .{10,}|run by (tests/[\w/]+\.py): \w+", block.mark), block.mark
-        if runner := re.match(r"run by ([^:]+): (\w+)", block.mark):
-            assert f'named_block("{block.place.partition(":")[0]}", "{runner[2]}"' in (ROOT / runner[1]).read_text()
-    else:
-        assert block.language in ("text", "json", "csv"), f"{block.place}: say what language this is"
-        assert block.mark in ("", "output")
-    if block.language == "json":
-        json.loads(block.code)
-    if block.language == "python":
-        compile(block.code, block.place, "exec")
+@pytest.mark.parametrize("page", PAGES)
+def test_a_block_is_run_or_says_why_not(page):
+    for block in blocks(page):
+        if block.language in RUN_LANGUAGES:
+            marked = re.fullmatch(r"|slow|not run: .{10,}|run by (tests/[\w/]+\.py): (\w+)", block.mark)
+            assert marked, f"{block.place}: {block.mark}"
+            if runner := marked[1]:
+                assert f'named_block("{page}", "{marked[2]}"' in (ROOT / runner).read_text(), block.place
+        else:
+            assert block.language in ("text", "json", "csv"), f"{block.place}: say what language this is"
+            assert block.mark in ("", "output"), block.place
+        if block.language == "json":
+            json.loads(block.code)
+        if block.language == "python":
+            compile(block.code, block.place, "exec")
 
 
-COMMANDS = [(block, words) for block in BLOCKS if block.language == "bash" for words in block.commands()]
-
-
-@pytest.mark.parametrize("block, words", COMMANDS, ids=lambda x: " ".join(x[:4]) if isinstance(x, list) else x.place)
-def test_a_command_is_one_its_program_takes(block, words):
-    assert check_command(words) or block.elsewhere, f"{block.place}: nothing is known of {words[0]}"
+@pytest.mark.parametrize("page", PAGES)
+def test_a_command_is_one_its_program_takes(page):
+    for block in (block for block in blocks(page) if block.language == "bash"):
+        for words in block.commands():
+            assert check_command(words) or block.elsewhere, f"{block.place}: nothing is known of {words[0]}"
 
 
 # ------------------------------------------------------------------------------------------------------- running them
