@@ -85,7 +85,13 @@ class Known:
         Copies with one stated `content_id` are a group that belongs together and stay. A turned copy stays as well: it
         looks otherwise to a model, and gets its original's `content_id`, so that no split parts them.
         """
-        name = f"{source}/{item.name}"
+        name, details = f"{source}/{item.name}", json.dumps(item.details, ensure_ascii=False, sort_keys=True)
+        path = str(item.media.resolve()) if isinstance(item.media, Path) else None
+        try:
+            f"{name}{path}{item.license}{item.content_id}{details}".encode()
+        except UnicodeEncodeError as error:  # a file name in another encoding, or half of a surrogate pair
+            unwritable = f"{ascii(error.object[error.start : error.end])} cannot be written as UTF-8"
+            return Drop(ascii(name)[1:-1], "not UTF-8", f"{unwritable}: rename the file, or mend what is said of it")
         if print_.problem:
             return Drop(name, "unreadable", print_.problem)
         if item.split is not None and item.split not in SPLITS:
@@ -114,10 +120,10 @@ class Known:
             "source": source,
             "license": item.license,
             "split": split,
-            "details": json.dumps(item.details, ensure_ascii=False, sort_keys=True),
+            "details": details,
             "sha256": print_.sha256,
             "hashes": list(print_.hashes),
-            "path": str(item.media.resolve()) if isinstance(item.media, Path) else None,
+            "path": path,
             "data": item.media if isinstance(item.media, bytes) else None,
         }
 

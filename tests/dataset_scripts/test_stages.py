@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -61,6 +62,21 @@ def test_copies_and_damage_are_left_out_with_their_reasons(tmp_path):
     assert drops["tiny/d.png"] == ("near copy", "is a mirror image of tiny/a.png")
     assert drops["tiny/f.png"][0] == drops["tiny/g.mp4"][0] == "unreadable"
     assert str(folder) not in json.dumps(list(drops.values()))  # where files lie here is not published
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
+@pytest.mark.parametrize("place", [b"gr\xfcn.png", b"caf\xe9/b.png", b"broken \xff.mp4"])
+def test_a_name_in_another_encoding_is_left_out_and_costs_nothing_else(place, tmp_path):
+    folder = tmp_path / "in"
+    save(folder / "a.png", photo(1))
+    save(folder / "b.png", photo(2))
+    (folder / os.fsdecode(place)).parent.mkdir(exist_ok=True)
+    (folder / "b.png").rename(folder / os.fsdecode(place))
+    _, rows, drops = collected(config_of(folder), tmp_path / "staging")
+    assert [row["name"] for row in rows] == ["a.png"]
+    ((name, (reason, detail)),) = drops.items()
+    assert name == f"tiny/{ascii(os.fsdecode(place))[1:-1]}" and reason == "not UTF-8"
+    assert "rename the file" in detail and str(folder) not in detail
 
 
 TURNS = {
