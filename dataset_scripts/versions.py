@@ -21,7 +21,7 @@ from dataset_scripts.pmod import PMOD, pmod
 from dataset_scripts.sources import drawn
 
 
-SUBJECT_SHARE = 0.7
+SUBJECT_SHARE = 0.8
 """How much the subject counts in the label of an unevenly damaged picture; the rest is the whole."""
 
 
@@ -247,9 +247,18 @@ def history_version(
 
 
 def subject_box(mask: np.ndarray, least: int = 96) -> tuple[slice, slice]:
-    """Rows and columns around where a mask is above one half, at least `least` long where the picture is."""
+    """Rows and columns of the inside of a subject: those between which lies the middle half of its mass, along each axis.
+
+    A box around all of it would be one third background, which is sharp where the subject is not. At least `least` long
+    where the picture is.
+    """
     inside = mask > 0.5
-    return tuple(_stretch(np.flatnonzero(inside.any(1 - axis)), mask.shape[axis], least) for axis in (0, 1))
+    return tuple(_stretch(_middle(inside.sum(1 - axis)), mask.shape[axis], least) for axis in (0, 1))
+
+
+def _middle(counts: np.ndarray) -> np.ndarray:
+    """Places of the first and the last of the middle half of what is counted; none if there is nothing."""
+    return np.searchsorted(counts.cumsum(), counts.sum() * np.array([0.25, 0.75])) if counts.any() else np.empty(0, int)
 
 
 def _stretch(places: np.ndarray, side: int, least: int) -> slice:

@@ -5,6 +5,7 @@ Three tables: `tiles` (pictures of one tile), `wholes` (regions of several) and 
 Pictures and their opinions come from `dataset_scripts.versions`, clips from [`clip_group`].
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ class FreshGroups:
             versions = make(int(index), rng)
         except ValueError as error:
             raise RowError(f"row {name!r}: {error}") from error
+        if rng.random() >= self.config.none_share:
+            versions = [replace(one, tag=None) if one.tag == ORIGINAL_TAG else one for one in versions]
         return group_row(name, versions, self.config.tie_probability)
 
     def _pictures(self, index: int, rng: np.random.Generator) -> list[LabelledVersion]:

@@ -44,6 +44,8 @@ class DataConfig:
         clip_frames (`list[int]`): least and most frames of a clip.
         grids (`list[list[int]]`): columns, rows and weight of the regions in the table `wholes`, in tiles.
         tie_probability (`float`): see `dataset_scripts.rows.preference_of`.
+        none_share (`float`): share of originals with the text "none". With all of them one text in three or four would
+            be that, while damage is said in many: of a damaged picture too it would be the likeliest one to begin with.
         rows (`int`): length of each table of fresh rows; then the same come again.
     """
 
@@ -59,6 +61,7 @@ class DataConfig:
     clip_frames: list[int] = field(default_factory=lambda: [20, 32])
     grids: list[list[int]] = field(default_factory=lambda: [[2, 2, 35], [3, 2, 20], [4, 3, 30], [6, 4, 10], [8, 5, 5]])
     tie_probability: float = TIE_PROBABILITY
+    none_share: float = 0.2
     rows: int = 1_000_000
 
     def __post_init__(self):
