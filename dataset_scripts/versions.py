@@ -247,10 +247,10 @@ def history_version(
 
 
 def subject_box(mask: np.ndarray, least: int = 96) -> tuple[slice, slice]:
-    """Rows and columns of the inside of a subject: those between which lies the middle half of its mass, along each axis.
+    """Rows and columns of the inside of a subject, where the middle half of it lies along each axis.
 
-    A box around all of it would be one third background, which is sharp where the subject is not. At least `least` long
-    where the picture is.
+    A box around all of it would be one third background, which is sharp where the subject is not. It is at least
+    `least` long where the picture is.
     """
     inside = mask > 0.5
     return tuple(_stretch(_middle(inside.sum(1 - axis)), mask.shape[axis], least) for axis in (0, 1))
@@ -258,7 +258,9 @@ def subject_box(mask: np.ndarray, least: int = 96) -> tuple[slice, slice]:
 
 def _middle(counts: np.ndarray) -> np.ndarray:
     """Places of the first and the last of the middle half of what is counted; none if there is nothing."""
-    return np.searchsorted(counts.cumsum(), counts.sum() * np.array([0.25, 0.75])) if counts.any() else np.empty(0, int)
+    return (
+        np.searchsorted(counts.cumsum(), counts.sum() * np.array([0.25, 0.75])) if counts.any() else np.empty(0, int)
+    )
 
 
 def _stretch(places: np.ndarray, side: int, least: int) -> slice:

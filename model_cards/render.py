@@ -232,7 +232,7 @@ def _measures(results: dict[str, Any]) -> Iterator[tuple[str, str, str, float | 
         if section == "rows":
             found = {row["subset"]: row for row in found}
         elif section == "text" and found:
-            counts = {name: found["named" if name.endswith("_named") else "n"] for name in about["measures"]}
+            counts = {name: found["originals" if name == "none_of_originals" else "n"] for name in about["measures"]}
             found = {name: {"share": found[name], "n": count} for name, count in counts.items()}
         elif "measures" not in about:
             found = {"": found} if found else {}

@@ -77,6 +77,19 @@ def test_a_row_depends_on_seed_table_and_index_alone(originals, table):
     assert len(rows) == len(rows.visual_tokens) == 40
 
 
+def test_few_originals_have_a_text(originals):
+    processor = tiny_model().processor
+    for share, expected in ((0.0, {False}), (1.0, {True})):
+        table = tables_of(originals, processor, none_share=share)["tiles"]
+        found = [
+            text is not None
+            for row in map(table.__getitem__, range(6))
+            for distortion, text in zip(row["distortion"], row["texts"], strict=True)
+            if distortion["type"] == "none"
+        ]
+        assert found and set(found) == expected
+
+
 def test_the_pairs_of_a_group_prefer_the_better_version():
     versions = [
         LabelledVersion({"pixels": np.zeros((64, 64, 3), np.uint8)}, "image", mos, 0.05, [0.2] * 5)

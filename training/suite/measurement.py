@@ -174,7 +174,7 @@ def measure(
         for peer in peers:
             of_peers[peer.name] += _peer_scores(peer, group, media)
         if group[0].subset == "in_domain" and hasattr(model, "describe"):
-            texts += zip(group[1:], model.describe(media[1:]), strict=True)
+            texts += zip(group, model.describe(media), strict=True)
         rows += [replace(row, media=None) for row in group]
     return {
         "suite": "tiny",

@@ -177,22 +177,23 @@ def pairs_below(rows: Sequence[Row], scores: Sequence[float]) -> dict[str, dict[
 
 
 def text_shares(texts: Sequence[tuple[Row, str]]) -> dict[str, float]:
-    """Measures how well descriptions name distortion and severity, of all and of those that name one; how varied."""
-    if not texts:
+    """Measures how well descriptions name distortion and severity, how often an original has none, and how varied."""
+    originals = [parse_tag(text)[0] is None for row, text in texts if not row.severity]
+    damaged = [(row, text) for row, text in texts if row.severity]
+    if not damaged:
         return {}
-    said = [text for _, text in texts]
-    tags = [parse_tag(text) for text in said]
-    truth = [(row.severity, row.distortion) for row, _ in texts]
-    named = [i for i, (severity, _) in enumerate(tags) if severity is not None]
-    right, near = tag_shares([tags[i] for i in named], [truth[i] for i in named])
+    said = [text for _, text in damaged]
+    right, near = tag_shares(
+        [parse_tag(text) for text in said], [(row.severity, row.distortion) for row, _ in damaged]
+    )
     return {
-        **dict(zip(("type_accuracy", "severity_within_one"), tag_shares(tags, truth), strict=True)),
-        "named": len(named),
-        "type_accuracy_named": right,
-        "severity_within_one_named": near,
+        "type_accuracy": right,
+        "severity_within_one": near,
+        "none_of_originals": float(np.mean(originals)) if originals else float("nan"),
+        "originals": len(originals),
         "distinct_texts": len(set(said)) / len(said),
         "mean_words": float(np.mean([len(text.split()) for text in said])),
-        "n": len(texts),
+        "n": len(damaged),
     }
 
 

@@ -100,15 +100,17 @@ def test_texts():
     assert parse_tag("The distortion of the image is severe JPEG compression.") == (5, "jpeg")
     assert parse_tag("The distortion of the image is severe white severe white.") == (5, None)
     assert parse_tag("The distortion of the image is none.") == (None, None)
-    made = rows(*(("in_domain", c, name, 4, 0.5) for c, name in [("a", "jpeg"), ("b", "pixelate"), ("c", "jpeg")]))
+    damaged = [("a", "jpeg"), ("b", "pixelate"), ("c", "jpeg")]
+    made = rows(
+        *(("in_domain", c, name, 4, 0.5) for c, name in damaged), *(("in_domain", c, "none", 0, 0.9) for c in "ab")
+    )
     texts = ["It is severe JPEG compression.", "It is slight JPEG compression.", "It is none."]
-    found = text_shares(list(zip(made, texts, strict=True)))
+    found = text_shares(list(zip(made, [*texts, "It is slight JPEG compression.", "It is none."], strict=True)))
     assert found == {
         "type_accuracy": pytest.approx(1 / 3),
         "severity_within_one": pytest.approx(1 / 3),
-        "named": 2,
-        "type_accuracy_named": 0.5,
-        "severity_within_one_named": 0.5,
+        "none_of_originals": 0.5,
+        "originals": 2,
         "distinct_texts": 1.0,
         "mean_words": pytest.approx(13 / 3),
         "n": 3,
