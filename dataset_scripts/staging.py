@@ -91,7 +91,7 @@ class Staging:
         buffer = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
         write_whole(self.path(stage, shard), buffer.getvalue().to_pybytes())
-        lines = [json.dumps({"stage": stage, **vars(drop)}, ensure_ascii=False, sort_keys=True) for drop in drops]
+        lines = [json.dumps({"stage": stage, **vars(drop)}, sort_keys=True) for drop in drops]
         write_whole(self.root / "dropped" / stage / f"{shard:05d}.jsonl", "".join(f"{x}\n" for x in lines))
         content = {**stats, "rows_out": len(rows), "dropped": dict(Counter(drop.reason for drop in drops))}
         self.parts.finish(_name(stage, shard), content)

@@ -79,6 +79,14 @@ def test_a_name_in_another_encoding_is_left_out_and_costs_nothing_else(place, tm
     assert "rename the file" in detail and str(folder) not in detail
 
 
+@pytest.mark.parametrize("name", ["a\u2028b.png", "a\x85b.png", "a\nb.png"])
+def test_a_dropped_name_may_hold_what_ends_a_line_elsewhere(name, tmp_path):
+    save(tmp_path / "in" / "a.png", photo(1))
+    (tmp_path / "in" / name).write_bytes(b"no picture")
+    _, _, drops = collected(config_of(tmp_path / "in"), tmp_path / "staging")
+    assert drops[f"tiny/{name}"][0] == "unreadable"
+
+
 TURNS = {
     "90": lambda pixels: np.rot90(pixels),
     "180": lambda pixels: np.rot90(pixels, 2),
