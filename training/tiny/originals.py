@@ -44,8 +44,8 @@ class DataConfig:
         clip_frames (`list[int]`): least and most frames of a clip.
         grids (`list[list[int]]`): columns, rows and weight of the regions in the table `wholes`, in tiles.
         tie_probability (`float`): see `dataset_scripts.rows.preference_of`.
-        none_share (`float`): share of originals with the text "none". With all of them one text in three would be
-            that, likelier than any one severity, so that it would be said of most damaged pictures too.
+        none_share (`float`): share of originals with the text "none". With all of them one text in four would be that,
+            likelier than any one severity, so that it would be said of most damaged pictures too.
         rows (`int`): length of each table of fresh rows; then the same come again.
     """
 
