@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from modeling_vital.cli.resume_log import SUFFIX
+from modeling_vital.item_log import SUFFIX
 
 from .speed_report import markdown_table
 
