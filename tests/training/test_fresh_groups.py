@@ -235,7 +235,9 @@ def test_the_encoder_stage_learns_and_changes_the_encoders_alone(tmp_path, origi
 
 def test_labels_of_what_was_done(originals):
     processor = tiny_model().processor
-    tables = tables_of(originals, processor, plan={"versions": 3, "authentic_share": 0.0, "chain_share": 0.0})
+    tables = tables_of(
+        originals, processor, plan={"versions": 3, "authentic_share": 0.0, "chain_share": 0.0}, none_share=1.0
+    )
     batch = EncoderCollator(processor, tables)([{"table": "tiles", "row": i} for i in range(4)])
     words = [text for i in range(4) for text in tables["tiles"][i]["texts"]]
     for text, kind, severity in zip(
