@@ -135,7 +135,7 @@ def test_one_object_is_never_prepared_by_two_threads(model):
     assert len(list(prepare_ahead(slow, [item] * 4, 4))) == 4
     assert len(slow.threads[1]) == 1
     clip = cutting_vital.load_media(photo(TILE, 8 * TILE).reshape(8, TILE, TILE, 3))
-    assert len({result.score for result in model.score([clip] * 3)}) == 1
+    assert np.ptp([result.score for result in model.score([clip] * 3)]) < 1e-6  # rows of a batch: last bits may differ
 
 
 def test_bytes_that_wait_are_bounded(monkeypatch):
@@ -143,7 +143,7 @@ def test_bytes_that_wait_are_bounded(monkeypatch):
     taken = []
     ready = prepare_ahead(Slow(), (taken.append(i) or 2 for i in range(100)), 50)
     next(ready)
-    time.sleep(0.1)
+    time.sleep(0.5)
     before = len(taken)
     next(ready), next(ready)
     assert len(taken) == before < 100
