@@ -190,7 +190,7 @@ def _eval_results(measured: dict[str, Any]) -> list[EvalResult]:
     common |= {"dataset_type": "registry-photos", "dataset_name": _EVALUATED, "dataset_split": "test"}
     found = []
     for section, name, words, _, value in _measures(measured):
-        if section in ("alike", "text"):
+        if section in ("alike", "text", "text_shown"):
             continue
         correlates = "srcc" in value
         extra = {f"{end}_95": round(value[end], 4) for end in ("low", "high") if value.get(end) is not None}
@@ -231,7 +231,7 @@ def _measures(results: dict[str, Any]) -> Iterator[tuple[str, str, str, float | 
         found = results.get(section) or {}
         if section == "rows":
             found = {row["subset"]: row for row in found}
-        elif section == "text" and found:
+        elif section in ("text", "text_shown") and found:
             counts = {name: found["originals" if name == "none_of_originals" else "n"] for name in about["measures"]}
             found = {name: {"share": found[name], "n": count} for name, count in counts.items()}
         elif "measures" not in about:

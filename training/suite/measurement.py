@@ -160,7 +160,8 @@ def measure(
         `dict`: `rows` (a `subset`, its `srcc`, `plcc`, the 95 % interval `low` to `high` of `srcc` over originals,
         `n`, and `srcc_severity`, within a distortion on average), `shown` (the same of the in-domain pictures without
         [`NEEDS_ORIGINAL`]), `across` (see [`across_originals`]), `orders` and `alike` (see [`measure_scenes`]),
-        `pairs`, `text`, `by_distortion`, `peers` and their `across`, and what was held out.
+        `pairs`, `text` and `text_shown` (of the pictures of `shown`), `by_distortion`, `peers` and their `across`, and
+        what was held out.
     """
     rule = rule or config.rule
     test, sources = (load_originals(folder, config, split) for split in ("test", "held_out_sources"))
@@ -193,6 +194,7 @@ def measure(
         "pairs": pairs_below(rows, scores),
         **measure_scenes(model, {**test.photos, **sources.photos}, test.clips, small),
         "text": text_shares(texts),
+        "text_shown": text_shares([(row, text) for row, text in texts if row.distortion not in NEEDS_ORIGINAL]),
         "peers": {name: correlations_by_subset(rows, found) for name, found in of_peers.items()},
         "peers_across": {
             name: across_originals(of_subset("authentic", rows, found)) for name, found in of_peers.items()

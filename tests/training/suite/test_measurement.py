@@ -175,7 +175,8 @@ def test_command(folder, capsys, tmp_path, monkeypatch):
     groups = islice(make_rows(*originals, recipe_data(), LabelRule()), 2)
     made = [row for group in groups for row in group]
     assert {row.subset for row in made} == {"in_domain"}
-    assert result["shown"]["n"] == sum(row.distortion not in NEEDS_ORIGINAL for row in made)
+    shown = [row for row in made if row.distortion not in NEEDS_ORIGINAL]
+    assert result["shown"]["n"] == len(shown) and result["text_shown"]["n"] == sum(row.severity > 0 for row in shown)
 
 
 @pytest.mark.parametrize("arguments", [["--model", "no/such/folder/here"], ["--peer", "no.such.module:Metric"]])
