@@ -9,10 +9,8 @@ Paths are relative to the file. Instead of `path`, a Parquet file may hold the e
 columns are not read.
 """
 
-import csv
 import hashlib
 import logging
-import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +30,7 @@ from dataset_scripts.rows import media_columns, score_text
 from modeling_vital.manifest_paths import resolve_entry
 from modeling_vital.media_vital import Clip, MediaError, load_media
 from modeling_vital.publishing.data_card import card_text
+from modeling_vital.table_file import TableFile, as_number
 from modeling_vital.whole_files import whole_folder
 
 
@@ -137,78 +136,32 @@ def import_manifest(manifest: Path, root: Path, settings: ManifestSettings) -> P
 
 def _read_labels(manifest: Path) -> list[dict[str, Any]]:
     """All columns but the media of each row: `place` for messages, `path` where there is one, and the labels."""
-    rows = _read_csv(manifest) if manifest.suffix.lower() == ".csv" else _read_parquet(manifest)
-    if not rows:
-        raise ManifestError(f"{manifest} has no row.")
-    for row in rows:
-        for name in ("mos", "std"):
-            row[f"{name}_given"], row[name] = row.get(name), _number(row.get(name))
-    return rows
-
-
-def _read_csv(manifest: Path) -> list[dict[str, Any]]:
-    try:
-        with open(manifest, encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-            delimiter = max(",;\t", key=head.count)
-            columns = [name.strip().lower() for name in next(csv.reader([head], delimiter=delimiter), [])]
-            _check_columns(manifest, columns)
-            reader = csv.reader(file, delimiter=delimiter)
-            rows = []
-            while True:
-                try:
-                    cells = next(reader)
-                except StopIteration:
-                    break
-                except csv.Error as error:  # a cell over csv's limit
-                    bad = {"place": f"line {reader.line_num + 1}", "cells": f"is no row of CSV: {error}"}
-                    rows.append(dict.fromkeys(columns, "") | bad)
-                    continue
-                if any(cell.strip() for cell in cells):
-                    row = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
-                    row["cells"] = (
-                        f"has {len(cells)} cells, not {len(columns)}" if len(cells) != len(columns) else None
-                    )
-                    rows.append({**row, "place": f"line {reader.line_num + 1} ({row.get('path', '')})"})
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{manifest} is no CSV file in UTF-8: {error}") from error
-    return rows
-
-
-def _read_parquet(manifest: Path) -> list[dict[str, Any]]:
-    try:
-        file = pq.ParquetFile(manifest)
-        columns = file.schema_arrow.names
-        _check_columns(manifest, columns)
-        rows = file.read([name for name in columns if name in ("path", *_LABELS)]).to_pylist()
-    except pa.ArrowException as error:
-        raise ManifestError(f"{manifest} is no Parquet file: {error}") from error
-    return [{**row, "place": f"row {i} ({row.get('path') or 'inside'})"} for i, row in enumerate(rows)]
-
-
-def _check_columns(manifest: Path, columns: list[str]) -> None:
-    media = [name for name in MEDIA_COLUMNS if name in columns]
-    wanted = MEDIA_COLUMNS if manifest.suffix.lower() == ".parquet" else MEDIA_COLUMNS[:1]
-    if len(media) != 1 or media[0] not in wanted or "mos" not in columns:
+    in_parquet = manifest.suffix.lower() == ".parquet"
+    wanted = MEDIA_COLUMNS if in_parquet else MEDIA_COLUMNS[:1]
+    table = TableFile(manifest, ["mos"], ["path", *_LABELS], error=ManifestError)
+    if len([name for name in MEDIA_COLUMNS if name in table.columns]) != 1 or not set(wanted) & set(table.columns):
         raise ManifestError(
-            f"{manifest} has the columns {', '.join(columns) or '(none)'}; it needs `mos` and one of "
-            f"{', '.join(wanted)}, and may have std, content_id and split."
+            f"{manifest} has the columns {', '.join(table.columns)}; it needs `mos` and one of {', '.join(wanted)}, "
+            "and may have std, content_id and split."
         )
-    if unread := [name for name in columns if name not in (*MEDIA_COLUMNS, *_LABELS)]:
+    if unread := [name for name in table.columns if name not in (*MEDIA_COLUMNS, *_LABELS)]:
         logger.info("Columns of %s that are not read: %s.", manifest, ", ".join(unread))
-
-
-def _number(value: Any) -> float | None:
-    """`None` for what is missing or no finite number."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
+    labels = []
+    for row in table:
+        cells = row.cells or dict.fromkeys(table.columns)
+        label = {name: cell.strip() if isinstance(cell, str) else cell for name, cell in cells.items()}
+        cut_short = not in_parquet and None in label.values()
+        label["row"] = row.error or ("has fewer cells than the header" if cut_short else None)
+        for name in ("mos", "std"):
+            label[f"{name}_given"], label[name] = label.get(name), as_number(label.get(name))
+        labels.append({**label, "place": f"{row.place} ({label.get('path') or 'inside' * in_parquet})"})
+    if not labels:
+        raise ManifestError(f"{manifest} has no row.")
+    return labels
 
 
 def _label_problems(label: dict[str, Any], settings: ManifestSettings) -> list[str]:
-    found = [label["cells"]] if label.get("cells") else []
+    found = [label["row"]] if label["row"] else []
     if label["mos"] is None:
         found.append(f"mos is {label['mos_given']!r}, not a number")
     if label["std_given"] not in (None, "") and (label["std"] is None or label["std"] < 0):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ..table_file import TABLE_SUFFIXES
 from ..tiff_vital import RAW_SUFFIXES
 
 
@@ -20,8 +21,6 @@ MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 """Suffixes, in lower case, by which files in a folder count as media."""
 
 
-MANIFEST_SUFFIXES = frozenset(".csv .tsv .json .jsonl .ndjson .parquet".split())
-"""Suffixes of files that are lists of media."""
 HUB_PREFIX = "hf://"
 logger = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ def collect(paths: Iterable[str], column: str = "path", allow_outside: bool = Fa
     name, a folder's files before its sub-folders; hidden entries are skipped and links to folders are not followed,
     and camera raw files are counted in a warning.
     A pattern (`*`, `?`, `[]`, `**` for folders at any depth) stands for what matches it, sorted. A file with a suffix
-    of `MANIFEST_SUFFIXES` is a list, see [`read_manifest`], `-` a list on stdin, see [`read_list`], and what begins
+    of `TABLE_SUFFIXES` is a list, see [`read_manifest`], `-` a list on stdin, see [`read_list`], and what begins
     with `hf://` lies on the Hub. Any other address stands for itself.
 
     Args:
@@ -81,7 +80,7 @@ def collect(paths: Iterable[str], column: str = "path", allow_outside: bool = Fa
                     yield from _expand(named)
         elif _ADDRESS.match(path):  # neither a pattern, whatever is in its query, nor a list of this machine
             yield from _expand(path)
-        elif os.path.splitext(path)[1].lower() in MANIFEST_SUFFIXES:
+        elif os.path.splitext(path)[1].lower() in TABLE_SUFFIXES:
             yield from read_manifest(path, column, allow_outside)
         elif glob.has_magic(path) and not os.path.lexists(path):
             matches = sorted(glob.glob(path, recursive=True))

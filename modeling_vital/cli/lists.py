@@ -1,30 +1,23 @@
 """Lists of files: tables with a column of paths, and plain lists on stdin."""
 
 import codecs
-import csv
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from ..json_rows import BadRow, array_rows, line_rows
-from ..messages import short
+from ..table_file import TableFile, TableRow
 from .collect import Target
 from .errors import UsageError
 
 
-_DELIMITERS = ",;\t"
 _BLOCK = 2**16
 
 
 def read_manifest(path: str, column: str = "path", allow_outside: bool = False) -> Iterator[Target]:
-    """Reads the paths of a table: CSV (commas, semicolons or tabs), JSON, JSON lines or Parquet, by suffix.
-
-    JSON is an array of objects or of paths, and is read as a whole; the other forms are read row by row. A path is
-    relative to the folder of the table.
+    """Reads the paths of a table. A path is relative to the folder of the table.
 
     Args:
-        path (`str`): the table.
+        path (`str`): the table, in a form of [`TableFile`]; JSON is an array of objects or of paths.
         column (`str`, *optional*, defaults to `"path"`): its column of paths.
         allow_outside (`bool`, *optional*, defaults to `False`): whether a path may lead out of the folder of the
             table. Without it, a list from a stranger cannot name other files of this machine.
@@ -35,37 +28,18 @@ def read_manifest(path: str, column: str = "path", allow_outside: bool = False) 
     Raises:
         UsageError: if the table cannot be read as what its suffix says, or has no such column.
     """
-    for number, value in enumerate(read_column(path, column), start=1):
-        row = f"{path}, row {number}"
-        if isinstance(value, BadRow):
-            yield Target(row, value.error)
-        elif not isinstance(value, str) or not value.strip():
-            yield Target(row, f"no path in the column {column!r}")
-        else:
-            yield _target(os.path.dirname(path), value, row, allow_outside)
+    for row in TableFile(path, [column], error=UsageError):
+        yield target_of(path, row, column, allow_outside)
 
 
-def read_column(path: str, column: str) -> Iterator[Any]:
-    """Reads one column of a table as it stands there: CSV, JSON, JSON lines or Parquet, by suffix.
-
-    Args:
-        path (`str`): the table.
-        column (`str`): its column.
-
-    Yields:
-        One value a row, in order: text from CSV; `None` where there is none; a `BadRow` for a row that cannot be read.
-
-    Raises:
-        UsageError: if the table cannot be read as what its suffix says, or has no such column.
-    """
-    rows = {".parquet": _parquet_rows, ".json": _json_rows, ".jsonl": _jsonl_rows, ".ndjson": _jsonl_rows}
-    read = rows.get(os.path.splitext(path)[1].lower(), _csv_rows)
-    try:
-        yield from read(path, column)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
-    except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read as a list: {short(str(error))}") from error
+def target_of(path: str, row: TableRow, column: str, allow_outside: bool) -> Target:
+    """The target that a row of a table names, see [`read_manifest`]."""
+    place, value = f"{path}, {row.place}", row.get(column)
+    if row.error is not None:
+        return Target(place, row.error)
+    if not isinstance(value, str) or not value.strip():
+        return Target(place, f"no path in the column {column!r}")
+    return _target(os.path.dirname(path), value, place, allow_outside)
 
 
 def _target(folder: str, value: str, row: str, allow_outside: bool) -> Target:
@@ -81,54 +55,6 @@ def _target(folder: str, value: str, row: str, allow_outside: bool) -> Target:
     # `link/..` is the folder above the link's target, not the one above the link: the short name may be another file.
     real = os.path.realpath(checked)
     return Target(named if os.path.realpath(named) == real else real)
-
-
-def _csv_rows(path: str, column: str) -> Iterator[Any]:
-    with open(path, newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets put a byte order mark in front
-        header = file.readline()
-        # Not csv.Sniffer, which guesses from letters: the delimiter is what makes the column appear.
-        delimiter = next((d for d in _DELIMITERS if column in next(csv.reader([header], delimiter=d), [])), None)
-        if delimiter is None:
-            raise ValueError(
-                f"no column {column!r} in its first line, {header.strip()[:80]!r}; see --help for how to name one"
-            )
-        names = next(csv.reader([header], delimiter=delimiter))
-        place = names.index(column)
-        rows = csv.reader(file, delimiter=delimiter)
-        while True:
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:  # a cell over csv's limit; the reader begins anew at the next line
-                yield BadRow(f"not a row of CSV: {error}")
-                continue
-            if row:
-                yield row[place] if place < len(row) else None
-
-
-def _json_rows(path: str, column: str) -> Iterator[Any]:
-    yield from (_cell(row, column) for row in array_rows(Path(path).read_text(encoding="utf-8-sig")))
-
-
-def _jsonl_rows(path: str, column: str) -> Iterator[Any]:
-    with open(path, encoding="utf-8-sig") as file:
-        yield from (_cell(row, column) for row in line_rows(file))
-
-
-def _cell(row: Any, column: str) -> Any:
-    return row.get(column) if isinstance(row, dict) else row
-
-
-def _parquet_rows(path: str, column: str) -> Iterator[Any]:
-    from .tables import require_pyarrow
-
-    parquet = require_pyarrow("parquet")
-    with parquet.ParquetFile(path) as table:
-        if column not in table.schema_arrow.names:
-            raise ValueError(f"no column {column!r}; it has {', '.join(table.schema_arrow.names)}")
-        for batch in table.iter_batches(batch_size=1024, columns=[column]):
-            yield from batch.column(0).to_pylist()
 
 
 def read_list(stream: BinaryIO) -> Iterator[str]:

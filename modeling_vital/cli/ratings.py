@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..json_rows import BadRow
+from ..table_file import TableFile
 from .errors import UsageError
 from .exit_codes import EXIT_SOME_FAILED
-from .lists import read_column, read_manifest
+from .lists import target_of
 from .loading import load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
 from .printing import complain
@@ -122,27 +122,24 @@ def score_table(args: argparse.Namespace, column: str, parse: Callable[[Any], An
 
 def _rows(args: argparse.Namespace, column: str, parse: Callable[[Any], Any]) -> Iterator[tuple]:
     """Target, value and content of each row."""
-    cells = list(read_column(args.table, column))
     group_column = args.group_column or GROUP_COLUMN
-    try:
-        groups = list(read_column(args.table, group_column))
-    except UsageError:
-        if args.group_column:
-            raise
-        groups = [None] * len(cells)
-    if not args.group_column and None in groups:  # JSON has no header: a key that is nowhere is no column
-        groups = [None] * len(cells)
-    targets = read_manifest(args.table, args.column, args.allow_outside)
-    for number, (target, cell, group) in enumerate(zip(targets, cells, groups, strict=True), start=1):
-        where = f"{args.table}, row {number}"
-        if isinstance(cell, BadRow):
-            raise UsageError(f"{where}: {cell.error}")
+    needed = [args.column, column, *([args.group_column] if args.group_column else [])]
+    rows = list(TableFile(args.table, needed, [GROUP_COLUMN], error=UsageError))
+    # JSON has no header: a key that some lack is no column.
+    grouped = args.group_column or all(row.error or row.get(group_column) is not None for row in rows)
+    for row in rows:
+        where = f"{args.table}, {row.place}"
+        if row.error is not None:
+            raise UsageError(f"{where}: {row.error}")
+        group = row.get(group_column) if grouped else None
         if group is None and args.group_column:
             raise UsageError(f"{where} has nothing in the column {group_column!r}")
         try:
-            yield target, parse(cell), None if group is None else str(group)
+            value = parse(row.get(column))
         except ValueError as error:
             raise UsageError(f"{where}, column {column!r}: {error}") from error
+        target = target_of(args.table, row, args.column, args.allow_outside)
+        yield target, value, None if group is None else str(group)
 
 
 def _score(model: Any, items: list[Item], args: argparse.Namespace) -> list[dict[str, Any]]:

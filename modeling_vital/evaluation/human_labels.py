@@ -1,12 +1,12 @@
 """Machine opinions of a data set put beside human ones: of the same items, or of the same kind of distortion."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..table_file import TableFile, as_number
 from .benchmarks import BenchmarkError
 from .benchmarks.loading import listed
 from .extras import require
@@ -116,25 +116,28 @@ def stratified(opinions: Opinions, per_stratum: int, seed: int) -> Opinions:
 
 
 def _human_table(path: Path, mos_range: tuple[float, float], std_column: str) -> tuple[dict, str]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
-    columns = set(rows[0]) if rows else set()
-    mos = next((name for name in ("mos", "mean") if name in columns), None)
-    level = next((name for name in ("severity", "level") if name in columns), None)
-    by = "item" if "id" in columns else "cell" if level and "distortion" in columns else None
-    if mos is None or by is None or (std_column and std_column not in columns):
-        wanted = "mos or mean, and id, or distortion with severity or level" + (
-            f", and {std_column}" * bool(std_column)
-        )
-        raise BenchmarkError(f"{path} needs the columns {wanted}; it has {', '.join(sorted(columns)) or 'no rows'}")
+    wanted = [("mos", "mean"), ("id", "distortion"), *([std_column] if std_column else [])]
+    table = TableFile(path, wanted, ["severity", "level"], comment="#", error=BenchmarkError)
+    mos = "mos" if "mos" in table.columns else "mean"
+    level = "severity" if "severity" in table.columns else "level"
+    by = "item" if "id" in table.columns else "cell"
+    if by == "cell" and level not in table.columns:
+        raise BenchmarkError(f"{path} has no column id, nor severity or level beside distortion")
     low, high = mos_range
     known = {}
-    for row in rows:
-        key = row["id"] if by == "item" else (row["distortion"], int(row[level]))
-        value = (float(row[mos]) - low) / (high - low)
+    for row in table:
+        where = f"{path}, {row.place}"
+        if row.error is not None:
+            raise BenchmarkError(f"{where}: {row.error}")
+        names = (mos, *([std_column] if std_column else []), *([level] if by == "cell" else []))
+        cells = {name: found for name in names if (found := as_number(row.get(name))) is not None}
+        if bad := [name for name in names if name not in cells]:
+            raise BenchmarkError(f"{where}, column {bad[0]!r}: {row.get(bad[0])!r} is no number")
+        key = row.get("id") if by == "item" else (row.get("distortion"), int(cells[level]))
+        value = (cells[mos] - low) / (high - low)
         if not 0 <= value <= 1:
-            raise BenchmarkError(f"{path}: the opinion of {key} is {row[mos]}, outside {low:g} to {high:g}")
-        known[key] = (value, float(row[std_column]) / abs(high - low) if std_column else float("nan"))
+            raise BenchmarkError(f"{where}: the opinion of {key} is {row.get(mos)}, outside {low:g} to {high:g}")
+        known[key] = (value, cells[std_column] / abs(high - low) if std_column else float("nan"))
     return known, by
 
 

@@ -4,8 +4,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-from ..json_rows import BadRow, array_rows, line_rows
 from ..messages import short
+from ..table_file import TableRow, array_rows, line_rows
 
 
 _KEYS = ("modality", "score", "std", "level", "level_probs", "tag", "error")
@@ -33,12 +33,13 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         records = array_rows(text) if text.lstrip().startswith("[") else list(line_rows(io.StringIO(text)))
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is neither a JSON array nor JSONL: {short(str(error))}") from error
-    return [_row(record, f"{str(path)!r}, record {number}") for number, record in enumerate(records, start=1)]
+    return [_row(record, f"{str(path)!r}, {record.place}") for record in records]
 
 
-def _row(record: Any, where: str) -> dict[str, Any]:
-    if isinstance(record, BadRow):
-        return {**dict.fromkeys(_KEYS), "path": where, "file": None, "error": record.error}
+def _row(read: TableRow, where: str) -> dict[str, Any]:
+    record = read.cells
+    if read.error is not None:
+        return {**dict.fromkeys(_KEYS), "path": where, "file": None, "error": read.error}
     if not isinstance(record, dict) or not isinstance(record.get("path"), str):
         raise ValueError(f"{where} has no 'path': write the file with `vital score --format json`.")
     path = short(record["path"])

@@ -195,9 +195,9 @@ def test_a_file_without_a_score_is_left_out_and_told(place, capsys):
     "change, options, message",
     [
         (lambda rows: rows[:49], [], "49 rows.*50 or more; rate more files"),
-        (lambda rows: [["0.jpg", "good", "x"], *rows], [], "row 1, column 'mos': 'good' is not a number"),
-        (lambda rows: [*rows, ["0.jpg", "", "x"]], [], "row 81, column 'mos': there is no rating"),
-        (lambda rows: [*rows, ["0.jpg", "inf", "x"]], [], "row 81, column 'mos': 'inf' is not a number"),
+        (lambda rows: [["0.jpg", "good", "x"], *rows], [], "line 2, column 'mos': 'good' is not a number"),
+        (lambda rows: [*rows, ["0.jpg", "", "x"]], [], "line 82, column 'mos': there is no rating"),
+        (lambda rows: [*rows, ["0.jpg", "inf", "x"]], [], "line 82, column 'mos': 'inf' is not a number"),
         (lambda rows: rows, ["--mos-column", "opinion"], "no column 'opinion'"),
         (lambda rows: rows, ["--group-column", "scene"], "no column 'scene'"),
         (lambda rows: rows, ["--mos-range", "1", "2"], "outside the scale from 1 to 2"),
@@ -218,7 +218,7 @@ def test_a_rating_outside_the_scale_is_told_before_anything_is_scored(place, cap
     monkeypatch.setattr(ratings, "load_model", lambda source, device: pytest.fail("loaded"))
     write([*read()[:60], ["60.jpg", "-9", "x"]])
     assert calibrate("--mos-range", "0", "7") == 2
-    assert "ratings.csv, row 61, column 'mos': -9 is outside the scale from 0 to 7" in capsys.readouterr().err
+    assert "ratings.csv, line 62, column 'mos': -9 is outside the scale from 0 to 7" in capsys.readouterr().err
 
 
 def test_pictures_and_clips_are_not_rated_together(place, capsys):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 from types import SimpleNamespace
 
@@ -79,7 +80,7 @@ def test_parquet_table(tree):
         ("list.parquet, row 2", "no path in the column 'file'"),
         "sub/c.jpg",
     ]
-    with pytest.raises(UsageError, match="no column 'path'; it has file, n"):
+    with pytest.raises(UsageError, match="no column 'path'.* file, n"):
         found("list.parquet")
 
 
@@ -87,7 +88,7 @@ def test_rows_without_a_path_are_errors_of_their_own(tree):
     write(tree / "list.jsonl", '{"path": "a.jpg"}\n{"other": 1}\n{"path": 3}\n{"path": " "}\n')
     paths = found("list.jsonl")
     assert paths[0] == "a.jpg"
-    assert [path for path, _ in paths[1:]] == [f"list.jsonl, row {number}" for number in (2, 3, 4)]
+    assert [path for path, _ in paths[1:]] == [f"list.jsonl, line {number}" for number in (2, 3, 4)]
 
 
 @pytest.mark.parametrize("path", ["../secret.jpg", "/etc/secret.jpg", "sub/../../secret.jpg", "../{name}-else/x.jpg"])
@@ -150,7 +151,7 @@ def test_one_bad_row_is_one_error(name, allow_outside, tree):
     good = [target.path for target in collect([file], allow_outside=allow_outside) if target.error is None]
     (bad,) = [target for target in collect([file], allow_outside=allow_outside) if target.error is not None]
     assert good == ["a.jpg", "b.png"]
-    assert bad.path.startswith(f"{file}, row ") and len(bad.error) <= MAX_MESSAGE_CHARS
+    assert re.match(rf"{file}, (row|line) \d+$", bad.path) and len(bad.error) <= MAX_MESSAGE_CHARS
     os.fsencode(bad.path)  # else it cannot be logged
 
 
@@ -177,8 +178,8 @@ def test_an_address_is_neither_a_pattern_nor_a_list(address, tree):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("list.csv", "name\na.jpg\n", "no column 'path'.*see --help"),
-        ("list.csv", "", "no column 'path'.*see --help"),
+        ("list.csv", "name\na.jpg\n", "no column 'path'"),
+        ("list.csv", "", "no column 'path'"),
         ("list.csv", "path\nfoto_\xe4.jpg\n".encode("latin-1"), "UTF-8"),
         ("list.json", "[", "list.json"),
         ("list.json", "{}", "no array"),

@@ -85,8 +85,8 @@ def test_labels_without_a_threshold_end_with_1_and_say_why(place, capsys, change
 @pytest.mark.parametrize(
     "change, options, message",
     [
-        (lambda rows: [[rows[0][0], "maybe"], *rows], [], "row 1, column 'keep': 'maybe' is no label; give yes or no"),
-        (lambda rows: [*rows, ["0.jpg", ""]], [], "row 101, column 'keep': there is no label"),
+        (lambda rows: [[rows[0][0], "maybe"], *rows], [], "line 2, column 'keep': 'maybe' is no label; give yes or no"),
+        (lambda rows: [*rows, ["0.jpg", ""]], [], "line 102, column 'keep': there is no label"),
         (lambda rows: rows, ["--keep-column", "ok"], "no column 'ok'"),
         (lambda rows: rows, ["--output", "t.csv"], "must end in .json"),
         (lambda rows: rows, ["--precision", "0.5"], "not allowed with"),
@@ -100,7 +100,7 @@ def test_labels_without_a_threshold_end_with_1_and_say_why(place, capsys, change
         (
             lambda rows: rows,
             ["--recall", "0.9", "--keep-column", "ok"],
-            "no column 'ok' in its first line, 'path,keep'",
+            "labels.csv has no column 'ok'.*path, keep",
         ),
         (lambda rows: [], [], "has 0 rows"),
     ],

@@ -4,7 +4,6 @@ import fnmatch
 import hashlib
 import json
 import logging
-import math
 import os
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...table_file import as_number
 from .definition import Benchmark, BenchmarkError, Row, Table
 from .tables import cell_of, read_table
 
@@ -249,7 +249,7 @@ def _items(benchmark: Benchmark, table: Table, rows: Sequence[Row], path: Path) 
         if not name or (benchmark.exclude and re.fullmatch(benchmark.exclude, name)):
             continue
         text = cell_of(row, table.mos)
-        mos = _number(text)
+        mos = as_number(text)
         if mos is None or not low <= mos <= high:
             raise BenchmarkError(f"{path}: the opinion of {name} is {text!r}, not a number from {low} to {high}")
         group = benchmark.group(row, name) if benchmark.group else name
@@ -259,7 +259,7 @@ def _items(benchmark: Benchmark, table: Table, rows: Sequence[Row], path: Path) 
             group=group,
             split=_split(benchmark, table, row, name, group),
             distortion=benchmark.distortion(row, name) if benchmark.distortion else "",
-            std=_number(cell_of(row, (table.std,))) if table.std else None,
+            std=as_number(cell_of(row, (table.std,))) if table.std else None,
         )
 
 
@@ -272,14 +272,6 @@ def _split(benchmark: Benchmark, table: Table, row: Row, name: str, group: str) 
             raise BenchmarkError(f"unknown split {value!r} in the column {table.split!r} of {table.files[0]}")
         return table.splits[value.lower()]
     return benchmark.split_of(name, group) if benchmark.split_of else "all"
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _check_unique(ids: Sequence[str], path: Path) -> None:

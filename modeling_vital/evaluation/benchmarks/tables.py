@@ -1,11 +1,11 @@
 """Reads label tables of any kind they are distributed in into rows of text: CSV, XLSX, MAT, and plain text."""
 
-import csv
 import io
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ...table_file import DELIMITERS, csv_rows
 from ..extras import require
 from .definition import BenchmarkError
 
@@ -68,12 +68,11 @@ def cell_of(row: Mapping[str, str], names: Sequence[str]) -> str:
 def _csv_forms(path: Path) -> Iterator[list[list[str]]]:
     """The cells of a CSV file by each of the delimiters that spreadsheets write; the one with the header counts."""
     text = _decoded(path)
-    for delimiter in ",;\t":
-        try:
-            rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-            yield [[cell.strip() for cell in row] for row in rows]
-        except csv.Error as error:
-            raise BenchmarkError(f"{path} cannot be read as CSV ({error})") from error
+    for delimiter in DELIMITERS:
+        rows = list(csv_rows(io.StringIO(text, newline=""), delimiter))
+        if bad := [f"{row.place}: {row.error}" for row in rows if row.error is not None]:
+            raise BenchmarkError(f"{path}, {bad[0]}")
+        yield [[cell.strip() for cell in row.cells] for row in rows]
 
 
 def _decoded(path: Path) -> str:

@@ -145,8 +145,17 @@ def test_by_cell_and_by_item(data_set, tmp_path):
 def test_tables_that_do_not_fit(data_set, tmp_path):
     with pytest.raises(BenchmarkError, match=r"\('jpeg', 1\) is 4.0, outside 1 to 3"):
         load_opinions(data_set, tmp_path / "cells.csv", (1, 3))
-    with pytest.raises(BenchmarkError, match="and var; it has distortion, level, mean, n"):
+    with pytest.raises(BenchmarkError, match="'var'.* distortion, level, mean, n"):
         load_opinions(data_set, tmp_path / "cells.csv", (1, 5), std_column="var")
+    for text, place in [
+        ("distortion;level;mean\n# of people\njpeg;one;3\n", "line 3, column 'level': 'one'"),
+        ("id,mos\ni0,good\n", "line 2, column 'mos': 'good'"),
+        ("id,mos\ni0\n", "line 2, column 'mos': None"),
+        ("id,mos\ni0,3,4\n", "line 2: has 3 cells"),
+    ]:
+        (tmp_path / "other.csv").write_text(text)
+        with pytest.raises(BenchmarkError, match=f"other.csv, {place}"):
+            load_opinions(data_set, tmp_path / "other.csv", (1, 5))
     (tmp_path / "other.csv").write_text("id,mos\nnobody,3\n")
     with pytest.raises(BenchmarkError, match="no item of .* is in .*other.csv, which has nobody; the data has i0"):
         load_opinions(data_set, tmp_path / "other.csv", (1, 5))
