@@ -7,8 +7,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from .errors import UsageError
-from .exit_codes import EXIT_SOME_FAILED
+from .errors import EXIT_SOME_FAILED, UsageError
 from .loading import load_model, resolve_model
 from .options import add_format, add_model, add_video_backend
 from .printing import printable

@@ -3,8 +3,7 @@
 import argparse
 import logging
 
-from .errors import UsageError
-from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 
 
 logger = logging.getLogger(__name__)

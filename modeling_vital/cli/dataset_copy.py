@@ -19,8 +19,7 @@ from ..video_backend_vital import set_video_backend, video_backend
 from ..whole_files import remove_partial, whole_file, write_whole
 from .calibrations import checked_calibration, open_calibration, require_calibration, with_mos
 from .dataset_rows import Rows, open_rows, tables, to_items
-from .errors import Interrupted, UsageError
-from .exit_codes import EXIT_SOME_FAILED
+from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
 from .filters import Condition, parse_condition
 from .loading import fingerprint, load_model
 from .printing import MOS_COLUMNS

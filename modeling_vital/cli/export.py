@@ -6,8 +6,7 @@ import logging
 import sys
 
 from ..export.folders import ExportError
-from .errors import UsageError
-from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 from .loading import resolve_model
 
 

@@ -26,8 +26,7 @@ from . import (
     threshold,
     zoo,
 )
-from .errors import UsageError
-from .exit_codes import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USAGE
+from .errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USAGE, UsageError
 from .options import Parser
 
 

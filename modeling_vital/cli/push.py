@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import UsageError
-from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..table_file import TableFile
-from .errors import UsageError
-from .exit_codes import EXIT_SOME_FAILED
+from .errors import EXIT_SOME_FAILED, UsageError
 from .lists import target_of
 from .loading import load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..item_log import SUFFIX, ItemLog
 from .collect import Target, collect
-from .errors import UsageError
-from .exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 from .loading import fingerprint, load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
 from .printing import complain

@@ -6,8 +6,7 @@ from pathlib import Path
 from ..item_log import ORDERS, SUFFIX, ItemLog
 from .calibrations import add_calibration
 from .collect import HUB_PREFIX
-from .errors import UsageError
-from .exit_codes import EXIT_SOME_FAILED
+from .errors import EXIT_SOME_FAILED, UsageError
 from .filters import parse_condition
 from .loading import fingerprint, resolve_model
 from .options import add_batch_size, add_model, add_reading, positive

@@ -8,8 +8,7 @@ from typing import Any, TextIO
 
 from ..item_log import ItemLog
 from .collect import collect
-from .errors import Interrupted, UsageError
-from .exit_codes import EXIT_SOME_FAILED
+from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
 from .loading import load_model, resolve_model
 from .options import add_batch_size, add_format, add_model, add_reading, positive
 from .printing import JsonReport, Report, complain, printable

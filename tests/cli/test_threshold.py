@@ -85,7 +85,11 @@ def test_labels_without_a_threshold_end_with_1_and_say_why(place, capsys, change
 @pytest.mark.parametrize(
     "change, options, message",
     [
-        (lambda rows: [[rows[0][0], "maybe"], *rows], [], "line 2, column 'keep': 'maybe' is no label; give yes or no"),
+        (
+            lambda rows: [[rows[0][0], "maybe"], *rows],
+            [],
+            "line 2, column 'keep': 'maybe' is no label; give yes or no",
+        ),
         (lambda rows: [*rows, ["0.jpg", ""]], [], "line 102, column 'keep': there is no label"),
         (lambda rows: rows, ["--keep-column", "ok"], "no column 'ok'"),
         (lambda rows: rows, ["--output", "t.csv"], "must end in .json"),

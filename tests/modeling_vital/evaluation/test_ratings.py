@@ -62,7 +62,7 @@ def test_command(folder, capsys):
         ("path,mos\nphotos/0.png,good\nphotos/1.png,3\nphotos/2.png,4\n", "photos/0.png"),
         ("path,mos\nphotos/0.png,good\nphotos/1.png,3\n", "photos/0.png"),
         ("path,mos\nphotos/0.png,1\nphotos/9.png,2\nphotos/2.png,3\n", "photos/9.png"),
-        pytest.param("path,mos\n" + "x" * 200_000 + ",3\n", "cannot be read as CSV", id="a cell over the limit"),
+        pytest.param("path,mos\n" + "x" * 200_000 + ",3\n", "ratings.csv, line 2: ", id="a cell over the limit"),
         (None, "has no ratings.csv"),
     ],
 )

@@ -138,8 +138,8 @@ def test_rows_are_read_from_json_and_jsonl(tmp_path):
     "text,said",
     [
         ("{", "neither a JSON array nor JSONL"),
-        ('[{"score": 1}]', "record 1 has no 'path'"),
-        ('{"path": "a", "score": 0.1}\n{"path": "b"}', "record 2 .'b'. has no number as its score"),
+        ('[{"score": 1}]', "row 1 has no 'path'"),
+        ('{"path": "a", "score": 0.1}\n{"path": "b"}', "line 2 .'b'. has no number as its score"),
         ('{"path": "a", "score": 1.5}', "the score 1.5, which is not in"),
         ('{"path": "a", "score": NaN}', "no number as its score"),
         ('{"path": "a", "score": true}', "no number as its score"),
@@ -166,7 +166,7 @@ def test_one_unreadable_record_is_one_error(tmp_path, text):
     (tmp_path / "rows.json").write_text(text)
     first, bad, last = read_rows(tmp_path / "rows.json")
     assert (first["score"], last["score"]) == (0.1, 0.2)
-    assert bad["error"] and bad["file"] is None and "record 2" in bad["path"]
+    assert bad["error"] and bad["file"] is None and bad["path"].endswith(" 2")
     assert "JSON" in render_page(ReportPage([first, bad, last], "t", "m", made=MADE))
 
 
