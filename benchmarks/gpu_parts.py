@@ -24,11 +24,11 @@ from training.losses import LossConfig, MultiTaskLoss
 
 from .cases import EXAMPLES, Settings, photos, random_model, tiny_model, use_convention
 from .machine import describe
-from .measure import interleaved, timed
 from .parts import NotReached
 from .sections.peak_share import count_flops
 from .sections.preparation import write_clip
 from .sections.scoring import MIXED, way_works
+from .timing import interleaved, timed
 
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ import transformers
 from modeling_vital.attention_vital import fast_bf16
 from modeling_vital.packing import PackedLinear
 
-from .measure import timed
+from .timing import timed
 
 
 def describe() -> dict[str, str | int]:

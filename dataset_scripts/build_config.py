@@ -9,7 +9,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin
 
 from dataset_scripts.annotators import ANNOTATORS
-from dataset_scripts.annotators.calibration import get_calibration
+from dataset_scripts.annotators.human_scale import get_calibration
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, VIDEO_DISTORTIONS, get_distortion
 from dataset_scripts.pmod import DEFAULT_MIN_OPINIONS
 from dataset_scripts.rows import TIE_PROBABILITY

@@ -7,8 +7,8 @@ from datasets.info import DatasetInfo, DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from dataset_scripts.build_config import BuildConfig
+from dataset_scripts.card_samples import NAME as SAMPLES
 from dataset_scripts.pmod import DEFAULT_MAX_RESIDUAL, LEVEL_SCALE
-from dataset_scripts.samples import NAME as SAMPLES
 from dataset_scripts.schema import row_features
 from dataset_scripts.sources.base import UNKNOWN_LICENSE
 from dataset_scripts.validator import DATA_DIR, FILE_PREFIX

@@ -104,7 +104,7 @@ def pmod(
         row, column = (int(index[0]) for index in np.nonzero(outside))
         raise ValueError(
             f"scores must lie in [0, 1]: row {row}, annotator {column} is {scores[row, column]}; "
-            "calibrate raw scores first (dataset_scripts.annotators.calibration)"
+            "calibrate raw scores first (dataset_scripts.annotators.human_scale)"
         )
     weight = np.ones(scores.shape[1]) if weights is None else np.asarray(weights, dtype=np.float64)
     if weight.shape != scores.shape[1:] or not (np.isfinite(weight) & (weight > 0)).all():

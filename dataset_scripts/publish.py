@@ -10,8 +10,8 @@ from typing import Any
 
 from dataset_scripts.build_config import BuildConfig, BuildError
 from dataset_scripts.card import render_card
+from dataset_scripts.card_samples import draw_samples
 from dataset_scripts.plots import PLOT_DIR, draw_plots
-from dataset_scripts.samples import draw_samples
 from dataset_scripts.schema import CONFIGS
 from dataset_scripts.staging import Staging
 from dataset_scripts.statistics import describe_folder

@@ -20,13 +20,13 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
+from dataset_scripts.annotators.human_scale import annotate_clip, annotate_image
 from dataset_scripts.build_config import BuildConfig, DistortConfig
 from dataset_scripts.collect import STAGE as COLLECT
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, distort_clip, tag
 from dataset_scripts.distortions.catalogue import ORIGINAL_TAG
-from dataset_scripts.distortions.rendering import distort as distort_steps
-from dataset_scripts.distortions.rendering import render, render_clip
+from dataset_scripts.distortions.scene_rendering import distort as distort_steps
+from dataset_scripts.distortions.scene_rendering import render, render_clip
 from dataset_scripts.encoding import (
     CLIP_SUFFIX,
     IMAGE_SUFFIX,

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dataset_scripts.annotators.calibration import annotate_image
+from dataset_scripts.annotators.human_scale import annotate_image
 from dataset_scripts.annotators.kadid import PRISTINE_MOS, human_mos
 from dataset_scripts.distortions import DISTORTIONS, IMAGE_DISTORTIONS, scenes, tag
 from dataset_scripts.distortions.authentic import LOCAL, Degradation, draw, spread, subject_mask
 from dataset_scripts.distortions.catalogue import ORIGINAL_TAG
-from dataset_scripts.distortions.rendering import distort, render
+from dataset_scripts.distortions.scene_rendering import distort, render
 from dataset_scripts.pmod import PMOD, pmod
 from dataset_scripts.sources import drawn
 

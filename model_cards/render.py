@@ -12,9 +12,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from modeling_vital import zoo
 from modeling_vital.calibration_vital import Calibration, find_calibration, folder_sha256
+from modeling_vital.conventions_vital import SCORING_CONVENTIONS
 from modeling_vital.levels_vital import LEVEL_VALUES
 from modeling_vital.publishing.code_files import code_files
-from modeling_vital.scoring_vital import SCORING_CONVENTIONS
 from modeling_vital.zoo import presets
 
 

@@ -25,10 +25,10 @@ from .assembly_vital import assemble
 from .assessment_vital import VitalAssessmentMixin
 from .attention_vital import prefer_heads
 from .configuration_vital import VitalConfig
+from .conventions_vital import scoring_convention
 from .motion_vital import VitalMotionModel, let_norms_have_two_dtypes, still_frozen_norms
 from .outputs_vital import VitalCausalLMOutputWithPast, VitalOutputWithPast
 from .processing_vital import VitalProcessor
-from .scoring_vital import scoring_convention
 from .zoo_names_vital import from_zoo
 
 

@@ -9,13 +9,13 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, AutoProcessor, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs
 
+from .chat_template_vital import render
 from .configuration_vital import VitalConfig
+from .conventions_vital import DEFAULT_ANSWER_PREFIXES, VIDEO_PROMPTS, scoring_convention
 from .cutting_vital import PreparedMedia
 from .image_processing_vital import VitalImageProcessor, VitalImageProcessorKwargs
 from .media_vital import MediaError
 from .preparation_vital import MediaPreparationMixin
-from .rendering_vital import render
-from .scoring_vital import DEFAULT_ANSWER_PREFIXES, VIDEO_PROMPTS, scoring_convention
 from .video_processing_vital import FrameSampling
 from .zoo_names_vital import ZooNamesMixin
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from modeling_vital import (
     MediaError,
+    chat_template_vital,
     clip_vital,
     download_vital,
     manifest_paths,
     media_vital,
     messages,
     reading,
-    rendering_vital,
     video_decoding_vital,
 )
 from tests.fixtures.doc_blocks import named_block
@@ -58,7 +58,7 @@ def test_every_limit_is_stated_with_its_number(monkeypatch):
         f"{download_vital.MAX_REDIRECTS} redirects",
         f"{manifest_paths.MAX_ENTRY_CHARS:,} characters, in or below",
         f"| {messages.MAX_MESSAGE_CHARS:,} characters |",
-        f"| {rendering_vital.RENDER_TIMEOUT_S:g} s |",
+        f"| {chat_template_vital.RENDER_TIMEOUT_S:g} s |",
         f"{inference.MAX_FILE_MB} MB, {inference.MAX_CLIP_S} s, {inference.MAX_PIXELS / 1e6:.0f} megapixels",
         f"{inference.MAX_QUESTION_CHARS} characters, {inference.MAX_TURNS} questions, {inference.MAX_ANSWER_CHARS:,}",
         f"| {housekeeping.MAX_BODY_BYTES // 2**20} MB |",

@@ -76,7 +76,7 @@ def test_every_folder_imports_only_what_it_may():
     ("path", "text", "wrong"),
     [
         ("modeling_vital/cli/evaluate.py", "def f():\n    from training.tiny import DATA", ["training"]),
-        ("modeling_vital/evaluation/new.py", "from ..cli.loading import load_model", ["modeling_vital/cli"]),
+        ("modeling_vital/evaluation/new.py", "from ..cli.model_loading import load_model", ["modeling_vital/cli"]),
         ("modeling_vital/new_vital.py", "from .zoo import resolve", ["modeling_vital/zoo"]),
         ("modeling_vital/new_vital.py", "from .messages import first_line", [FLAT]),
         ("dataset_scripts/sources/new.py", "import training.run", ["training"]),

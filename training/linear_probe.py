@@ -12,6 +12,6 @@ import sys
 if __name__ == "__main__":
     import checkout  # noqa: F401  beside this file
 
-    from training.probe import main
+    from training.probe_stage import main
 
     sys.exit(main(__doc__))

@@ -15,7 +15,7 @@ import numpy as np
 from datasets import Dataset
 from PIL import Image as PILImage
 
-from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
+from dataset_scripts.annotators.human_scale import annotate_clip, annotate_image
 from dataset_scripts.distortions import DISTORTIONS, distort_clip, distort_image, tag
 from dataset_scripts.pmod import PMOD, pmod
 from dataset_scripts.rows import distortion_text, media_columns, preference_of, score_text, turns

@@ -11,6 +11,6 @@ import sys
 if __name__ == "__main__":
     import checkout  # noqa: F401  beside this file
 
-    from training.assemble import main
+    from training.zero_shot_stage import main
 
     sys.exit(main(__doc__))

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ..cases import EXAMPLES, Settings
-from ..measure import timed
+from ..timing import timed
 
 
 COMMAND = (sys.executable, "-m", "modeling_vital.cli.main", "score", str(EXAMPLES / "astronaut-portrait.jpg"))

@@ -12,7 +12,7 @@ from dataset_scripts.pipeline import run_stages, stage_report
 from dataset_scripts.staging import Staging
 
 from ..cases import EXAMPLES, Settings
-from ..measure import in_new_process
+from ..timing import in_new_process
 
 
 ENGINES = {

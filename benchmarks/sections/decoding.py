@@ -12,7 +12,7 @@ from modeling_vital.media_vital import load_media
 from modeling_vital.video_processing_vital import sample_frames
 
 from ..cases import EXAMPLES, Settings, clip, photos, random_model, tiny_model, use_convention
-from ..measure import interleaved, ratio
+from ..timing import interleaved, ratio
 
 
 BACKENDS = ("decord", "av")

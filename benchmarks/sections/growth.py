@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..cases import Settings, photos, random_model, tiny_model, use_convention
-from ..measure import interleaved, peak_memory
+from ..timing import interleaved, peak_memory
 
 
 def run(settings: Settings) -> dict[str, Any]:

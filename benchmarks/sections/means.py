@@ -19,7 +19,7 @@ from modeling_vital.attention_vital import attention_by_heads
 from modeling_vital.packing import pack_linears
 
 from ..cases import EXAMPLES, Settings, photos, random_model, tiny_model, use_convention
-from ..measure import guarded, interleaved, ratio
+from ..timing import guarded, interleaved, ratio
 
 
 def run(settings: Settings) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..cases import Settings, random_model
 from ..machine import matmul_gflops
-from ..measure import timed
+from ..timing import timed
 
 
 TEXT_TOKENS = 40  # of a scoring prompt, about

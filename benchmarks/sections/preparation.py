@@ -15,7 +15,7 @@ from modeling_vital.image_processing_vital import VitalImageProcessor
 from modeling_vital.processing_vital import VitalProcessor
 
 from ..cases import EXAMPLES, Settings, tiny_model
-from ..measure import guarded
+from ..timing import guarded
 
 
 BEFORE_MS = {

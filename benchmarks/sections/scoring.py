@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from ..cases import Settings, clip, native_model, photos, random_model, tiny_model, use_convention
-from ..measure import interleaved, peak_memory, ratio
 from ..plain import PlainInternVL
 from ..released import ReleasedProcedure
+from ..timing import interleaved, peak_memory, ratio
 from .peak_share import count_flops
 
 

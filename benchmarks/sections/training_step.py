@@ -12,7 +12,7 @@ from training.smoke_data import make_smoke_data
 from training.trainer import VitalTrainer, VitalTrainingConfig
 
 from ..cases import Settings, tiny_model
-from ..measure import interleaved, peak_memory, ratio
+from ..timing import interleaved, peak_memory, ratio
 
 
 STAGES = ("pretrain", "warm_up")

@@ -15,7 +15,7 @@ import numpy as np
 
 from dataset_scripts.annotators import ANNOTATORS
 from dataset_scripts.annotators.base import MissingPackageError
-from dataset_scripts.annotators.calibration import annotate_clip, annotate_image
+from dataset_scripts.annotators.human_scale import annotate_clip, annotate_image
 from dataset_scripts.annotators.weights import WEIGHTS_VARIABLE
 from modeling_vital.media_vital import Clip, MediaError, load_media
 

@@ -21,7 +21,7 @@ class MissingPackageError(ImportError):
 class Annotator(ABC):
     """Base of all annotators. A subclass states the class attributes and implements [`_score`].
 
-    Raw scores are on the annotator's own scale; `dataset_scripts.annotators.calibration` brings them to [0, 1].
+    Raw scores are on the annotator's own scale; `dataset_scripts.annotators.human_scale` brings them to [0, 1].
 
     Attributes:
         name (`str`): key in the table of `annotators/__init__.py`.
@@ -31,7 +31,7 @@ class Annotator(ABC):
         raw_range (`tuple[float, float]`): least and greatest raw score; may be infinite.
         needs_reference (`bool`): the undistorted original must be given.
         of_rendering (`bool`): where the history of a version is known, it looks at the rendering of the scene, before
-            noise, sharpening and coding: see [`dataset_scripts.distortions.rendering.render`].
+            noise, sharpening and coding: see [`dataset_scripts.distortions.scene_rendering.render`].
         by_rank (`bool`): calibrated by its rank among versions of photos, having no human scale.
         modality (`str`): `"image"` (uint8 `[H, W, 3]`) or `"video"` (uint8 `[T, H, W, 3]`), RGB.
         run (`str`): how far this project has run it, for the table of `python -m dataset_scripts.annotators`.

@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from dataset_scripts.annotators import ANNOTATORS, shared_annotator
 from dataset_scripts.annotators.base import MissingPackageError
-from dataset_scripts.annotators.calibration import (
+from dataset_scripts.annotators.human_scale import (
     DEFAULT_CALIBRATION,
     Calibration,
     load_calibrations,
@@ -44,7 +44,7 @@ from dataset_scripts.annotators.photos import choose_photos
 from dataset_scripts.annotators.temporal import temporal_calibrations
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, distort_image
 from dataset_scripts.distortions.authentic import draw
-from dataset_scripts.distortions.rendering import render
+from dataset_scripts.distortions.scene_rendering import render
 
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from dataset_scripts.annotators import ANNOTATORS, shared_annotator
-from dataset_scripts.annotators.calibration import get_calibration
 from dataset_scripts.annotators.fit_calibration import (
     CELLS,
     available_image_annotators,
@@ -24,6 +23,7 @@ from dataset_scripts.annotators.fit_calibration import (
     cell_targets,
     score_photos,
 )
+from dataset_scripts.annotators.human_scale import get_calibration
 from dataset_scripts.annotators.photos import choose_photos
 from dataset_scripts.distortions import DISTORTIONS
 

@@ -2,7 +2,7 @@
 
 Metrics of fidelity say what was done to a picture. To them every original is perfect, however soft or dark, and a
 model that learns from them alone cannot rank different photos. These two speak about the rendering of the scene (see
-`dataset_scripts.distortions.rendering`): where the history of a version is known they look at the picture before
+`dataset_scripts.distortions.scene_rendering`): where the history of a version is known they look at the picture before
 noise, sharpening and coding, which would pass for detail. They have no human scale; they are calibrated by rank.
 
 Tried beside them on rated photos, as a head of one network each, and left out because they took from the correlation:

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.ndimage import rank_filter
 
 from dataset_scripts.annotators.base import Annotator, luma, shrink, similarity
-from dataset_scripts.annotators.calibration import Calibration
 from dataset_scripts.annotators.gmsd import GMSD
 from dataset_scripts.annotators.haarpsi import HaarPSI
+from dataset_scripts.annotators.human_scale import Calibration
 from dataset_scripts.annotators.mdsi import MDSI
 from dataset_scripts.annotators.naturalness import Naturalness
 from dataset_scripts.annotators.picture import Detail

@@ -34,7 +34,7 @@ class Distortion:
         meaning: what the parameter is, with its unit.
         rendering: images only, what the distortion does to the rendering of the scene, apart from what it adds on top:
             `same`: all of it, as blur and light do. `none`: nothing, as noise, sharpening and coding. A function,
-            called as `apply` is: that. See [`dataset_scripts.distortions.rendering.render`].
+            called as `apply` is: that. See [`dataset_scripts.distortions.scene_rendering.render`].
         draws: images only, what the generator decides. `layout`: places and directions, the same for all frames of a
             clip. `noise`: fresh on each frame. `none`: nothing, `apply` takes no generator.
     """

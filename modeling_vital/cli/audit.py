@@ -12,7 +12,7 @@ from typing import Any
 from ..item_log import SUFFIX
 from ..messages import first_line
 from .errors import EXIT_INTERRUPTED, UsageError
-from .loading import load_model, resolve_model
+from .model_loading import load_model, resolve_model
 from .options import add_device, add_format, add_video_backend, positive
 
 

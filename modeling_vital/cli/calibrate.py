@@ -4,7 +4,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING, Any
 
-from .ratings import Scored, add_ratings, fit_table, score_table
+from .rated_files import Scored, add_ratings, fit_table, score_table
 
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
-from .printing import MOS_COLUMNS
+from .records import MOS_COLUMNS
 
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from .errors import EXIT_SOME_FAILED, UsageError
-from .loading import load_model, resolve_model
+from .model_loading import load_model, resolve_model
 from .options import add_format, add_model, add_video_backend
-from .printing import printable
+from .records import printable
 
 
 if TYPE_CHECKING:

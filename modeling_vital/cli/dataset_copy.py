@@ -21,10 +21,9 @@ from .calibrations import checked_calibration, open_calibration, require_calibra
 from .dataset_rows import Rows, open_rows, tables, to_items
 from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
 from .filters import Condition, parse_condition
-from .loading import fingerprint, load_model
-from .printing import MOS_COLUMNS
+from .model_loading import fingerprint, load_model
+from .records import MOS_COLUMNS, columns, require_pyarrow
 from .scoring import Item, score_items
-from .tables import columns, require_pyarrow
 
 
 if TYPE_CHECKING:

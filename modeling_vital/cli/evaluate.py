@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..item_log import SUFFIX
 from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
-from .loading import load_model, resolve_model
+from .model_loading import load_model, resolve_model
 from .options import add_batch_size, add_device, add_format, add_peer, add_video_backend, positive
 
 

@@ -7,7 +7,7 @@ import sys
 
 from ..export.folders import ExportError
 from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
-from .loading import resolve_model
+from .model_loading import resolve_model
 
 
 logger = logging.getLogger(__name__)

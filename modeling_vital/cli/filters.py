@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import UsageError
-from .printing import MOS_COLUMNS
+from .records import MOS_COLUMNS
 
 
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {

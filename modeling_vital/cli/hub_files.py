@@ -6,8 +6,8 @@ from functools import cache
 from typing import Any
 
 from ..messages import first_line
-from .collect import HUB_PREFIX, MEDIA_SUFFIXES, Target
 from .errors import UsageError
+from .targets import HUB_PREFIX, MEDIA_SUFFIXES, Target
 
 
 MAX_FILE_BYTES = 2**30

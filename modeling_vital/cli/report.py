@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..item_log import SUFFIX, ItemLog
-from .collect import Target, collect
 from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
-from .loading import fingerprint, load_model, resolve_model
+from .model_loading import fingerprint, load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
-from .printing import complain
+from .records import complain
 from .scoring import Extras, Item, Read, grouped, read_items, score_reads
+from .targets import Target, collect
 
 
 if TYPE_CHECKING:

@@ -5,15 +5,14 @@ from pathlib import Path
 
 from ..item_log import ORDERS, SUFFIX, ItemLog
 from .calibrations import add_calibration
-from .collect import HUB_PREFIX
 from .errors import EXIT_SOME_FAILED, UsageError
 from .filters import parse_condition
-from .loading import fingerprint, resolve_model
+from .model_loading import fingerprint, resolve_model
 from .options import add_batch_size, add_model, add_reading, positive
-from .outputs import Keep, write_file, write_live, write_sorted
-from .tables import FORMATS, format_of, is_table
+from .records import FORMATS, format_of, is_table
+from .targets import HUB_PREFIX
 from .where import add_options
-from .work import Work
+from .work import Keep, Work, write_file, write_live, write_sorted
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

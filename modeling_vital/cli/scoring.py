@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from ..messages import short
-from .collect import HUB_PREFIX
+from .targets import HUB_PREFIX
 
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .ratings import add_ratings, fit_table, score_table
+from .rated_files import add_ratings, fit_table, score_table
 
 
 if TYPE_CHECKING:

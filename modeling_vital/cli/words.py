@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 from ..item_log import ItemLog
-from .collect import collect
 from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
-from .loading import load_model, resolve_model
+from .model_loading import load_model, resolve_model
 from .options import add_batch_size, add_format, add_model, add_reading, positive
-from .printing import JsonReport, Report, complain, printable
+from .records import JsonlReport, JsonReport, Report, complain, printable
 from .scoring import Item, Read, backend_of, grouped, read_items
-from .tables import JsonlReport
+from .targets import collect
 
 
 Ask = Callable[[Any, list[Any]], list[dict[str, Any]]]

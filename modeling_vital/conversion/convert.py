@@ -17,10 +17,10 @@ from transformers.dynamic_module_utils import custom_object_save
 from .. import __version__
 from ..assessment_vital import VitalScoringMixin
 from ..configuration_vital import VitalConfig
+from ..conventions_vital import SCORING_CONVENTIONS, scoring_convention
 from ..levels_vital import level_token_ids
 from ..messages import first_line
 from ..modeling_vital import VitalProjector
-from ..scoring_vital import SCORING_CONVENTIONS, scoring_convention
 from .errors import ConversionError, ConversionUsageError
 from .layout import Layout
 from .registry import find_layout

@@ -11,7 +11,7 @@ from ..batching_vital import exact_float32
 from ..curve_frames import CurveFrame, CurveFrames, CurvePlan, Stretch
 from ..levels_vital import LEVEL_VALUES
 from ..modeling_vital import VitalForConditionalGeneration
-from .reading import check_reader, clearly_worse_below, encoded, read_scores, score_range
+from .local_scores import check_reader, clearly_worse_below, encoded, read_scores, score_range
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ..curve_frames import window_starts
 from ..levels_vital import LEVEL_VALUES
 from ..media_vital import MediaError, describe_item, load_media
 from ..modeling_vital import VitalForConditionalGeneration
-from .reading import check_reader, clearly_worse_below, encoded, read_scores, score_range
+from .local_scores import check_reader, clearly_worse_below, encoded, read_scores, score_range
 
 
 CONTEXTS = ("neighbours", "alone")

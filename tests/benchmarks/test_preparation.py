@@ -1,9 +1,9 @@
 """The section of the main process at toy size, and parts that fail alone."""
 
 from benchmarks.cases import Settings
-from benchmarks.measure import guarded
 from benchmarks.sections import preparation
 from benchmarks.targets import targets
+from benchmarks.timing import guarded
 
 
 def test_every_case_is_measured():

@@ -11,7 +11,7 @@ import pytest
 
 from modeling_vital import reading
 from modeling_vital.calibration_vital import Calibration
-from modeling_vital.cli import dataset_copy, ratings, work
+from modeling_vital.cli import dataset_copy, rated_files, work
 from modeling_vital.cli.main import main
 from modeling_vital.video_processing_vital import FrameSampling
 from tests.fixtures.stand_in import WORDS, StandIn, install
@@ -37,7 +37,7 @@ def place(tmp_path, monkeypatch):
     model.mkdir()
     (model / "config.json").write_text("{}")
     (model / "model.safetensors").write_bytes(b"weights")
-    install(monkeypatch, Rated(model), work, ratings, dataset_copy)
+    install(monkeypatch, Rated(model), work, rated_files, dataset_copy)
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     rows = []
@@ -215,7 +215,7 @@ def test_bad_input_is_wrong_use(place, capsys, change, options, message):
 
 
 def test_a_rating_outside_the_scale_is_told_before_anything_is_scored(place, capsys, monkeypatch):
-    monkeypatch.setattr(ratings, "load_model", lambda source, device: pytest.fail("loaded"))
+    monkeypatch.setattr(rated_files, "load_model", lambda source, device: pytest.fail("loaded"))
     write([*read()[:60], ["60.jpg", "-9", "x"]])
     assert calibrate("--mos-range", "0", "7") == 2
     assert "ratings.csv, line 62, column 'mos': -9 is outside the scale from 0 to 7" in capsys.readouterr().err

@@ -6,8 +6,8 @@ import pytest
 
 from modeling_vital import picture_vital
 from modeling_vital.cli import compare, report, words, work
-from modeling_vital.cli.loading import load_model, resolve_model
 from modeling_vital.cli.main import main
+from modeling_vital.cli.model_loading import load_model, resolve_model
 from modeling_vital.media_vital import MediaError
 from tests.fixtures.odd_media import BASE, turned_animation
 from training.own_ratings import ManifestError, ManifestSettings, import_manifest

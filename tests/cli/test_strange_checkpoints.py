@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from modeling_vital import VitalForConditionalGeneration, rendering_vital, zoo
+from modeling_vital import VitalForConditionalGeneration, chat_template_vital, zoo
+from modeling_vital.chat_template_vital import TemplateError
 from modeling_vital.cli.main import main
-from modeling_vital.rendering_vital import TemplateError
 from tests.test_embedded_checkpoint import PHOTOS
 
 
@@ -74,7 +74,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_one_message_names_what_is_wrong(name, checkpoint, capsys, monkeypatch):
-    monkeypatch.setattr(rendering_vital, "RENDER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(chat_template_vital, "RENDER_TIMEOUT_S", 0.5)
     spoil, message = BROKEN[name]
     spoil(checkpoint)
     began = time.monotonic()
@@ -93,7 +93,7 @@ def test_one_message_names_what_is_wrong(name, checkpoint, capsys, monkeypatch):
     ],
 )
 def test_a_template_that_loops_is_ended_also_from_python(template, monkeypatch):
-    monkeypatch.setattr(rendering_vital, "RENDER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(chat_template_vital, "RENDER_TIMEOUT_S", 0.5)
     model = VitalForConditionalGeneration.from_pretrained(zoo.resolve("vital-tiny"))
     model.processor.chat_template = template
     began = time.monotonic()

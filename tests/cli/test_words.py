@@ -6,8 +6,8 @@ import pytest
 from PIL import ImageFilter
 
 from modeling_vital.cli import compare, words
-from modeling_vital.cli.loading import load_model, resolve_model
 from modeling_vital.cli.main import main
+from modeling_vital.cli.model_loading import load_model, resolve_model
 from modeling_vital.media_vital import load_media
 from tests.fixtures.stand_in import StandIn, install
 

@@ -26,22 +26,11 @@ from dataset_scripts.annotators import (
     get_annotator,
     shared_annotator,
 )
-from dataset_scripts.annotators import calibration as calibration_module
+from dataset_scripts.annotators import human_scale as calibration_module
 from dataset_scripts.annotators.__main__ import main as annotators_main
 from dataset_scripts.annotators.base import shrink, similarity, viewing_factor
 from dataset_scripts.annotators.blockiness import Blockiness, block_features
 from dataset_scripts.annotators.brisque import MODEL_VARIABLE
-from dataset_scripts.annotators.calibration import (
-    DEFAULT_CALIBRATION,
-    VERSION,
-    Calibration,
-    CalibrationError,
-    annotate_clip,
-    annotate_image,
-    calibrate,
-    load_calibrations,
-    save_calibrations,
-)
 from dataset_scripts.annotators.fit_calibration import (
     CELLS,
     available_image_annotators,
@@ -53,6 +42,17 @@ from dataset_scripts.annotators.fit_calibration import (
 from dataset_scripts.annotators.fit_composites import fit_weights
 from dataset_scripts.annotators.gmsd import gradient_deviation
 from dataset_scripts.annotators.haarpsi import haar_magnitudes
+from dataset_scripts.annotators.human_scale import (
+    DEFAULT_CALIBRATION,
+    VERSION,
+    Calibration,
+    CalibrationError,
+    annotate_clip,
+    annotate_image,
+    calibrate,
+    load_calibrations,
+    save_calibrations,
+)
 from dataset_scripts.annotators.kadid import HELD_OUT_TYPES, PRISTINE_MOS, human_mos, kadid_cells
 from dataset_scripts.annotators.mdsi import similarity_map
 from dataset_scripts.annotators.measure import follows_severity

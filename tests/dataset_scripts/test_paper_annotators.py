@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from dataset_scripts.annotators import ANNOTATORS, MissingPackageError, get_annotator, shared_annotator
-from dataset_scripts.annotators.calibration import annotate_clip, annotate_image, calibrate
 from dataset_scripts.annotators.dover import segment_indices
 from dataset_scripts.annotators.fast_vqa import run_indices
 from dataset_scripts.annotators.fit_calibration import PUBLISHED_RANGES
 from dataset_scripts.annotators.fragments import cut_fragments, network_input
+from dataset_scripts.annotators.human_scale import annotate_clip, annotate_image, calibrate
 
 
 PYIQA = ("topiq_nr", "liqe", "qualiclip", "qalign")

@@ -5,11 +5,11 @@ import pytest
 from skimage import data
 
 from dataset_scripts.annotators import ANNOTATORS, get_annotator
-from dataset_scripts.annotators.calibration import annotate_clip, annotate_image, get_calibration
 from dataset_scripts.annotators.fit_calibration import fit_rank
+from dataset_scripts.annotators.human_scale import annotate_clip, annotate_image, get_calibration
 from dataset_scripts.annotators.picture import detail
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, distort_clip
-from dataset_scripts.distortions.rendering import distort, render, render_clip
+from dataset_scripts.distortions.scene_rendering import distort, render, render_clip
 from dataset_scripts.versions import LabelRule
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 import dataset_scripts
 from dataset_scripts import stages
 from dataset_scripts.annotators import ANNOTATORS
-from dataset_scripts.annotators.calibration import annotate_image
+from dataset_scripts.annotators.human_scale import annotate_image
 from dataset_scripts.build_config import BuildConfig, BuildError, SettingsError, load_recipe
 from dataset_scripts.collect import collect, split_of
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, VIDEO_DISTORTIONS, distort_image, tag

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from modeling_vital import VitalForConditionalGeneration, packing, zoo
-from modeling_vital.cli.loading import load_model
+from modeling_vital.cli.model_loading import load_model
 from modeling_vital.packing import PackedLinear, fast_bf16, pack_linears
 from tests.fixtures.tiny_probes import tiny_probe
 

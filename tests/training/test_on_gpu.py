@@ -175,7 +175,7 @@ def at_hand(tmp_path_factory):
 @pytest.mark.gpu
 @needs_device
 def test_a_probe_learns_from_features_of_the_device(at_hand, tmp_path):
-    from training import probe as stage
+    from training import probe_stage as stage
 
     args = {"model": str(at_hand / "model"), "epochs": 5, "head_hidden_size": 8, "seed": 3}
     data_args = DataArguments(dataset=str(at_hand / "ratings.csv"))

@@ -11,13 +11,13 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 
 from modeling_vital.zoo import presets
 from tests.fixtures.tiny_models import tiny_model
-from training.assemble import ZeroShotArguments
 from training.data import DataArguments
 from training.experiment.__main__ import Experiment
 from training.launching import check_launch
-from training.probe import ProbeArguments
+from training.probe_stage import ProbeArguments
 from training.recipe import Recipe, RecipeError, parse_recipe
 from training.run import estimate_recipe, main
+from training.zero_shot_stage import ZeroShotArguments
 
 
 TRAINING = Path(__file__).resolve().parents[2] / "training"

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from modeling_vital.whole_files import whole_folder
-from training import assemble, probe
+from training import probe_stage, zero_shot_stage
 from training.data import DataArguments
 from training.experiment.family import FamilyConfig, first_model, with_decoder
 from training.recipe import Recipe
@@ -43,7 +43,7 @@ class StageConfig:
         full (`dict`): another decoder on all pairs.
         joint (`dict`): the second decoder and the encoders on all pairs.
         pretrained (`dict`): over those of `align` and `warm_up` for decoders that come out of packages.
-        probe (`dict`): fields of `training.probe.ProbeArguments`.
+        probe (`dict`): fields of `training.probe_stage.ProbeArguments`.
     """
 
     common: dict[str, Any] = field(default_factory=dict)
@@ -195,11 +195,11 @@ def execute(run: Run, family: FamilyConfig, work: Path, data: dict[str, Path], m
     folder, started = work / run.name, time.process_time()
     if run.stage == "zero_shot":
         vision, decoder = (str(work / name) for name in run.start)
-        arguments = assemble.ZeroShotArguments(
+        arguments = zero_shot_stage.ZeroShotArguments(
             vision, decoder, str(folder), batch_size=16, seed=run.seed, use_cpu=not machine.use_gpu
         )
         # All rows are scored afterwards; these few show that the parts work together.
-        assemble.run(arguments, DataArguments(str(data[run.data]), eval_split="test", max_eval_samples=32))
+        zero_shot_stage.run(arguments, DataArguments(str(data[run.data]), eval_split="test", max_eval_samples=32))
     elif run.stage == "linear_probe":
         settings = {
             "model": str(work / run.start[0]),
@@ -207,9 +207,11 @@ def execute(run: Run, family: FamilyConfig, work: Path, data: dict[str, Path], m
             "seed": run.seed,
             "use_cpu": not machine.use_gpu,
         }
-        arguments = probe.ProbeArguments(**settings, **{k: v for k, v in run.settings.items() if k != "max_samples"})
+        arguments = probe_stage.ProbeArguments(
+            **settings, **{k: v for k, v in run.settings.items() if k != "max_samples"}
+        )
         limit = run.settings.get("max_samples")
-        probe.run(
+        probe_stage.run(
             arguments, DataArguments(str(data[run.data]), eval_split="test", max_samples=limit, max_eval_samples=32)
         )
     else:

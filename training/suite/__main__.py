@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modeling_vital.cli.errors import EXIT_USAGE, UsageError
-from modeling_vital.cli.loading import load_model, resolve_model
+from modeling_vital.cli.model_loading import load_model, resolve_model
 from modeling_vital.cli.options import add_device, add_format, add_peer
 from modeling_vital.evaluation.results import plain
 from modeling_vital.evaluation.scorers import PeerScorer

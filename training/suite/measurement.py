@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dataset_scripts.annotators.calibration import annotate_clip
+from dataset_scripts.annotators.human_scale import annotate_clip
 from dataset_scripts.distortions import distort_clip, distort_image
 from dataset_scripts.distortions.authentic import LOCAL, draw, subject_mask
 from dataset_scripts.versions import LabelRule, Version, even_version, history_version, original_version

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.annotators.calibration import annotate_clip
+from dataset_scripts.annotators.human_scale import annotate_clip
 from dataset_scripts.distortions import DISTORTIONS, distort_clip, tag
 from dataset_scripts.distortions.catalogue import ORIGINAL_TAG
-from dataset_scripts.distortions.rendering import render_clip
+from dataset_scripts.distortions.scene_rendering import render_clip
 from dataset_scripts.rows import NO_DISTORTION, LabelledVersion, group_row
 from dataset_scripts.versions import (
     GroupPlan,

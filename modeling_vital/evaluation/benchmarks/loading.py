@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...table_file import as_number
 from .definition import Benchmark, BenchmarkError, Row, Table
-from .tables import cell_of, read_table
+from .label_tables import cell_of, read_table
 
 
 logger = logging.getLogger(__name__)

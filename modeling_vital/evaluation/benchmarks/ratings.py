@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from .definition import Benchmark, BenchmarkError, Table
+from .label_tables import cell_of, read_table
 from .loading import LoadedBenchmark, load_benchmark
-from .tables import cell_of, read_table
 
 
 RATINGS = Benchmark(

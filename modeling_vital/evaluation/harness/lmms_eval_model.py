@@ -11,7 +11,7 @@ from lmms_eval.models.registry_v2 import ModelManifest
 from lmms_eval.protocol import ChatMessages
 from tqdm import tqdm
 
-from modeling_vital.evaluation.harness.chat import ChatAnswers
+from modeling_vital.evaluation.harness.conversations import ChatAnswers
 
 
 class Vital(lmms):

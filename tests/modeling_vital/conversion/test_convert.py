@@ -13,11 +13,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from modeling_vital.cli.main import main
+from modeling_vital.conventions_vital import SCORING_CONVENTIONS
 from modeling_vital.conversion import writer
 from modeling_vital.conversion.convert import convert
 from modeling_vital.conversion.errors import ConversionError, ConversionUsageError
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
-from modeling_vital.scoring_vital import SCORING_CONVENTIONS
 from tests.fixtures.clean_process import run_without_the_package
 from tests.fixtures.released import random_weights, released_config, released_shapes, tokenizer_of, write_checkpoint
 from tests.test_remote_code import SCRIPT

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from modeling_vital.evaluation.harness.chat import ChatAnswers
+from modeling_vital.evaluation.harness.conversations import ChatAnswers
 
 
 EXAMPLES = Path(__file__).parents[3] / "spaces_demo/examples"

@@ -13,13 +13,21 @@ from transformers import AutoModel
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.probe_vital import VitalForQualityProbe
 from modeling_vital.zoo import presets
-from training import assemble
-from training import probe as stage
-from training.assemble import evaluate
+from training import probe_stage as stage
+from training import zero_shot_stage
 from training.data import DataArguments, scoring_rows
 from training.freezing import freeze
-from training.probe import Features, ProbeArguments, build_probe, default_layers, head_loss, level_classes, train_head
+from training.probe_stage import (
+    Features,
+    ProbeArguments,
+    build_probe,
+    default_layers,
+    head_loss,
+    level_classes,
+    train_head,
+)
 from training.recipe import RecipeError
+from training.zero_shot_stage import evaluate
 
 
 @pytest.fixture
@@ -164,7 +172,7 @@ def test_two_processes_share_the_features_and_give_the_same_probe(args, smoke_da
     command += [str(x) for name, value in options.items() for x in (f"--{name}", value)]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("INFO training.probe: Wrote") == 1  # the second process only helped
+    assert done.stderr.count("INFO training.probe_stage: Wrote") == 1  # the second process only helped
     one, two = (AutoModel.from_pretrained(tmp_path / n, trust_remote_code=True).state_dict() for n in ("run", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
@@ -173,6 +181,6 @@ def test_two_processes_are_refused_where_they_would_do_the_same(monkeypatch, tmp
     class Two:
         num_processes = 2
 
-    monkeypatch.setattr(assemble, "start_processes", lambda use_cpu: Two())
+    monkeypatch.setattr(zero_shot_stage, "start_processes", lambda use_cpu: Two())
     with pytest.raises(RecipeError, match="in one process"):
-        assemble.run(assemble.ZeroShotArguments(vision="x", decoder="y"), DataArguments())
+        zero_shot_stage.run(zero_shot_stage.ZeroShotArguments(vision="x", decoder="y"), DataArguments())

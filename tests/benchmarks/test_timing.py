@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks.measure import interleaved, peak_memory, ratio, timed
+from benchmarks.timing import interleaved, peak_memory, ratio, timed
 
 
 def test_a_sleep_takes_its_time_and_no_processor():

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from dataset_scripts.samples import CAPTION_PX, SIDE_PX, VERSIONS, caption, draw_samples
+from dataset_scripts.card_samples import CAPTION_PX, SIDE_PX, VERSIONS, caption, draw_samples
 from tests.fixtures.tiny_media import photo
 
 

@@ -7,10 +7,10 @@ import torch
 
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from tests.fixtures.tiny_models import tiny_model
-from training import assemble as stage
-from training.assemble import ZeroShotArguments, evaluate
+from training import zero_shot_stage as stage
 from training.data import DataArguments, scoring_rows
 from training.recipe import RecipeError
+from training.zero_shot_stage import ZeroShotArguments, evaluate
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import re
 import pytest
 import torch
 
+from modeling_vital.conventions_vital import SCORING_CONVENTIONS, scoring_convention
 from modeling_vital.conversion.layout import vital_processor
 from modeling_vital.cutting_vital import PreparedMedia
 from modeling_vital.processing_vital import VitalProcessor
-from modeling_vital.scoring_vital import SCORING_CONVENTIONS, scoring_convention
 from modeling_vital.video_processing_vital import sample_frames
 from tests.fixtures.tiny_models import tiny_model
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from ..table_file import TableFile
 from .errors import EXIT_SOME_FAILED, UsageError
-from .lists import target_of
-from .loading import load_model, resolve_model
+from .model_loading import load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
-from .printing import complain
+from .records import complain
 from .scoring import Item, score_items
+from .targets import target_of
 
 
 GROUP_COLUMN = "content_id"

@@ -5,7 +5,7 @@ A calibration is a monotone curve for one annotator in one version, stored in `d
 
 Example:
 
-    >>> from dataset_scripts.annotators.calibration import annotate_image
+    >>> from dataset_scripts.annotators.human_scale import annotate_image
     >>> annotate_image(distorted, original, ["gmsd", "mdsi", "haarpsi"])  # doctest: +SKIP
     {'gmsd': 0.41, 'mdsi': 0.38, 'haarpsi': 0.44}
 """
@@ -196,7 +196,7 @@ def annotate_image(
         errors (`dict[str, str]`, *optional*): filled with the reason for each annotator that gave no opinion.
         calibrations (`dict`, *optional*): see [`calibrate`].
         rendering (`np.ndarray` of shape `[H, W, 3]`, *optional*): RGB uint8, what annotators of the picture itself
-            look at where the history is known, see [`dataset_scripts.distortions.rendering.render`].
+            look at where the history is known, see [`dataset_scripts.distortions.scene_rendering.render`].
 
     Returns:
         `dict[str, float]`: name -> calibrated score in [0, 1], 1 best; NaN where the annotator failed or lacks the

@@ -9,9 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from modeling_vital.cli.collect import collect
 from modeling_vital.cli.errors import UsageError
-from modeling_vital.cli.lists import read_list, read_manifest
+from modeling_vital.cli.targets import collect, read_list, read_manifest
 from modeling_vital.messages import MAX_MESSAGE_CHARS
 
 
