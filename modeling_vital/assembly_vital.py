@@ -3,6 +3,7 @@
 import copy
 import inspect
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,32 @@ class Donor:
         """The model itself."""
         if isinstance(self.source, torch.nn.Module):
             return self.source
-        return model_class.from_pretrained(self.source, **{"use_safetensors": True, **kwargs})
+        return load_whole(model_class.from_pretrained, self.source, **{"use_safetensors": True, **kwargs})
+
+
+def load_whole(load: Callable[..., Any], source, *args, **kwargs) -> Any:
+    """Loads a model whose weights are all in its checkpoint.
+
+    transformers fills in random ones with a warning, after which every score and answer is one of chance.
+
+    Args:
+        load (`Callable`): `from_pretrained` of a class of transformers.
+        source (`str` or `os.PathLike`, *optional*): a folder or Hub id; without one, nothing is checked.
+        args, kwargs: go to `load`. With `output_loading_info=True` the caller learns what is missing, and decides.
+
+    Raises:
+        ValueError: if weights are missing. Counters of batch norms may be.
+    """
+    if source is None or kwargs.get("output_loading_info"):
+        return load(source, *args, **kwargs)
+    model, info = load(source, *args, **{**kwargs, "output_loading_info": True})
+    missing = sorted(name for name in info["missing_keys"] if not name.endswith("num_batches_tracked"))
+    if missing:
+        raise ValueError(
+            f"The checkpoint {str(source)!r} lacks {len(missing)} weights of a {type(model).__name__}, which would be "
+            f"random ({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}): get a whole copy."
+        )
+    return model
 
 
 def assemble(model_class: type, vision, decoder, tokenizer=None, **load_kwargs) -> PreTrainedModel:
@@ -251,4 +277,4 @@ def _start(projector: torch.nn.Module) -> None:
             module.reset_parameters()
 
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "load_whole"]

@@ -55,7 +55,30 @@ class VitalMotionConfig(PreTrainedConfig):
         return self.out_channels[-1]
 
 
-class VitalConfig(ZooNamesMixin, PreTrainedConfig):
+class CheckpointConfigMixin(ZooNamesMixin):
+    """`from_pretrained` of a checkpoint's own configuration, which takes no other model's; a base before the class
+    of transformers.
+
+    That one warns and goes on: the model would have the default sizes, those of 8B, and random weights.
+    """
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
+        """Reads `config.json`; otherwise as in the base class.
+
+        Raises:
+            ValueError: if it is of another type of model.
+        """
+        found, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)  # type: ignore[misc]
+        if (kind := found.get("model_type")) != cls.model_type:  # type: ignore[attr-defined]
+            raise ValueError(
+                f"{str(pretrained_model_name_or_path)!r} is a model of type {kind!r}, and what was asked for is one "
+                f"of type {cls.model_type!r}: load it with a class of its own."  # type: ignore[attr-defined]
+            )
+        return found, rest
+
+
+class VitalConfig(CheckpointConfigMixin, PreTrainedConfig):
     """Configuration of [`VitalModel`] and [`VitalForConditionalGeneration`].
 
     Args:

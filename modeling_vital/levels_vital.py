@@ -88,7 +88,7 @@ def expected_score(level_probs: torch.Tensor, values=LEVEL_VALUES) -> torch.Tens
     Returns:
         `torch.Tensor` of shape `(...)`: score, higher is better, within the range of `values`.
     """
-    return level_probs @ level_probs.new_tensor(values)
+    return (level_probs * level_probs.new_tensor(values)).sum(-1)  # under autocast a product of matrices is rounded
 
 
 def score_std(level_probs: torch.Tensor, values=LEVEL_VALUES) -> torch.Tensor:
@@ -101,9 +101,8 @@ def score_std(level_probs: torch.Tensor, values=LEVEL_VALUES) -> torch.Tensor:
     Returns:
         `torch.Tensor` of shape `(...)`: non-negative.
     """
-    values = level_probs.new_tensor(values)
-    mean = level_probs @ values
-    variance = (level_probs * (values - mean.unsqueeze(-1)) ** 2).sum(-1)
+    mean = expected_score(level_probs, values)
+    variance = (level_probs * (level_probs.new_tensor(values) - mean.unsqueeze(-1)) ** 2).sum(-1)
     return variance.clamp_min(0).sqrt()
 
 

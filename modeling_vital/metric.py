@@ -118,6 +118,7 @@ class VitalMetric(nn.Module):
             if not isinstance(picture, torch.Tensor) or picture.ndim != 3:
                 kind = list(picture.shape) if isinstance(picture, torch.Tensor) else type(picture).__name__
                 raise ValueError(f"VitalMetric takes a list of pictures [3, H, W]; item {place} is {kind}.")
+            _checked(picture[None], place)
             places.setdefault(picture.shape, []).append(place)
         if not places:
             raise ValueError("VitalMetric takes at least one picture, got an empty list.")
@@ -164,16 +165,20 @@ def _round_to_8_bits(pictures: torch.Tensor) -> torch.Tensor:
     return pictures + (torch.round(pictures * 255) / 255 - pictures).detach()
 
 
-def _checked(pictures: Any) -> torch.Tensor:
+def _checked(pictures: Any, first: int = 0) -> torch.Tensor:
+    """The pictures, if they are; errors count them from `first`."""
     if not isinstance(pictures, torch.Tensor) or not pictures.is_floating_point():
         kind = getattr(pictures, "dtype", type(pictures).__name__)
         hint = "" if isinstance(pictures, torch.Tensor) else "; `model.score` takes files, pictures and arrays"
         raise ValueError(f"VitalMetric takes a float tensor with values in [0, 1], got {kind}{hint}.")
     if pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape:
         raise ValueError(f"VitalMetric takes pictures [B, 3, H, W], got {list(pictures.shape)}.")
-    low, high = pictures.detach().aminmax()
-    if not (low >= -1e-3 and high <= 1 + 1e-3):  # also where there is a NaN
-        raise ValueError(f"VitalMetric takes values in [0, 1], got {low:.6g} to {high:.6g}.")
+    low, high = pictures.detach().flatten(1).aminmax(dim=1)
+    good = (low >= -1e-3) & (high <= 1 + 1e-3)  # false where there is a NaN
+    if not good.all():
+        i = int(good.int().argmin())
+        found = f"{low[i]:.6g} to {high[i]:.6g}" if low[i] <= high[i] else "a NaN"
+        raise ValueError(f"VitalMetric takes values in [0, 1]; picture {first + i} has {found}.")
     return pictures
 
 

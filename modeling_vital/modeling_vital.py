@@ -21,7 +21,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
 from transformers.utils import can_return_tuple
 
-from .assembly_vital import assemble
+from .assembly_vital import assemble, load_whole
 from .assessment_vital import VitalAssessmentMixin
 from .attention_vital import prefer_heads
 from .configuration_vital import VitalConfig
@@ -60,7 +60,8 @@ class VitalPreTrainedModel(PreTrainedModel):
         nothing but tensors, and writes safetensors.
 
         Raises:
-            ValueError: for `use_safetensors=False`, and for what is no name of the zoo, no path and no Hub id.
+            ValueError: for `use_safetensors=False`, for what is no name of the zoo, no path and no Hub id, for a model
+                of another type, and for a checkpoint that lacks weights, unless `output_loading_info=True` asks which.
             OSError: for a folder whose weights are pickles.
         """
         if kwargs.setdefault("use_safetensors", True) is False:
@@ -68,7 +69,7 @@ class VitalPreTrainedModel(PreTrainedModel):
         source = from_zoo(pretrained_model_name_or_path, vital=True)
         if source is not None and os.path.isdir(source):
             source = os.path.abspath(source)  # the processor is read later, maybe from another working directory
-        return super().from_pretrained(source, *args, **kwargs)
+        return load_whole(super().from_pretrained, source, *args, **kwargs)
 
     @property
     def device(self) -> torch.device:

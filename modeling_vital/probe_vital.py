@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .assessment_vital import VitalScoringMixin
 from .attention_vital import prefer_heads
-from .configuration_vital import VitalMotionConfig, _as_config
+from .configuration_vital import CheckpointConfigMixin, VitalMotionConfig, _as_config
 from .levels_vital import LEVEL_VALUES, LEVEL_WORDS
 from .modeling_vital import VitalPreTrainedModel, feature_map, pixel_unshuffle
 from .motion_vital import VitalMotionModel, let_norms_have_two_dtypes, still_frozen_norms
@@ -24,7 +24,7 @@ from .video_processing_vital import FrameSampling
 from .zoo_names_vital import ZooNamesMixin
 
 
-class VitalProbeConfig(ZooNamesMixin, PreTrainedConfig):
+class VitalProbeConfig(CheckpointConfigMixin, PreTrainedConfig):
     """Configuration of [`VitalForQualityProbe`].
 
     Args:

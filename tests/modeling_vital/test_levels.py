@@ -14,6 +14,8 @@ from modeling_vital.levels_vital import (
     preference_probability,
     score_std,
 )
+from training.losses import fidelity_loss
+from training.losses.multi_task import FIDELITY_VALUES
 from training.tiny.model import build_tokenizer
 
 
@@ -21,6 +23,18 @@ def test_expectation_and_std_by_hand():
     probs = torch.tensor([[0.5, 0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
     assert expected_score(probs).tolist() == pytest.approx([0.8, 0.5])
     assert score_std(probs).tolist() == pytest.approx([0.1, 0.0])
+
+
+def test_nothing_is_rounded_under_autocast():
+    generator = torch.Generator().manual_seed(0)
+    probs, others = torch.randn(2, 6, 5, generator=generator).softmax(-1)
+    for values in (LEVEL_VALUES, FIDELITY_VALUES):
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = [expected_score(probs, values), score_std(probs, values)]
+            rounded.append(fidelity_loss(probs, others, torch.ones(6), values))
+        exact = [expected_score(probs, values), score_std(probs, values)]
+        exact.append(fidelity_loss(probs, others, torch.ones(6), values))
+        assert all(torch.equal(a, b) for a, b in zip(rounded, exact, strict=True))
 
 
 def test_released_values_are_an_affine_change_of_ours():

@@ -3,9 +3,13 @@
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, ResNetConfig
 
-from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital import VitalForConditionalGeneration, VitalForQualityProbe, VitalModel, zoo
+from modeling_vital.metric import VitalMetric
 from tests.fixtures.tiny_models import tiny_model
+from tests.fixtures.tiny_probes import tiny_probe
 from tests.modeling_vital.test_modeling import SHAPES, clip, picture
 from tests.test_embedded_checkpoint import PHOTOS
 
@@ -99,3 +103,60 @@ def test_bitsandbytes_on_a_cpu(bits, tmp_path):
     assert model.describe(Image.open(PHOTOS[0])).startswith("The distortion of the image is ")
     again = VitalForConditionalGeneration.from_pretrained(tmp_path)
     assert [r.score for r in again.score(PHOTOS)] == pytest.approx(scores, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "load", [VitalForConditionalGeneration.from_pretrained, VitalMetric, VitalModel.from_pretrained]
+)
+@pytest.mark.parametrize("kind", ["vital_probe", "resnet"])
+def test_a_model_of_another_type_is_refused(tmp_path, monkeypatch, load, kind):
+    monkeypatch.setattr(VitalModel, "__init__", lambda *_: pytest.fail("a model of 8B with random weights"))
+    if kind == "resnet":
+        ResNetConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"is a model of type '{kind}'"):
+        load(str(tmp_path) if kind == "resnet" else "vital-tiny-probe")
+
+
+def test_a_probe_is_not_made_of_a_model_with_a_decoder():
+    with pytest.raises(ValueError, match="type 'vital', and what was asked for is one of type 'vital_probe'"):
+        VitalForQualityProbe.from_pretrained("vital-tiny")
+
+
+def without(folder, part):
+    """The weights of a folder but those whose names have a part."""
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if part not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [(tiny_model, "multi_modal_projector"), (tiny_model, "lm_head"), (tiny_probe, "head."), (tiny_probe, "running_")],
+)
+def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path, make, part):
+    model = make()
+    model.save_pretrained(tmp_path)
+    without(tmp_path, part)
+    with pytest.raises(ValueError, match=rf"lacks \d+ weights of a {type(model).__name__} .*{part}"):
+        type(model).from_pretrained(tmp_path)
+    _, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    assert any(part in name for name in info["missing_keys"])
+
+
+def test_the_body_of_a_model_is_no_model_that_scores(tmp_path):
+    tiny_model().model.save_pretrained(tmp_path)
+    assert VitalModel.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="lacks 1 weights .*lm_head"):
+        VitalForConditionalGeneration.from_pretrained(tmp_path)
+
+
+def test_a_decoder_that_lacks_weights_is_refused(tmp_path):
+    model = tiny_model()
+    model.save_pretrained(tmp_path / "vital")
+    AutoModelForCausalLM.from_config(model.config.text_config).save_pretrained(tmp_path / "decoder")
+    model.processor.tokenizer.save_pretrained(tmp_path / "decoder")
+    assert VitalForConditionalGeneration.from_parts(tmp_path / "vital", tmp_path / "decoder")
+    without(tmp_path / "decoder", "lm_head")
+    with pytest.raises(ValueError, match="decoder.* lacks 1 weights .*lm_head"):
+        VitalForConditionalGeneration.from_parts(tmp_path / "vital", tmp_path / "decoder")

@@ -142,6 +142,16 @@ def test_pictures_of_several_sizes(metric, loss):
     assert all(leaf.grad.abs().sum() > 0 for leaf in leaves)
 
 
+def test_scores_are_float32_under_autocast(loss):
+    pixels = torch.cat([as_tensor(picture(seed)) for seed in range(3)])
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = loss(pixels.requires_grad_())
+    assert scores.dtype == torch.float32
+    assert not torch.equal(scores, scores.bfloat16().float())
+    (gradient,) = torch.autograd.grad(scores.sum(), pixels)
+    assert gradient.isfinite().all() and gradient.flatten(1).abs().sum(1).all()
+
+
 def test_stays_in_evaluation_mode_inside_a_training_network(loss):
     network = torch.nn.ModuleList([loss]).train()
     assert network.training and not loss.model.training
@@ -161,7 +171,10 @@ def test_stays_in_evaluation_mode_inside_a_training_network(loss):
         ([torch.zeros(3, 8, 8), torch.zeros(1, 3, 8, 8)], r"item 1 is \[1, 3, 8, 8\]"),
         ([torch.zeros(3, 8, 8), np.zeros((3, 8, 8))], "item 1 is ndarray"),
         (torch.full((1, 3, 8, 8), 255.0), "255"),
-        (torch.full((1, 3, 8, 8), float("nan")), "nan"),
+        (torch.full((1, 3, 8, 8), float("nan")), "picture 0 has a NaN"),
+        (torch.tensor([0.0, float("nan"), 255.0])[:, None, None, None].expand(3, 3, 8, 8), "picture 1 has a NaN"),
+        ([torch.zeros(3, 8, 9), torch.zeros(3, 8, 8), torch.full((3, 8, 9), 2.0)], "picture 2 has 2 to 2"),
+        ([torch.zeros(3, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)], "uint8"),
     ],
 )
 def test_wrong_input_is_refused(metric, value, message):
