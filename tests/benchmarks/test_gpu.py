@@ -191,7 +191,7 @@ def test_the_part_of_the_tests_tells_what_failed_and_what_was_skipped(tmp_path, 
     told = gpu_parts.run_tests(True, 60.0)
     assert told["summary"].startswith("1 passed, 1 skipped") and "no such device" in told["skipped"]
     file.write_text(f"{head}def test_a(): assert 0, 'no such luck'\n")
-    with pytest.raises(RuntimeError, match="1 failed.*FAILED tests/test_a.py::test_a"):
+    with pytest.raises(RuntimeError, match="1 failed.*tests/test_a.py::test_a"):
         gpu_parts.run_tests(True, 60.0)
     assert "no such luck" in capfd.readouterr().err
 

@@ -97,7 +97,7 @@ def test_a_template_that_loops_is_ended_also_from_python(template, monkeypatch):
     model = VitalForConditionalGeneration.from_pretrained(zoo.resolve("vital-tiny"))
     model.processor.chat_template = template
     began = time.monotonic()
-    with pytest.raises(TemplateError, match="chat_template.jinja.*takes over 0.5 s"):
+    with pytest.raises(TemplateError, match="chat_template.jinja.* 0.5 s"):
         model.score(PHOTOS[0])
     assert time.monotonic() - began < 15
     for thread in [each for each in threading.enumerate() if each.name == "vital template"]:

@@ -74,7 +74,7 @@ def test_names_words_and_parameters_are_distinct():
 
 
 def test_a_distortion_needs_five_parameters():
-    with pytest.raises(ValueError, match="half_done needs 5 parameters, got 2"):
+    with pytest.raises(ValueError, match="half_done.* 5 .* 2"):
         Distortion("half_done", "blur", "half", "image", (1, 2), lambda image, value: image, "px")
 
 
@@ -149,21 +149,21 @@ def test_quality_falls_with_severity(name, photos):
 
 @pytest.mark.parametrize("severity", [0, 6, -1, 2.0, True, None, "3"])
 def test_severity_outside_1_to_5_is_refused(severity, photos):
-    with pytest.raises(ValueError, match="severity must be a whole number from 1 to 5"):
+    with pytest.raises(ValueError, match="severity .* 1 to 5"):
         distort_image(photos[0], "jpeg", severity, np.random.default_rng(0))
     with pytest.raises(ValueError, match="severity"):
         tag("jpeg", severity)
 
 
 def test_unknown_name_lists_the_known_ones(photos):
-    with pytest.raises(ValueError, match="unknown distortion 'fog'.*gaussian_blur.*stutter"):
+    with pytest.raises(ValueError, match="'fog'.*gaussian_blur.*stutter"):
         distort_image(photos[0], "fog", 1, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="unknown distortion 'fog'"):
+    with pytest.raises(ValueError, match="'fog'"):
         tag("fog", 1)
 
 
 def test_a_video_distortion_on_a_picture_points_to_distort_clip(photos):
-    with pytest.raises(ValueError, match="'stutter' needs a clip: call distort_clip"):
+    with pytest.raises(ValueError, match="'stutter'.*distort_clip"):
         distort_image(photos[0], "stutter", 1, np.random.default_rng(0))
 
 

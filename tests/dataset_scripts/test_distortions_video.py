@@ -29,7 +29,7 @@ def test_wrong_clips_are_refused(clip):
     with pytest.raises(ValueError, match="at least one frame"):
         distort_clip(np.zeros((0, 16, 16, 3), np.uint8), "flicker", 1, rng)
     for fps in (0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="fps must be from 1 to 1000"):
+        with pytest.raises(ValueError, match="fps .* 1 to 1000"):
             distort_clip(clip, "flicker", 1, rng, fps=fps)
 
 

@@ -32,5 +32,5 @@ def test_the_looks_share_no_font_and_no_word():
 def test_draw_varies_kind_and_look():
     made = [draw(200, 160, np.random.default_rng(seed)) for seed in range(30)]
     assert len({picture[-1, -1].tobytes() for picture in made}) > 8
-    with pytest.raises(ValueError, match="at least 64 pixels on each side, got 200 x 63"):
+    with pytest.raises(ValueError, match=" 64 pixels.* 200 x 63"):
         draw(200, 63, np.random.default_rng(0))

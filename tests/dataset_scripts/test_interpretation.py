@@ -384,7 +384,7 @@ def test_our_own_model_runs_through_all_steps(tmp_path):
 
 
 def test_settings_are_checked(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown keys \['judge'\]"):
+    with pytest.raises(ValueError, match=r"\['judge'\]"):
         InterpretationSettings.from_dict({"describer": {}, "judge": []})
     with pytest.raises(ValueError, match=r"lack \['judges'\]"):
         InterpretationSettings.from_dict({"describer": {}})
@@ -404,7 +404,7 @@ def test_settings_are_checked(tmp_path):
 
 
 def test_items_are_checked():
-    with pytest.raises(ValueError, match="photo 1: expected RGB uint8"):
+    with pytest.raises(ValueError, match="photo 1: .*uint8"):
         ShownItem.from_pixels("photo 1", PICTURE.astype(np.float32))
     with pytest.raises(ValueError, match="expected RGB uint8"):
         ShownItem.from_pixels("clip", np.zeros((0, 8, 8, 3), np.uint8))

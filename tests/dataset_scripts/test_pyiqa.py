@@ -111,7 +111,7 @@ def test_the_package_says_the_same_direction(annotators):
 def test_a_folder_that_lacks_a_file_or_holds_another_is_said(name, folder, tmp_path):
     files = ANNOTATORS[name].weights_files
     for missing in files:
-        with pytest.raises(MissingPackageError, match=f"no weights file .*{missing}"):
+        with pytest.raises(MissingPackageError, match=missing):
             get_annotator(name, weights=tmp_path)
         shutil.copy(folder / missing, tmp_path)
     own = tmp_path / files[0]

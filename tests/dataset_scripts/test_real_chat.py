@@ -138,14 +138,14 @@ def test_answers_that_cannot_be_used_end_as_rejections(server, tmp_path):
 
 
 def test_a_setting_the_server_does_not_know_is_its_refusal(server):
-    with pytest.raises(ChatError, match="refuses the request: HTTP 422.*no_such_setting"):
+    with pytest.raises(ChatError, match="HTTP 422.*no_such_setting"):
         chat(server, extra={"no_such_setting": 1}).complete(QUESTION, Sampling(2))
 
 
 def test_a_server_that_hangs_times_out_and_then_answers(server):
     os.kill(server.process.pid, signal.SIGSTOP)
     try:
-        with pytest.raises(ChatError, match="in 1 attempts: no answer in 1 s"):
+        with pytest.raises(ChatError, match="1 attempts: .* 1 s"):
             chat(server, timeout_s=1).complete(QUESTION, Sampling(2))
     finally:
         os.kill(server.process.pid, signal.SIGCONT)

@@ -141,7 +141,7 @@ def test_hub_streams_a_column_undecoded(tmp_path):
     assert [item.media for item in items] == [png(seed) for seed in range(3)]
     assert [item.license for item in items] == ["by0", "by1", "by2"]
     assert [item.name for item in items] == ["train/00000000", "train/00000001", "train/00000002"]
-    with pytest.raises(SourceError, match="no column sound.*it has shot, who"):
+    with pytest.raises(SourceError, match="sound.* shot, who"):
         list(get_source("hub", path=str(tmp_path / "set"), column="sound"))
     with pytest.raises(SourceError, match="cannot be opened"):
         list(get_source("hub", path=str(tmp_path / "nothing")))
@@ -177,7 +177,7 @@ def test_webdataset_says_which_shard_is_damaged(tmp_path):
         add(tar, "0001.png", png(0))
     whole = (tmp_path / "s.tar").read_bytes()
     (tmp_path / "s.tar").write_bytes(whole[: len(png(0)) // 2])
-    with pytest.raises(SourceError, match="s.tar cannot be read"):
+    with pytest.raises(SourceError, match="s.tar"):
         list(get_source("webdataset", path=str(tmp_path / "s.tar")))
 
 
@@ -188,9 +188,9 @@ def test_a_missing_input_is_named(kind, tmp_path):
 
 
 def test_wrong_options_are_refused_by_name(tmp_path):
-    with pytest.raises(SourceError, match="unknown kind of source 'zip'; known are folder"):
+    with pytest.raises(SourceError, match="'zip'.* folder"):
         get_source("zip", path="x")
-    with pytest.raises(SourceError, match="has no option 'depth'; its options are path"):
+    with pytest.raises(SourceError, match="'depth'.* path"):
         get_source("folder", path=str(tmp_path), depth=2)
     with pytest.raises(SourceError, match="'folder' needs a path"):
         get_source("folder")

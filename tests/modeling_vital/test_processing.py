@@ -58,9 +58,9 @@ def test_chat_template_and_media_make_the_scoring_prompt(processor):
 
 
 def test_mismatches_are_named(processor):
-    with pytest.raises(ValueError, match="1 <image> placeholders .* 2 items"):
+    with pytest.raises(ValueError, match="1 <image> .* 2 "):
         processor(text="<image>", images=[picture(), picture()])
-    with pytest.raises(ValueError, match="0 <video> placeholders .* 1 items"):
+    with pytest.raises(ValueError, match="0 <video> .* 1 "):
         processor(text="no media", videos=[clip()])
     with pytest.raises(MediaError, match="video was given"):
         processor(text="<image>", images=[clip()])

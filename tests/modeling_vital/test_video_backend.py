@@ -72,21 +72,19 @@ def test_workers_follow():
 
 
 def test_an_unknown_or_missing_one_is_a_clear_error(monkeypatch):
-    with pytest.raises(ValueError, match="Unknown video backend 'ffmpeg'; choose one of auto, decord, pyav"):
+    with pytest.raises(ValueError, match="'ffmpeg'.* auto, decord, pyav"):
         set_video_backend("ffmpeg")
     for name, module, package in (("decord", "decord", "decord2"), ("pyav", "av", "av")):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, module, None)
-            with pytest.raises(
-                ValueError, match=f"'{name}' is not installed; `pip install {package}`, or take 'auto'"
-            ):
+            with pytest.raises(ValueError, match=f"'{name}'.*`pip install {package}`.*'auto'"):
                 set_video_backend(name)
             patch.setenv(BACKEND_VARIABLE, name)
-            with pytest.raises(MediaError, match=f"{CLIPS[0].name}.*'{name}' is not installed"):
+            with pytest.raises(MediaError, match=f"{CLIPS[0].name}.*'{name}'"):
                 load_media(CLIPS[0])
     assert os.environ[BACKEND_VARIABLE] == "auto"
     monkeypatch.setenv(BACKEND_VARIABLE, "ffmpeg")
-    with pytest.raises(MediaError, match=f"{CLIPS[0].name}.*Unknown video backend 'ffmpeg'"):
+    with pytest.raises(MediaError, match=f"{CLIPS[0].name}.*'ffmpeg'"):
         load_media(CLIPS[0])
 
 
@@ -94,7 +92,7 @@ def test_one_that_is_installed_but_broken_is_a_clear_error(monkeypatch):
     found = video_decoding_vital._decoders()
     monkeypatch.setattr(video_decoding_vital, "_decoders", lambda: {"av": found["av"]})
     set_video_backend("decord")
-    with pytest.raises(MediaError, match="'decord' is not installed"):
+    with pytest.raises(MediaError, match="'decord'"):
         load_media(CLIPS[0])
 
 
@@ -102,7 +100,7 @@ def test_one_alone_has_no_spare(tmp_path):
     path = write_video(tmp_path / "a.ts")
     assert load_media(path).video_backend == "pyav"
     set_video_backend("decord")
-    with pytest.raises(MediaError, match=r"a\.ts.*does not read mpegts.*backend 'auto'"):
+    with pytest.raises(MediaError, match=r"a\.ts.* mpegts.*'auto'"):
         load_media(path)
 
 

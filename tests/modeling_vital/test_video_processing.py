@@ -48,7 +48,7 @@ def test_released_rules(name, sampling, num_frames, fps, motion, keys):
 @pytest.mark.parametrize("sampling, shortest", [(TRAIN, 32), (SCORE, 4), (LESS, 16)])
 def test_released_rules_refuse_short_clips(sampling, shortest):
     assert sample_frames(shortest, 30, sampling).num_motion_frames == 4
-    with pytest.raises(ValueError, match=rf"at least {shortest} frames.*got {shortest - 1}"):
+    with pytest.raises(ValueError, match=rf" {shortest} frames.* {shortest - 1}\b"):
         sample_frames(shortest - 1, 30, sampling)
 
 

@@ -47,12 +47,12 @@ def test_limits(inference, assessor, tmp_path, monkeypatch):
     clip = tmp_path / "long.mp4"
     clip.write_bytes(encode_clip(np.zeros((12, 64, 64, 3), np.uint8), 1.0, 30))
     monkeypatch.setattr(inference, "MAX_CLIP_S", 10)
-    with pytest.raises(inference.Refused, match="long.mp4 is 12 s long; this demo takes 10 s"):
+    with pytest.raises(inference.Refused, match="long.mp4 is 12 s.* 10 s"):
         assessor.score(str(clip), "vital-tiny")
     monkeypatch.setattr(inference, "MAX_PIXELS", 100)
     with pytest.raises(inference.Refused, match="too large"):
         assessor.score(str(PHOTOS[0]), "vital-tiny")
-    with pytest.raises(inference.Refused, match="no model 'vital-8b' here"):
+    with pytest.raises(inference.Refused, match="'vital-8b'"):
         inference.Assessor(["vital-tiny"])._model("vital-8b")
 
 

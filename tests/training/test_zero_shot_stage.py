@@ -38,13 +38,13 @@ def test_the_encoders_of_one_and_all_else_of_the_other(parts, smoke_data, tmp_pa
 def test_what_does_not_fit_is_said_before_anything_is_written(parts, smoke_data, tmp_path):
     tiny_model(vision="resnet").save_pretrained(tmp_path / "decoder")
     args = ZeroShotArguments(**parts, output_dir=str(tmp_path / "run"), use_cpu=True)
-    with pytest.raises(RecipeError, match="hidden size is 16 .* made for 12"):
+    with pytest.raises(RecipeError, match=" 16 .* 12"):
         stage.run(args, DataArguments(dataset=str(smoke_data)))
     assert not (tmp_path / "run").exists()
 
 
 def test_both_parts_and_data_must_be_given(parts, tmp_path):
-    with pytest.raises(ValueError, match="Give `vision` and `decoder`"):
+    with pytest.raises(ValueError, match="`vision`.*`decoder`"):
         ZeroShotArguments(vision="x")
     with pytest.raises(RecipeError, match="No data"):
         stage.run(ZeroShotArguments(**parts, output_dir=str(tmp_path / "run")), DataArguments())

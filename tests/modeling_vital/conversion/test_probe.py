@@ -131,7 +131,7 @@ def source(folder, config=RELEASED_CONFIG, state=STATE):
 
 def test_unknown_keys_are_refused(tmp_path):
     extra = {"quality.2.weight": torch.zeros(2), "vision_model.encoder.layers.0.attn.extra.weight": torch.zeros(2)}
-    with pytest.raises(ConversionError, match=r"2 keys that have no place in the model") as refused:
+    with pytest.raises(ConversionError, match="2 keys") as refused:
         convert(source(tmp_path, state=STATE | extra), tmp_path / "converted")
     assert all(key in str(refused.value) for key in extra)
     assert not (tmp_path / "converted").exists()
@@ -140,7 +140,7 @@ def test_unknown_keys_are_refused(tmp_path):
 def test_configurations_that_are_no_probes(tmp_path):
     config = copy.deepcopy(RELEASED_CONFIG)
     config["vision_config"]["num_hidden_layers"] = 12
-    with pytest.raises(ConversionError, match="reads layer 18, and the encoder has 12"):
+    with pytest.raises(ConversionError, match="layer 18.* 12"):
         convert(source(tmp_path, config), tmp_path / "converted")
     shutil.rmtree(tmp_path / "source")
     with pytest.raises(ConversionError, match="no vision_config"):

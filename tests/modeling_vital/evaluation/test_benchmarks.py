@@ -59,7 +59,7 @@ def test_a_copy_as_distributed_is_read(name, tmp_path):
 def test_a_copy_that_is_not_whole_is_an_error_that_says_so(name, tmp_path):
     COPIES[name](tmp_path)
     split = "validation" if name == "kvq" else None
-    with pytest.raises(BenchmarkError, match=r"labelled items in .*published are \d+.*--partial"):
+    with pytest.raises(BenchmarkError, match=r"labelled items in .* \d+.*--partial"):
         load_benchmark(name, tmp_path, split)
 
 
@@ -92,7 +92,7 @@ def test_koniq_without_its_splits(tmp_path):
     put_csv(tmp_path / "koniq10k_scores_and_distributions.csv", [header, *rows])
     for i in range(3):
         (tmp_path / f"{i}.jpg").write_text("0.5")
-    with pytest.raises(BenchmarkError, match="koniq10k_distributions_sets.csv would, or take --split all"):
+    with pytest.raises(BenchmarkError, match="koniq10k_distributions_sets.csv.*--split all"):
         load_benchmark("koniq10k", tmp_path)
     assert [item.mos for item in load_benchmark("koniq10k", tmp_path, "all", partial=True).items] == [60, 61, 62]
 
@@ -111,7 +111,7 @@ def test_kvq_keeps_the_seven_forms_of_an_upload_together(tmp_path):
     COPIES["kvq"](tmp_path)
     loaded = load_benchmark("kvq", tmp_path, "validation", partial=True)
     assert [item.group for item in loaded.items] == ["val/0"] * 7 + ["val/1"] * 7
-    with pytest.raises(BenchmarkError, match=r"no label table of KVQ \(test\).*test_data.csv"):
+    with pytest.raises(BenchmarkError, match=r"KVQ \(test\).*test_data.csv"):
         load_benchmark("kvq", tmp_path)
     with pytest.raises(BenchmarkError, match="no split 'all'"):
         load_benchmark("kvq", tmp_path, "all")
@@ -121,7 +121,7 @@ def test_kvq_keeps_the_seven_forms_of_an_upload_together(tmp_path):
 def test_missing_files_are_listed_and_never_dropped_silently(tmp_path, caplog):
     COPIES["livevqc"](tmp_path)
     (tmp_path / "Video" / "A002.mp4").unlink()
-    with pytest.raises(BenchmarkError, match=r"no file under .* for 1 of 4 items: A002\.mp4"):
+    with pytest.raises(BenchmarkError, match=r"1 of 4 .*A002\.mp4"):
         load_benchmark("livevqc", tmp_path)
     loaded = load_benchmark("livevqc", tmp_path, partial=True)
     assert loaded.missing == ["A002.mp4"]
@@ -131,7 +131,7 @@ def test_missing_files_are_listed_and_never_dropped_silently(tmp_path, caplog):
 @pytest.mark.parametrize("mos", ["5.2", "", "nan", "good"])
 def test_an_opinion_that_cannot_be_names_its_item(mos, tmp_path):
     put_csv(tmp_path / "KoNViD_1k_mos.csv", [["flickr_id", "mos"], ["1", 3.0], ["2", mos]])
-    with pytest.raises(BenchmarkError, match=rf"opinion of 2 is '{mos}', not a number from 1 to 5"):
+    with pytest.raises(BenchmarkError, match=f" 2 .*'{mos}'.* 1 to 5"):
         load_benchmark("konvid1k", tmp_path)
 
 
@@ -148,28 +148,28 @@ def test_a_file_that_could_be_two(tmp_path):
         (tmp_path / copy / "A001.mp4").write_text("0.5")
     assert load_benchmark("livevqc", tmp_path, partial=True).items[0].media.endswith("Video/A001.mp4")
     (tmp_path / "Video" / "A001.mp4").unlink()
-    with pytest.raises(BenchmarkError, match=r"A001\.mp4 could be any of a/A001.mp4, b/A001.mp4"):
+    with pytest.raises(BenchmarkError, match=r"A001\.mp4 .*a/A001.mp4, b/A001.mp4"):
         load_benchmark("livevqc", tmp_path, partial=True)
 
 
 def test_a_picture_of_another_split_is_never_taken(tmp_path):
     COPIES["uhdiqa"](tmp_path)
     (tmp_path / "challenge" / "training" / "5.jpg").write_text("0.5")
-    with pytest.raises(BenchmarkError, match=r"5\.jpg could be any of challenge/test/5.jpg, challenge/tr"):
+    with pytest.raises(BenchmarkError, match=r"5\.jpg .*challenge/test/5.jpg, challenge/tr"):
         load_benchmark("uhdiqa", tmp_path, partial=True)
 
 
 def test_tables_that_are_something_else(tmp_path):
-    with pytest.raises(BenchmarkError, match=r"no label table of KADID-10k \(test\) under .*: dmos.csv"):
+    with pytest.raises(BenchmarkError, match=r"KADID-10k \(test\).*dmos.csv"):
         load_benchmark("kadid10k", tmp_path)
     put_csv(tmp_path / "dmos.csv", [["picture", "opinion"], ["a", 1]])
-    with pytest.raises(BenchmarkError, match="no row has the columns dist_img and dmos"):
+    with pytest.raises(BenchmarkError, match="dist_img and dmos"):
         load_benchmark("kadid10k", tmp_path)
     (tmp_path / "csiq.DMOS.xlsx").write_bytes(b"no workbook")
     with pytest.raises(BenchmarkError, match="no readable XLSX"):
         load_benchmark("csiq", tmp_path)
     put_xlsx(tmp_path / "csiq.DMOS.xlsx", {"other": [["x"]]})
-    with pytest.raises(BenchmarkError, match="no sheet 'all_by_image'; it has other"):
+    with pytest.raises(BenchmarkError, match="'all_by_image'.* other"):
         load_benchmark("csiq", tmp_path)
     (tmp_path / "data.mat").write_bytes(b"no matrix")
     with pytest.raises(BenchmarkError, match="no MAT file"):
@@ -177,11 +177,11 @@ def test_tables_that_are_something_else(tmp_path):
 
 
 def test_wrong_use(tmp_path):
-    with pytest.raises(BenchmarkError, match=r"'koniq'; there are koniq10k, spaq"):
+    with pytest.raises(BenchmarkError, match="'koniq'.* koniq10k, spaq"):
         load_benchmark("koniq", tmp_path)
     with pytest.raises(BenchmarkError, match="not a folder"):
         load_benchmark("koniq10k", tmp_path / "none")
-    with pytest.raises(BenchmarkError, match="no split 'dev'; it has all, train, validation, test"):
+    with pytest.raises(BenchmarkError, match="'dev'.* all, train, validation, test"):
         load_benchmark("koniq10k", tmp_path, "dev")
 
 
@@ -191,7 +191,7 @@ def test_a_content_in_two_splits_is_a_leak():
         BenchmarkItem("a2", 2, "a", "test"),
         BenchmarkItem("b1", 3, "b", "test"),
     ]
-    with pytest.raises(BenchmarkError, match=r"1 contents are in more than one split: a \(test, train\)"):
+    with pytest.raises(BenchmarkError, match=r"split: a \(test, train\)"):
         check_no_leak(items)
     check_no_leak(items[1:])
 

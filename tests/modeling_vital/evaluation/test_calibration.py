@@ -118,7 +118,7 @@ def test_scores_without_a_word_about_the_ratings_are_refused():
     assert len(refused) >= 7  # one in forty is let through by chance
     assert sum("tell nothing about these ratings that is more than chance" in message for message in refused) >= 6
     scores, mos = simulate("line", 100, 0)
-    with pytest.raises(NothingToFitError, match="fall as the scores rise.*--mos-range"):
+    with pytest.raises(NothingToFitError, match="--mos-range"):
         fit_calibration(scores, -mos, **ABOUT)
 
 
@@ -145,11 +145,11 @@ def test_a_file_gives_back_what_was_written_and_anything_else_is_refused(tmp_pat
     path = tmp_path / "calibration.json"
     found.save(path)
     assert Calibration.load(path) == found
-    with pytest.raises(ValueError, match="missing.json.*cannot be read"):
+    with pytest.raises(ValueError, match="missing.json"):
         Calibration.load(tmp_path / "missing.json")
     for text in ("not JSON", "{}", "[1]", path.read_text().replace('"margin": ', '"margin": null, "x": ')):
         path.write_text(text)
-        with pytest.raises(ValueError, match="calibration.json' holds no calibration.*vital calibrate"):
+        with pytest.raises(ValueError, match="calibration.json'.*vital calibrate"):
             Calibration.load(path)
     for change in ({"scores": found.scores[::-1]}, {"mos": found.mos[1:]}, {"margin": np.inf}, {"modality": "sound"}):
         with pytest.raises(ValueError):

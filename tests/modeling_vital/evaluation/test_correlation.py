@@ -138,7 +138,7 @@ def test_few_items():
 
 
 def test_a_number_that_is_none_names_its_item():
-    with pytest.raises(ValueError, match=r"scores of item 1 is nan, and 1 more"):
+    with pytest.raises(ValueError, match="item 1 .*nan.* 1 more"):
         correlations([1, math.nan, math.inf], [1, 2, 3])
     with pytest.raises(ValueError, match=r"mos of 'b\.png' is inf"):
         correlations([1, 2, 3], [1, math.inf, 3], ids=["a.png", "b.png", "c.png"])

@@ -76,7 +76,7 @@ def test_koniq_has_its_official_split_and_the_larger_pictures(tmp_path):
     loaded = load_mirrored("koniq10k", str(tmp_path), partial=True)
     assert (loaded.split, len(loaded.items)) == ("test", 5)
     assert all(Path(item.media).parent.name == "1024x768" for item in loaded.items)
-    with pytest.raises(BenchmarkError, match=r"has 1 labelled items in meta_info_.*published are 1000"):
+    with pytest.raises(BenchmarkError, match="1 labelled items in meta_info_.* 1000"):
         load_mirrored("koniq10k", str(tmp_path), "validation")
 
 
@@ -84,7 +84,7 @@ def test_missing_pictures_are_listed(tmp_path):
     put_mirror("kadid10k", tmp_path)
     with (tmp_path / "meta_info/meta_info_KADID10kDataset.csv").open("a") as file:
         file.write("I67.png,I67_01_01.png,4.5,0.5\n")
-    with pytest.raises(BenchmarkError, match=r"no file under .* for 1 of 13 items: I67_01_01\.png"):
+    with pytest.raises(BenchmarkError, match=r"1 of 13 .*I67_01_01\.png"):
         load_mirrored("kadid10k", str(tmp_path))
 
 
@@ -92,7 +92,7 @@ def test_an_opinion_outside_of_the_scale(tmp_path):
     put_mirror("tid2013", tmp_path)
     with (tmp_path / "meta_info/meta_info_TID2013Dataset.csv").open("a") as file:
         file.write("I03.BMP,I03_01_1.bmp,9.5,0.1\n")
-    with pytest.raises(BenchmarkError, match=r"opinion of I03_01_1\.bmp is '9\.5', not a number from 0 to 9"):
+    with pytest.raises(BenchmarkError, match=r"I03_01_1\.bmp.*'9\.5'.* 0 to 9"):
         load_mirrored("tid2013", str(tmp_path), partial=True)
 
 
@@ -132,9 +132,7 @@ def test_from_the_hub_and_again_without_it(hub, tmp_path, monkeypatch):
 def test_without_a_network(offline, hub, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
     hub.fail(".*", "cut")
-    with pytest.raises(
-        BenchmarkError, match=r"KonIQ-10k cannot be had from 'org/data'.*folder with koniq10k\.tgz and "
-    ):
+    with pytest.raises(BenchmarkError, match=r"KonIQ-10k .*'org/data'.*koniq10k\.tgz"):
         load_mirrored("koniq10k", "org/data")
 
 
@@ -142,26 +140,26 @@ def test_a_hub_that_lacks_the_archive(hub, tmp_path):
     put_mirror("csiq", tmp_path)
     (tmp_path / "csiq.tgz").unlink()
     upload(hub, tmp_path)
-    with pytest.raises(BenchmarkError, match=r"CSIQ cannot be had from 'org/data': .*404"):
+    with pytest.raises(BenchmarkError, match="CSIQ .*'org/data'.*404"):
         load_mirrored("csiq", "org/data")
 
 
 def test_wrong_use(tmp_path):
     put_mirror("csiq", tmp_path)
-    with pytest.raises(BenchmarkError, match="the mirror has no 'uhdiqa', only koniq10k, spaq.*--root"):
+    with pytest.raises(BenchmarkError, match="'uhdiqa'.* koniq10k, spaq.*--root"):
         load_mirrored("uhdiqa", str(tmp_path))
     with pytest.raises(BenchmarkError, match="no split 'dev'"):
         load_mirrored("csiq", str(tmp_path), "dev")
     with pytest.raises(BenchmarkError, match="neither a folder nor a Hub id"):
         load_mirrored("csiq", str(tmp_path / "none"))
-    with pytest.raises(BenchmarkError, match=r"no label table of AGIQA-3K; also give the folder with data\.csv"):
+    with pytest.raises(BenchmarkError, match=r"AGIQA-3K.*data\.csv"):
         load_mirrored("agiqa3k", str(tmp_path))
     with pytest.raises(BenchmarkError, match="leave out --root"):
         load_mirrored("csiq", str(tmp_path), labels=tmp_path)
-    with pytest.raises(BenchmarkError, match=r"no meta_info_SPAQDataset\.csv of SPAQ in"):
+    with pytest.raises(BenchmarkError, match=r"meta_info_SPAQDataset\.csv"):
         load_mirrored("spaq", str(tmp_path))
     (tmp_path / "csiq.tgz").unlink()
-    with pytest.raises(BenchmarkError, match=r"neither csiq\.tgz nor the folder CSIQ"):
+    with pytest.raises(BenchmarkError, match=r"csiq\.tgz.*CSIQ"):
         load_mirrored("csiq", str(tmp_path))
 
 
@@ -194,7 +192,7 @@ def test_nothing_is_put_outside(suffix, name, tmp_path):
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
 def test_a_tar_with_a_link_or_device_is_refused(kind, tmp_path):
     put_tar(tmp_path / "a.tgz", "link.png", kind)
-    with pytest.raises(BenchmarkError, match=r"'link\.png' is a link or device"):
+    with pytest.raises(BenchmarkError, match=r"'link\.png'"):
         unpack(tmp_path / "a.tgz", tmp_path / "cache" / "a")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -215,7 +213,7 @@ def test_a_damaged_archive_leaves_nothing(name, tmp_path):
     data = archive.read_bytes()
     for damaged in (data[: len(data) // 2], b"no archive"):
         archive.write_bytes(damaged)
-        with pytest.raises(BenchmarkError, match=r"cannot be unpacked .*; delete it"):
+        with pytest.raises(BenchmarkError, match="delete it"):
             unpack(archive, tmp_path / "cache" / "a")
         assert list((tmp_path / "cache").iterdir()) == []
 

@@ -61,8 +61,8 @@ def test_what_is_wrong_is_said(tmp_path):
     put_pairs(tmp_path, ROWS)
     with pytest.raises(BenchmarkError, match="no split 'dev'"):
         load_pairs(tmp_path, "dev")
-    with pytest.raises(BenchmarkError, match="no items in the split 'validation'"):
+    with pytest.raises(BenchmarkError, match="'validation'"):
         load_pairs(tmp_path, "validation")
     put_pairs(tmp_path, [*ROWS, ("c1", "c", "test", 0.2, "jpeg")])
-    with pytest.raises(BenchmarkError, match=r"more than one split: c \(test, train\)"):
+    with pytest.raises(BenchmarkError, match=r"c \(test, train\)"):
         load_pairs(tmp_path)

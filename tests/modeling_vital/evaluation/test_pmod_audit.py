@@ -75,7 +75,7 @@ def test_items_with_too_few_opinions_are_counted():
     assert (report["n"], report["too_few_opinions"]) == (15, 5)
     for name in ("a", "b"):
         opinions.annotators[name][:] = math.nan
-    with pytest.raises(ValueError, match="0 items have 3 machine opinions"):
+    with pytest.raises(ValueError, match="0 items .* 3 "):
         audit_pmod(opinions)
 
 
@@ -157,9 +157,9 @@ def test_tables_that_do_not_fit(data_set, tmp_path):
         with pytest.raises(BenchmarkError, match=f"other.csv, {place}"):
             load_opinions(data_set, tmp_path / "other.csv", (1, 5))
     (tmp_path / "other.csv").write_text("id,mos\nnobody,3\n")
-    with pytest.raises(BenchmarkError, match="no item of .* is in .*other.csv, which has nobody; the data has i0"):
+    with pytest.raises(BenchmarkError, match="other.csv.* nobody.* i0"):
         load_opinions(data_set, tmp_path / "other.csv", (1, 5))
-    with pytest.raises(BenchmarkError, match="no items in the split 'dev'"):
+    with pytest.raises(BenchmarkError, match="'dev'"):
         load_opinions(data_set, tmp_path / "cells.csv", (1, 5), split="dev")
     with pytest.raises(BenchmarkError, match="no data/scoring"):
         load_opinions(tmp_path, tmp_path / "cells.csv", (1, 5))

@@ -34,7 +34,7 @@ def test_the_list_is_read_and_its_faults_are_named(tmp_path):
     assert question.kinds == {"type": "1", "concern": "distortion"}
     assert [item.mos for item in loaded.items[:5]] == [1, 0, 0, 0, 1]
     assert loaded.partial
-    with pytest.raises(BenchmarkError, match="has 12 questions, published are 1495"):
+    with pytest.raises(BenchmarkError, match="12 questions.* 1495"):
         load_questions("qbench", tmp_path)
     entries[0]["candidates"] = ["Fair", "Fair"]  # one option only: cannot be asked
     (tmp_path / "my copy" / "images" / "livefb__3.jpg").unlink()
@@ -45,13 +45,13 @@ def test_the_list_is_read_and_its_faults_are_named(tmp_path):
     assert "1 questions have one option only" in loaded.benchmark.note
     entries[1]["correct_ans"] = "Great"
     path.write_text(json.dumps(entries))
-    with pytest.raises(BenchmarkError, match="answer 'Great' of question 1"):
+    with pytest.raises(BenchmarkError, match="'Great'.* 1"):
         load_questions("qbench", tmp_path, partial_copy=True)
     del entries[1]["correct_ans"]
     path.write_text(json.dumps(entries))
-    with pytest.raises(BenchmarkError, match="question 1 lacks 'correct_ans'; is this the list with answers"):
+    with pytest.raises(BenchmarkError, match="question 1 .*'correct_ans'"):
         load_questions("qbench", tmp_path, partial_copy=True)
-    with pytest.raises(BenchmarkError, match="no qbvideo_dev_single.json"):
+    with pytest.raises(BenchmarkError, match="qbvideo_dev_single.json"):
         load_questions("qbench_video", tmp_path)
 
 

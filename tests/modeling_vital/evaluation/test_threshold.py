@@ -93,7 +93,7 @@ def test_labels_that_give_no_threshold(scores, keep, message):
 def test_a_precision_that_is_never_reached_says_how_far_it_goes():
     scores, keep = simulate(400, apart=0.7)
     scores[:5], keep[:5] = 9.0, False  # the highest scores are no good
-    with pytest.raises(NothingToFitError, match="no threshold reaches a precision of 0.99: the best is 0.[678]"):
+    with pytest.raises(NothingToFitError, match="precision of 0.99.* 0.[678]"):
         find_threshold(scores, keep, "precision", 0.99)
 
 

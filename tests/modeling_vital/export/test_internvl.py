@@ -242,7 +242,7 @@ def test_documented_grid_is_found_by_internvl():
 
 # ---------------------------------------------------------------------------------------------------------- refusals
 def test_other_image_encoders_are_refused(tmp_path):
-    with pytest.raises(ExportError, match="image encoder of this checkpoint is a 'regnet'"):
+    with pytest.raises(ExportError, match="'regnet'"):
         export_internvl(zoo.resolve("vital-tiny"), tmp_path / "export")
     assert not list(tmp_path.iterdir())
 
@@ -301,7 +301,7 @@ def test_broken_checkpoints_name_what_is_broken(source, tmp_path):
     with pytest.raises(ExportError, match="no readable safetensors weights"):
         export_internvl(str(tmp_path / "source"), tmp_path / "export")
     (tmp_path / "source/config.json").write_text("{")
-    with pytest.raises(ExportError, match="config.json cannot be read"):
+    with pytest.raises(ExportError, match="config.json"):
         export_internvl(str(tmp_path / "source"), tmp_path / "export")
 
 
@@ -310,7 +310,7 @@ def test_missing_and_mis_shaped_tensors_are_named(model, source, tmp_path):
     del state["model.vision_tower.embeddings.cls_token"]
     state["lm_head.weight"] = state["lm_head.weight"][:-1]
     save_file(state, tmp_path / "source/model.safetensors")
-    with pytest.raises(ExportError, match="2 tensors do not match.*cls_token.*lm_head"):
+    with pytest.raises(ExportError, match="2 tensors .*cls_token.*lm_head"):
         export_internvl(str(tmp_path / "source"), tmp_path / "export")
 
 

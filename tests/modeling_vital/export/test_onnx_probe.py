@@ -91,7 +91,7 @@ def test_graphs_are_as_described(exported):
 def test_only_probes_become_onnx(tmp_path):
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name)
-    with pytest.raises(ExportError, match="only linear probes.*--layout internvl"):
+    with pytest.raises(ExportError, match="--layout internvl"):
         export_onnx(zoo.resolve("vital-tiny"), tmp_path / "export")
     assert not list(tmp_path.iterdir())
 
@@ -102,7 +102,7 @@ def test_a_wrong_graph_is_not_kept(tmp_path, monkeypatch):
         pytest.importorskip(name)
     tiny_probe().save_pretrained(tmp_path / "source")
     monkeypatch.setattr("modeling_vital.export.onnx_probe.MAX_DIFFERENCE", -1.0)
-    with pytest.raises(ExportError, match="motion.onnx: its motion_features differ"):
+    with pytest.raises(ExportError, match="motion.onnx.*motion_features"):
         export_onnx(str(tmp_path / "source"), tmp_path / "export")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 

@@ -136,7 +136,7 @@ def test_secrets_that_belong_to_nothing_are_not_sent(kind, make, name, tmp_path)
 
 def test_a_token_in_a_models_settings_stops_the_push(tmp_path):
     root = model(tmp_path / "m", recipe__yaml="hub_token: hf_" + "a1B2" * 9)
-    with pytest.raises(PublishError, match="recipe.yaml .a key or token"):
+    with pytest.raises(PublishError, match="recipe.yaml"):
         read_contents("model", root)
 
 
@@ -286,7 +286,7 @@ def test_a_card_from_elsewhere_takes_the_place_of_the_folders_own(tmp_path):
 
 
 def test_a_model_that_does_not_load_is_refused_with_the_reason(tmp_path):
-    with pytest.raises(PublishError, match="cannot be used as it is: .*model_type"):
+    with pytest.raises(PublishError, match="model_type"):
         run_trial("model", str(model(tmp_path / "m")))
 
 

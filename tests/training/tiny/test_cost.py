@@ -89,7 +89,7 @@ def test_the_cost_is_what_a_card_records(tmp_path, originals):
         "photos_by_license": {"CC0": 1, "MIT": 1},
     }
     assert json.loads((work / "cost.json").read_text()) == cost and set(cost) == set(TRAINING)
-    with pytest.raises(ValueError, match=r"spent.json does not say how long encoders, align took"):
+    with pytest.raises(ValueError, match="spent.json .*encoders, align"):
         write_cost(work, originals, CONFIG, ["encoders", "base", "align"], 7)
 
 
