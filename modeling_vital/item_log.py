@@ -70,9 +70,12 @@ class ItemLog:
 
     def __init__(self, path: Path | None, about: dict[str, Any], resume: bool = True) -> None:
         self.path, self.items = path, 0
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path or "", isolation_level=None, timeout=1)
+        try:
+            if path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path or "", isolation_level=None, timeout=1)
+        except (OSError, sqlite3.Error) as error:
+            raise ItemLogError(_why_not(path, error)) from error
         try:
             self._open(about, resume)
         except BaseException:
@@ -98,9 +101,7 @@ class ItemLog:
             self._db.execute("COMMIT")
             self._db.execute("BEGIN")
         except sqlite3.Error as error:
-            hint = "wait for it" if "locked" in str(error) else "delete it to begin anew"
-            what = "is in use by another run" if "locked" in str(error) else f"cannot be used ({error})"
-            raise ItemLogError(f"{path} {what}; {hint}") from error
+            raise ItemLogError(_why_not(path, error)) from error
 
     def __enter__(self) -> "ItemLog":
         return self
@@ -217,6 +218,15 @@ class ItemLog:
         self._db.close()
         if self.path:
             self.path.unlink()
+
+
+def _why_not(path: Path | None, error: Exception) -> str:
+    """Says why a log cannot be opened, and what to do."""
+    if "locked" in str(error):
+        return f"{path} is in use by another run; wait for it"
+    anew = "not a database" in str(error) or "malformed" in str(error)
+    hint = "delete it to begin anew" if anew else "name a place that can be written, and has room"
+    return f"{path or 'a temporary file'} cannot be used ({error}); {hint}"
 
 
 def _stamp(path: str) -> str:

@@ -1,12 +1,12 @@
 """A calibration on the command line: `--calibration FILE`, or what lies beside the weights."""
 
 import argparse
-import ast
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
+from .filters import names_in
 from .records import MOS_COLUMNS
 
 
@@ -77,8 +77,7 @@ def require_calibration(condition: str | None, calibration: "Calibration | None"
     """
     if condition is None or calibration is not None:
         return
-    names = {node.id for node in ast.walk(ast.parse(condition.strip(), mode="eval")) if isinstance(node, ast.Name)}
-    if used := [name for name in MOS_COLUMNS if name in names]:
+    if used := [name for name in MOS_COLUMNS if name in names_in(condition)]:
         raise UsageError(f"--where asks for {used[0]}, and there is no calibration; give --calibration FILE")
 
 

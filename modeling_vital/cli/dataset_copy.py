@@ -258,7 +258,7 @@ def _copy_shard(
     data = rows.splits[split]
     first = part * job.part_rows
     data = data.shard(num_shards=data.num_shards, index=index).skip(first)
-    condition = parse_condition(job.where) if job.where else None
+    condition = None if job.where is None else parse_condition(job.where, model.config.level_words)
     writer = None
     for table, records in _score_tables(job, model, rows, split, data, first):
         if writer is None:

@@ -191,11 +191,12 @@ def pending_rows(args: argparse.Namespace, log: "ItemLog") -> Iterator[Item]:
     """
     rows = open_rows(args.dataset, args.config, args.split, args.revision, args.column, args.allow_outside)
     dataset = None if args.allow_outside else args.dataset
+    stamp = repr((rows.name, args.config, rows.column, rows.version))
     for split, data in rows.splits.items():
         first, start = 0, log.items
         for table in tables(rows, data, _BATCH_ROWS):
             for item in to_items(table, rows.column, split, first, start, dataset):
-                log.add(item.path, item.error, rows.version)
+                log.add(item.path, item.error, stamp)
                 if log.is_pending(item.ordinal):
                     yield item
             first += table.num_rows

@@ -2,7 +2,7 @@
 
 import ast
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .errors import UsageError
@@ -24,13 +24,14 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.NotIn: lambda value, container: value not in container,
 }
 _ANSWERED_BY_NOTHING = (ast.Eq, ast.NotEq)
-_SAMPLE = {"path": "", "modality": "image", "score": 0.5, "std": 0.1, "level": "fair", "error": ""}
-_SAMPLE |= dict.fromkeys(MOS_COLUMNS, 0.5)
+# Numbers that nobody writes: a difference of one of them is not zero.
+_SAMPLE = {"path": "", "modality": "image", "score": 0.5087, "std": 0.1093, "level": "fair", "error": ""}
+_SAMPLE |= dict.fromkeys(MOS_COLUMNS, 0.5119)
 
 Condition = Callable[[dict[str, Any]], bool]
 
 
-def parse_condition(text: str) -> Condition:
+def parse_condition(text: str, level_words: Iterable[str]) -> Condition:
     """Makes a function of a condition such as `score < 0.4 and modality == "image"`.
 
     Names are the columns of a record as CSV has them (`path`, `modality`, `score`, `std`, `level`, `error`,
@@ -40,6 +41,7 @@ def parse_condition(text: str) -> Condition:
 
     Args:
         text (`str`): the condition.
+        level_words (`Iterable[str]`): of the model.
 
     Returns:
         `Callable[[dict], bool]`: says of a record with these columns whether it meets the condition.
@@ -49,9 +51,12 @@ def parse_condition(text: str) -> Condition:
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
+        sample = _Sample(_SAMPLE | dict.fromkeys((f"prob_{word}" for word in level_words), 0.2073))
+        if unknown := sorted(names_in(text) - set(sample)):
+            raise ValueError(f"there is no column {unknown[0]}; there are {', '.join(sample)}")
         evaluate = _compile(tree)
-        evaluate(_Sample())
-    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+        evaluate(sample)
+    except (SyntaxError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         raise UsageError(
             f"--where {text!r} is no condition ({getattr(error, 'msg', None) or error}); give one such as "
             "'score < 0.4 and modality == \"image\"'"
@@ -61,37 +66,33 @@ def parse_condition(text: str) -> Condition:
     return lambda record: bool(_answer(evaluate, record))
 
 
+def names_in(text: str) -> set[str]:
+    """Returns the columns that a condition names."""
+    return {node.id for node in ast.walk(ast.parse(text.strip(), mode="eval")) if isinstance(node, ast.Name)}
+
+
 def _answer(evaluate: Callable[[dict[str, Any]], Any], record: dict[str, Any]) -> Any:
     try:
         return evaluate(record)
-    except ZeroDivisionError:
+    except (ArithmeticError, TypeError):  # a division by zero, or a list that holds what a failed record lacks
         return False
 
 
 class _Sample(dict):
-    """A record that has every probability, to try a condition on before anything is scored."""
-
-    def __missing__(self, name: str) -> Any:
-        if name.startswith("prob_"):
-            return 0.2
-        return _SAMPLE[name]
+    """A record with every column, to try all of a condition on before anything is scored: nothing is cut short."""
 
 
 def _compile(node: ast.expr) -> Callable[[dict[str, Any]], Any]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
         return lambda record: node.value
     if isinstance(node, ast.Name):
-        if node.id not in _SAMPLE and not node.id.startswith("prob_"):
-            raise ValueError(
-                f"there is no column {node.id}; there are {', '.join(_SAMPLE)} and prob_high ... prob_low"
-            )
-        return lambda record: record[node.id] if isinstance(record, _Sample) else record.get(node.id)
+        return lambda record: record.get(node.id)
     if isinstance(node, ast.List | ast.Tuple):
         parts = [_compile(part) for part in node.elts]
         return lambda record: [part(record) for part in parts]
     if isinstance(node, ast.BoolOp):
         parts, combine = [_compile(part) for part in node.values], all if isinstance(node.op, ast.And) else any
-        return lambda record: combine(part(record) for part in parts)
+        return lambda record: combine(_all_or_lazily(record, (part(record) for part in parts)))
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
         operand = _compile(node.operand)
         if isinstance(node.op, ast.Not):
@@ -102,7 +103,7 @@ def _compile(node: ast.expr) -> Callable[[dict[str, Any]], Any]:
         return lambda record: _on_values(act, left(record), right(record))
     if isinstance(node, ast.Compare) and all(type(op) in _OPERATORS for op in node.ops):
         sides = [_compile(side) for side in (node.left, *node.comparators)]
-        return lambda record: _compare(node.ops, [side(record) for side in sides])
+        return lambda record: all(_all_or_lazily(record, _comparisons(node.ops, [side(record) for side in sides])))
     raise ValueError(f"{ast.unparse(node)} has no place in a condition")
 
 
@@ -112,10 +113,11 @@ def _on_values(act: Callable[..., Any], *values: Any) -> Any:
     return None if None in values else act(*values)
 
 
-def _compare(ops: list[ast.cmpop], values: list[Any]) -> bool:
+def _comparisons(ops: list[ast.cmpop], values: list[Any]) -> Iterator[bool]:
     for op, left, right in zip(ops, values, values[1:], strict=False):
-        if not isinstance(op, _ANSWERED_BY_NOTHING) and (left is None or right is None):
-            return False
-        if not _OPERATORS[type(op)](left, right):
-            return False
-    return True
+        missing = left is None or right is None
+        yield False if missing and not isinstance(op, _ANSWERED_BY_NOTHING) else _OPERATORS[type(op)](left, right)
+
+
+def _all_or_lazily(record: dict[str, Any], values: Iterator[Any]) -> Iterable[Any]:
+    return list(values) if isinstance(record, _Sample) else values

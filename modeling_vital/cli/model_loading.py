@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..messages import first_line, short
 from ..video_backend_vital import video_backend
@@ -125,10 +125,28 @@ def fingerprint(source: str) -> dict[str, str]:
 
         content = folder_sha256(Path(source), SCORING_FILES)
     else:
-        from transformers import PreTrainedConfig
-
-        try:
-            content = f"{source}@{PreTrainedConfig.get_config_dict(source)[0].get('_commit_hash')}"
-        except Exception as error:  # as above
-            raise UsageError(_not_loaded(source, error)) from error
+        content = f"{source}@{_config(source).get('_commit_hash')}"
     return {"model": content, "version of modeling-vital": __version__, "video backend": video_backend()}
+
+
+def level_words(source: str) -> list[str]:
+    """Reads the level words of a model, best first; nothing else is loaded.
+
+    Args:
+        source (`str`): a folder or a Hub id.
+
+    Raises:
+        UsageError: if a model on the Hub cannot be found, or its configuration cannot be read.
+    """
+    from ..levels_vital import LEVEL_WORDS
+
+    return _config(source).get("level_words") or list(LEVEL_WORDS)
+
+
+def _config(source: str) -> dict[str, Any]:
+    from transformers import PreTrainedConfig
+
+    try:
+        return PreTrainedConfig.get_config_dict(source)[0]
+    except Exception as error:  # as above
+        raise UsageError(_not_loaded(source, error)) from error

@@ -7,7 +7,7 @@ from ..item_log import ORDERS, SUFFIX, ItemLog
 from .calibrations import add_calibration
 from .errors import EXIT_SOME_FAILED, UsageError
 from .filters import parse_condition
-from .model_loading import fingerprint, resolve_model
+from .model_loading import fingerprint, level_words, resolve_model
 from .options import add_batch_size, add_model, add_reading, positive
 from .records import FORMATS, format_of, is_table
 from .targets import HUB_PREFIX
@@ -169,8 +169,8 @@ def run(args: argparse.Namespace) -> int:
         Interrupted: after Ctrl-C; says where what was scored is.
     """
     _check(args)
-    condition = parse_condition(args.where) if args.where else None
     source = resolve_model(args.model)
+    condition = None if args.where is None else parse_condition(args.where, level_words(source))
     if args.dataset and args.output and args.format is None and not is_table(args.output):
         from .dataset_copy import copy_dataset
 

@@ -220,6 +220,26 @@ def test_records_of_rows(parquet, stand_in, tmp_path, capsys):
     assert sum(map(len, stand_in.calls)) == 1, "only the one that was no picture is tried again"
 
 
+def test_rows_of_another_column_or_data_set_have_records_of_their_own(stand_in, tmp_path):
+    pictures = [{"bytes": png(shade), "path": None} for shade in (0, 90, 180)]
+    features = Features({"first": Image(), "second": Image()})
+    table = pa.Table.from_pydict({"first": pictures, "second": pictures[::-1]}, schema=features.arrow_schema)
+    (tmp_path / "set").mkdir()
+    pq.write_table(table, tmp_path / "set" / "a.parquet")
+    shutil.copytree(tmp_path / "set", tmp_path / "other")  # of the same size and time
+
+    def scores(dataset, *column):
+        stand_in.calls.clear()
+        assert vital(dataset, *column, "--output", "s.jsonl", "--resume") == 0
+        return [json.loads(line)["score"] for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+
+    first = scores("set")
+    assert len(set(first)) == 3 and scores("set") == first and not stand_in.calls
+    assert scores("set", "--column", "second") == first[::-1]
+    assert scores("set", "--column", "first") == first
+    assert scores("other") == first and sum(map(len, stand_in.calls)) == 3
+
+
 def test_folder_of_pictures_becomes_whole(stand_in, tmp_path):
     for number in range(3):
         (tmp_path / "set" / "cats").mkdir(parents=True, exist_ok=True)

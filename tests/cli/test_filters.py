@@ -4,6 +4,7 @@ import pytest
 
 from modeling_vital.cli.errors import UsageError
 from modeling_vital.cli.filters import parse_condition
+from tests.fixtures.stand_in import WORDS
 
 
 GOOD = {"path": "a/cat.jpg", "modality": "image", "score": 0.8, "std": 0.1, "level": "high", "prob_low": 0.01}
@@ -30,10 +31,13 @@ FAILED = {"path": "b/dog.png", "modality": None, "score": None, "std": None, "le
         ("prob_low < 0.02", True, False),
         ("1 / (score - 0.8) > 0", False, False),
         ("  score<1  ", True, False),
+        ("score != 0.8 and 1 / (score - 0.8) > 0", False, False),
+        ("[score] < [0.9]", True, False),
+        ("score < 1e308 * 1e308", True, False),
     ],
 )
 def test_condition(text, good, failed):
-    condition = parse_condition(text)
+    condition = parse_condition(text, WORDS)
     assert condition(GOOD) is good
     assert condition(FAILED) is failed
 
@@ -52,6 +56,12 @@ def test_condition(text, good, failed):
         "lambda: 1",
         "score ** 9 ** 9 ** 9",
         "path < 3",
+        "score < 0.4 and level > 3",
+        "score < 1 or path < 3",
+        "0.9 < score < 'a'",
+        "prob_hihg > 0.1",
+        "prob_ > 0.1",
+        "score + " + "9" * 400 + " > 1",
         "score in 3",
         "f'{score}'",
         "(score := 1)",
@@ -61,4 +71,4 @@ def test_condition(text, good, failed):
 )
 def test_what_is_no_condition_is_refused_before_anything_is_scored(text):
     with pytest.raises(UsageError, match="--where"):
-        parse_condition(text)
+        parse_condition(text, WORDS)

@@ -20,7 +20,7 @@ from PIL import Image
 from modeling_vital.cli import score, work
 from modeling_vital.cli.main import main
 from modeling_vital.cli.scoring import make_record
-from modeling_vital.item_log import ItemLog
+from modeling_vital.item_log import ItemLog, ItemLogError
 from tests.fixtures.stand_in import PROBS, WORDS, StandIn, install
 
 
@@ -248,6 +248,24 @@ def test_log_that_is_none_and_log_in_use(stand_in, folder, capsys):
     with ItemLog(folder / "s.csv.resume", {}):
         assert vital("--output", "s.csv", "--resume") == 2
     assert "in use by another run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["taken.csv", f"{'n' * 251}.csv", f"{'n' * 240}.csv"])
+def test_a_log_that_cannot_be_made_is_told(stand_in, folder, capsys, output):
+    (folder / "taken.csv.resume").mkdir()
+    assert vital("--output", output) == 2
+    assert f"vital: {output}.resume cannot be used (unable to open" in (err := capsys.readouterr().err)
+    assert err.endswith("name a place that can be written, and has room\n") and not stand_in.calls
+    with pytest.raises(ItemLogError, match="file/x.resume cannot be used"):
+        (folder / "file").touch()
+        ItemLog(folder / "file" / "x.resume", {})
+
+
+def test_a_condition_is_refused_before_anything_is_scored(stand_in, folder, capsys):
+    for where in ("", " ", "prob_best > 0.1", "score < 0.1 and level > 3"):
+        assert vital("--where", where) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.startswith(f"vital: --where {where!r} is no condition") and not stand_in.calls
 
 
 def test_sorted_rows_come_out_after_ctrl_c(folder, monkeypatch, capsys):
