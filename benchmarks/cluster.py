@@ -39,11 +39,13 @@ ROOT = Path(__file__).parents[1]
 PAPER_ROWS = 4_580_000
 """Rows of the paper's data set, for the estimate."""
 
+ROWS_AN_ORIGINAL = 15
+"""At least, with 6 versions each and the defaults of the rest."""
+
 RESULT = ROOT / "benchmarks/results/cluster.json"
 BEGIN, END = "<!-- cluster:begin -->\n", "<!-- cluster:end -->"
 
 _HOST = "127.0.0.2"  # loopback too; Ray takes 127.0.0.1 for the address of the machine in its network
-_ROWS_AN_ORIGINAL = 15  # at least, with 6 versions each and the defaults of the rest
 _SHARD_ORIGINALS, _SHARD_PICTURES = 4, 50
 _ANNOTATE_GPUS = 0.5
 _START_TRIES, _START_S, _STOP_S = 4, 300, 60
@@ -340,7 +342,7 @@ def measure(output: Path, rows: int, pictures: int) -> dict[str, Any]:
     Raises:
         ClusterError: a row differs, a stage has GPUs it must not have or lacks them, or a kill was not survived.
     """
-    write_originals(output / "originals", -(-rows // _ROWS_AN_ORIGINAL))
+    write_originals(output / "originals", -(-rows // ROWS_AN_ORIGINAL))
     write_pictures(output / "pictures", pictures)
     tasks = {"build": (build_once, output / "originals"), "score": (score_once, output / "pictures")}
     found: dict[str, Any] = {"machine": describe(), "rows": {}, "seconds": {name: {} for name in tasks}}

@@ -1,10 +1,14 @@
-"""Files, kills and counts of the large run; the run itself takes minutes."""
+"""Files, kills and counts of the large runs, and their table; the runs themselves take minutes."""
 
+import json
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import large
+from benchmarks.large import Task
 
 
 def test_files_are_of_400_pictures_under_many_names(tmp_path):
@@ -15,17 +19,16 @@ def test_files_are_of_400_pictures_under_many_names(tmp_path):
     assert len({path.read_bytes() for path in files}) == large.DIFFERENT
 
 
-def test_a_run_is_killed_once_its_log_has_so_many_rows(tmp_path):
+def test_a_run_is_killed_once_so_much_is_done(tmp_path):
     log = tmp_path / "log"
-    text = (
-        f"import pathlib, time; pathlib.Path({str(log)!r}).write_bytes(bytes({large.ROW_BYTES * 11})); time.sleep(60)"
-    )
-    run = large.run_once([sys.executable, "-c", text], log, 10)
-    assert run["killed"] and run["seconds"] < 50 and run["peak_mib"] > 1
+    text = f"import pathlib, time; pathlib.Path({str(log)!r}).write_bytes(bytes(3 << 20)); time.sleep(60)"
+    task = Task([sys.executable, "-c", text], lambda: 0.5 if log.exists() else 0.0, [tmp_path], lambda: 0)
+    run = large.run_once(task, 0.4)
+    assert run["killed_at"] == 0.4 and run["seconds"] < 50 and run["peak_mib"] > 1 and run["disk_mib"] == 3.0
     with pytest.raises(RuntimeError, match="ended with 0"):
-        large.run_once([sys.executable, "-c", ""], log.with_name("none"), 10)
+        large.run_once(Task([sys.executable, "-c", ""], lambda: 0.0, [], lambda: 0), 0.4)
     with pytest.raises(RuntimeError, match="ended with 3"):
-        large.run_once([sys.executable, "-c", "raise SystemExit(3)"], log, None)
+        large.run_once(Task([sys.executable, "-c", "raise SystemExit(3)"], lambda: 1.0, [], lambda: 0), None)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +43,67 @@ def test_a_run_is_killed_once_its_log_has_so_many_rows(tmp_path):
 def test_every_file_needs_one_row_with_a_score(rows, counts, tmp_path):
     output = tmp_path / "scores.csv"
     output.write_text("\n".join(["path,score,error", "a,0.5,", "b,0.5,", "c,0.5,"]))
-    large.check(output, 3)
+    assert large.check_scores(output, 3) == 3
     output.write_text("\n".join(["path,score,error", *rows]))
     with pytest.raises(RuntimeError, match=f"3 files, but {counts}"):
-        large.check(output, 3)
+        large.check_scores(output, 3)
+
+
+@pytest.mark.parametrize(
+    ("ids", "least", "counts"),
+    [
+        (["a", "b", "b"], 3, "but 3 rows, 2 ids"),
+        (["a", "b"], 2, "but 2 rows, 2 ids"),
+        (["a", "b", "c"], 4, "at least 4 wanted, but 3 rows, 3 ids"),
+    ],
+    ids=["a row twice", "a row lost", "too few"],
+)
+def test_every_row_of_pairs_is_there_once(ids, least, counts, tmp_path):
+    def write(ids):
+        (tmp_path / "data/pairs").mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"id": ids}), tmp_path / "data/pairs/train-00000.parquet")
+
+    (tmp_path / "run_report.json").write_text(json.dumps({"rows": {"pairs": {"train": 2, "test": 1}}}))
+    write(["a", "b", "c"])
+    assert large.check_pairs(tmp_path, 3) == 3
+    write(ids)
+    with pytest.raises(RuntimeError, match=counts):
+        large.check_pairs(tmp_path, least)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["score", "build"])
+def test_a_small_run_is_killed_twice_and_counts_every_row(task, tmp_path, capsys):
+    count = {"score": 4000, "build": 1500}[task]
+    options = [task, "--count", str(count), "--output", str(tmp_path)]
+    assert large.main(options) == 0
+    assert f"| {task} | resumed, to the end |" in capsys.readouterr().out
+    runs = json.loads((tmp_path / "large.json").read_text())[task]["runs"]
+    assert [run["killed_at"] for run in runs] == [*large.KILLED_AT, None]
+    with pytest.raises(SystemExit):
+        large.main(options)
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_the_table_names_each_task_and_run():
+    run = {"killed_at": 0.3, "seconds": 8.5, "cpu_seconds": 7.0, "peak_mib": 400, "disk_mib": 2.5}
+    part = {
+        "machine": {"cpu": "Some CPU", "cores": 2},
+        "of": "files",
+        "rows": 2000,
+        "runs": [run, run | {"killed_at": None}],
+    }
+    table = large.table({"score": part})
+    assert "- score: 2,000 files; Some CPU, 2 cores.\n" in table
+    assert "| score | killed at 30% | 8.5 | 7.0 | 400 | 2.5 |\n| score | resumed, to the end | 8.5 |" in table
+
+
+def test_the_committed_page_shows_the_committed_numbers(tmp_path):
+    page = large.ROOT / "docs" / "speed.md"
+    copy = tmp_path / "speed.md"
+    before, rest = page.read_text(encoding="utf-8").split(large.BEGIN)
+    copy.write_text(before + large.BEGIN + "old\n" + large.END + rest.split(large.END)[1], encoding="utf-8")
+    assert large.main(["--page", str(copy)]) == 0
+    assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), (
+        "run `python -m benchmarks.large --page docs/speed.md`"
+    )
