@@ -2,7 +2,6 @@
 
 import io
 from fractions import Fraction
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -79,8 +78,3 @@ def shrink_clip(clip: Clip, long_side: int, max_frames: int) -> np.ndarray:
     return np.stack(
         [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in clip.iter_frames(indices)]
     )
-
-
-def suffix_of(media: Path | bytes, name: str) -> str:
-    """Suffix of a file or, for bytes, of the name they go by."""
-    return (media if isinstance(media, Path) else Path(name)).suffix.lower()

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from dataset_scripts.annotators.human_scale import annotate_clip, annotate_image
+from dataset_scripts.annotators.human_scale import annotate_item
 from dataset_scripts.build_config import BuildConfig, DistortConfig
 from dataset_scripts.collect import STAGE as COLLECT
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, distort_clip, tag
@@ -204,14 +204,11 @@ def annotate(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[di
                 original = pixels
             errors: dict[str, str] = {}
             is_clip = version["modality"] == "video"
-            if is_clip:
-                names, annotated, rendered = config.annotate.clip_annotators, annotate_clip, render_clip
-            else:
-                names, annotated, rendered = config.annotate.image_annotators, annotate_image, render
+            names = config.annotate.clip_annotators if is_clip else config.annotate.image_annotators
             steps = [(step["type"], step["severity"]) for step in version["steps"]]
             rng = rng_of(config, version["item_id"], _VERSION, version["variant"], 1)
-            shown = pixels if original is None else rendered(original, steps, rng)
-            scores = annotated(pixels, original, names, errors, rendering=shown)
+            shown = pixels if original is None else (render_clip if is_clip else render)(original, steps, rng)
+            scores = annotate_item(pixels, original, names, errors, rendering=shown)
             scores = {name: round(score, SCORE_DIGITS) for name, score in scores.items()}
             weights = [config.annotate.weights.get(name, 1.0) for name in scores]
             opinions = np.array([list(scores.values())])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dataset_scripts.annotators.human_scale import annotate_image
+from dataset_scripts.annotators.human_scale import annotate_item
 from dataset_scripts.annotators.kadid import PRISTINE_MOS, human_mos
 from dataset_scripts.distortions import DISTORTIONS, IMAGE_DISTORTIONS, scenes, tag
 from dataset_scripts.distortions.authentic import LOCAL, Degradation, draw, spread, subject_mask
@@ -196,7 +196,7 @@ def make_group(
 
 def original_version(original: np.ndarray, rule: LabelRule) -> Version:
     """The original itself: at the top of fidelity, with its own place in all else."""
-    opinions = annotate_image(original, original, rule.annotators)
+    opinions = annotate_item(original, original, rule.annotators)
     if rule.human_cells:
         opinions["human"] = PRISTINE_MOS
     return Version(original, opinions, (), ORIGINAL_TAG)
@@ -210,7 +210,7 @@ def even_version(
         return original_version(original, rule)
     seed = int(rng.integers(2**63))
     picture, rendering = (do(original, steps, np.random.default_rng(seed)) for do in (distort, render))
-    opinions = annotate_image(picture, original, rule.annotators, rendering=rendering)
+    opinions = annotate_item(picture, original, rule.annotators, rendering=rendering)
     single = len(steps) == 1
     if rule.human_cells and single:
         opinions["human"] = human_mos(*steps[0])
@@ -240,13 +240,13 @@ def history_version(
     seed = int(rng.integers(2**63))
     picture, rendering = (do(original, np.random.default_rng(seed)) for do in (history.apply, history.render))
     if where is None:
-        opinions = annotate_image(picture, original, rule.annotators, rendering=rendering)
+        opinions = annotate_item(picture, original, rule.annotators, rendering=rendering)
         return Version(picture, opinions, history.steps)
     picture, rendering = (spread(original, damaged, where) for damaged in (picture, rendering))
     box = subject_box(where if where.mean() < 0.5 else 1 - where)
     cut = [np.ascontiguousarray(pixels[box]) for pixels in (picture, original, rendering)]
-    subject = annotate_image(cut[0], cut[1], rule.annotators, rendering=cut[2])
-    whole = annotate_image(picture, original, rule.annotators, rendering=rendering)
+    subject = annotate_item(cut[0], cut[1], rule.annotators, rendering=cut[2])
+    whole = annotate_item(picture, original, rule.annotators, rendering=rendering)
     return Version(picture, {n: SUBJECT_SHARE * subject[n] + (1 - SUBJECT_SHARE) * whole[n] for n in whole})
 
 

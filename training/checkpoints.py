@@ -5,10 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
-
-from modeling_vital.whole_files import whole_file
 
 
 COMPLETE = "mixture_state.json"
@@ -89,29 +86,3 @@ def undone_on_failure(folder: Path, output_dir: Path) -> Iterator[None]:
             f"Could not write the checkpoint {folder} ({error}); {free:.1f} GB are free. {kept}. Make room, lower "
             "save_total_limit, or move output_dir to a larger disk; the same command then resumes."
         ) from error
-
-
-def save_state(path: Path, parts: dict, **numbers: float) -> None:
-    """Writes the state of `parts` and `numbers` to `path`, which is replaced only once the new file is whole.
-
-    Args:
-        path (`Path`): file to write.
-        parts (`dict`): name -> anything with a `state_dict()`: model, optimiser, schedule.
-        numbers (`float`): what else to keep, such as the step.
-    """
-    with whole_file(path) as unfinished:
-        torch.save({**{name: part.state_dict() for name, part in parts.items()}, **numbers}, unfinished)
-
-
-def load_state(path: Path, parts: dict) -> dict:
-    """Restores `parts` in place from what [`save_state`] wrote.
-
-    Returns:
-        `dict`: the numbers that were kept; empty if there is no such file.
-    """
-    if not path.exists():
-        return {}
-    state = torch.load(path, weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(state.pop(name))
-    return state

@@ -15,7 +15,7 @@ import numpy as np
 from datasets import Dataset
 from PIL import Image as PILImage
 
-from dataset_scripts.annotators.human_scale import annotate_clip, annotate_image
+from dataset_scripts.annotators.human_scale import annotate_item
 from dataset_scripts.distortions import DISTORTIONS, distort_clip, distort_image, tag
 from dataset_scripts.pmod import PMOD, pmod
 from dataset_scripts.rows import distortion_text, media_columns, preference_of, score_text, turns
@@ -89,8 +89,7 @@ def _variants(path: Path) -> list[dict]:
             item = distort_image(original, *step, rng)
         elif step:
             item = distort_clip(original, *step, rng)
-        judge = annotate_image if modality == "image" else annotate_clip
-        opinions = judge(item, original, ANNOTATORS[modality])
+        opinions = annotate_item(item, original, ANNOTATORS[modality])
         target = pmod(np.array([list(opinions.values())]))
         rows.append(_scoring_row(path.stem, modality, item, step, opinions, target))
     return rows

@@ -15,7 +15,7 @@ import numpy as np
 
 from dataset_scripts.annotators import ANNOTATORS
 from dataset_scripts.annotators.base import MissingPackageError
-from dataset_scripts.annotators.human_scale import annotate_clip, annotate_image
+from dataset_scripts.annotators.human_scale import annotate_item
 from dataset_scripts.annotators.weights import WEIGHTS_VARIABLE
 from modeling_vital.media_vital import Clip, MediaError, load_media
 
@@ -56,13 +56,13 @@ def check(path: Path) -> str:
         MediaError: the file cannot be read.
     """
     media = load_media(path)
-    modality, ask = ("video", annotate_clip) if isinstance(media, Clip) else ("image", annotate_image)
+    modality = "video" if isinstance(media, Clip) else "image"
     pixels = media.get_frames(range(min(_FRAMES, len(media)))) if modality == "video" else np.asarray(media)
     lines = []
     for name in (name for name, annotator in ANNOTATORS.items() if annotator.modality == modality):
         reasons: dict[str, str] = {}
         try:
-            said = f"{ask(pixels, pixels, [name], reasons)[name]:.3f}"
+            said = f"{annotate_item(pixels, pixels, [name], reasons)[name]:.3f}"
         except MissingPackageError as error:
             reasons[name] = str(error)
         lines.append(f"{name}\t{reasons.get(name) or said}\n")

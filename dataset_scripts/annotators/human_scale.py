@@ -5,8 +5,8 @@ A calibration is a monotone curve for one annotator in one version, stored in `d
 
 Example:
 
-    >>> from dataset_scripts.annotators.human_scale import annotate_image
-    >>> annotate_image(distorted, original, ["gmsd", "mdsi", "haarpsi"])  # doctest: +SKIP
+    >>> from dataset_scripts.annotators.human_scale import annotate_item
+    >>> annotate_item(distorted, original, ["gmsd", "mdsi", "haarpsi"])  # doctest: +SKIP
     {'gmsd': 0.41, 'mdsi': 0.38, 'haarpsi': 0.44}
 """
 
@@ -136,33 +136,35 @@ def get_calibration(name: str, calibrations: dict[str, Calibration] | None = Non
     return calibration
 
 
-def calibrate(name: str, raw: np.ndarray | float, calibrations: dict[str, Calibration] | None = None) -> np.ndarray:
-    """Brings raw scores of one annotator to [0, 1], 1 best.
-
-    Args:
-        name (`str`): annotator.
-        raw (`np.ndarray` or `float`): raw scores, any shape; NaN (no opinion) stays NaN.
-        calibrations (`dict`, *optional*): as from [`load_calibrations`]; by default the ones stored with the package.
-
-    Returns:
-        `np.ndarray`: float64 in [0, 1], shape of `raw`.
-
-    Raises:
-        CalibrationError: no calibration, or one for another version.
-    """
-    return get_calibration(name, calibrations)(raw)
-
-
-def _annotate(
-    modality: str,
+def annotate_item(
     item: np.ndarray,
     reference: np.ndarray | None,
     names: Iterable[str],
-    errors: dict[str, str] | None,
-    calibrations: dict[str, Calibration] | None,
+    errors: dict[str, str] | None = None,
+    calibrations: dict[str, Calibration] | None = None,
     rendering: np.ndarray | None = None,
 ) -> dict[str, float]:
-    scores = {}
+    """Asks several annotators about one picture or clip.
+
+    Args:
+        item (`np.ndarray` of shape `[H, W, 3]` or `[T, H, W, 3]`): RGB uint8.
+        reference (`np.ndarray` of the same shape, or `None`): the original, where it is known.
+        names (`Iterable[str]`): annotators of pictures or of clips.
+        errors (`dict[str, str]`, *optional*): filled with the reason for each annotator that gave no opinion.
+        calibrations (`dict`, *optional*): as from [`load_calibrations`]; by default the ones stored with the package.
+        rendering (`np.ndarray` of the same shape, *optional*): RGB uint8, what annotators of the picture itself
+            look at where the history is known, see [`dataset_scripts.distortions.scene_rendering.render`].
+
+    Returns:
+        `dict[str, float]`: name -> calibrated score in [0, 1], 1 best; NaN where the annotator failed or lacks the
+        reference it needs. Ready to be a row of [`dataset_scripts.pmod.pmod`].
+
+    Raises:
+        ValueError: an unknown annotator, or one for the other modality.
+        CalibrationError: an annotator without a fitting calibration.
+        MissingPackageError: an annotator whose package is missing.
+    """
+    modality, scores = "video" if item.ndim == 4 else "image", {}
     for name in names:
         annotator = shared_annotator(name)
         if annotator.modality != modality:
@@ -177,46 +179,3 @@ def _annotate(
         if reason is not None and errors is not None:
             errors[name] = reason
     return scores
-
-
-def annotate_image(
-    image: np.ndarray,
-    reference: np.ndarray | None,
-    names: Iterable[str],
-    errors: dict[str, str] | None = None,
-    calibrations: dict[str, Calibration] | None = None,
-    rendering: np.ndarray | None = None,
-) -> dict[str, float]:
-    """Asks several annotators about one picture.
-
-    Args:
-        image (`np.ndarray` of shape `[H, W, 3]`): RGB uint8.
-        reference (`np.ndarray` of shape `[H, W, 3]` or `None`): the original, where it is known.
-        names (`Iterable[str]`): image annotators.
-        errors (`dict[str, str]`, *optional*): filled with the reason for each annotator that gave no opinion.
-        calibrations (`dict`, *optional*): see [`calibrate`].
-        rendering (`np.ndarray` of shape `[H, W, 3]`, *optional*): RGB uint8, what annotators of the picture itself
-            look at where the history is known, see [`dataset_scripts.distortions.scene_rendering.render`].
-
-    Returns:
-        `dict[str, float]`: name -> calibrated score in [0, 1], 1 best; NaN where the annotator failed or lacks the
-        reference it needs. Ready to be a row of [`dataset_scripts.pmod.pmod`].
-
-    Raises:
-        ValueError: an unknown annotator, or one for clips.
-        CalibrationError: an annotator without a fitting calibration.
-        MissingPackageError: an annotator whose package is missing.
-    """
-    return _annotate("image", image, reference, names, errors, calibrations, rendering)
-
-
-def annotate_clip(
-    clip: np.ndarray,
-    reference: np.ndarray | None,
-    names: Iterable[str],
-    errors: dict[str, str] | None = None,
-    calibrations: dict[str, Calibration] | None = None,
-    rendering: np.ndarray | None = None,
-) -> dict[str, float]:
-    """Asks several annotators about one clip: uint8 `[T, H, W, 3]`; otherwise as [`annotate_image`]."""
-    return _annotate("video", clip, reference, names, errors, calibrations, rendering)

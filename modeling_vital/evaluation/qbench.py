@@ -23,7 +23,6 @@ from .scorers import VitalScorer
 
 
 LETTERS = "ABCDEFGH"
-METHODS = ("likelihood", "generate")
 NO_OPTION = -1.0
 """The pick where a generated text names no option."""
 

@@ -47,9 +47,8 @@ from dataset_scripts.annotators.human_scale import (
     VERSION,
     Calibration,
     CalibrationError,
-    annotate_clip,
-    annotate_image,
-    calibrate,
+    annotate_item,
+    get_calibration,
     load_calibrations,
     save_calibrations,
 )
@@ -124,7 +123,7 @@ def test_identity_is_best_and_a_speck_is_close(name):
     speck[100:104, 100:104] ^= 16
     near = annotator.score(speck, photo)
     assert near != annotator.best and abs(near - annotator.best) < 0.1
-    assert calibrate(name, annotator.best) == pytest.approx(PRISTINE_MOS, abs=0.02)
+    assert get_calibration(name)(annotator.best) == pytest.approx(PRISTINE_MOS, abs=0.02)
 
 
 @pytest.mark.parametrize("name", FULL_REFERENCE)
@@ -179,7 +178,7 @@ def test_tone_features_by_hand():
 def test_sees_colour(name):
     photo = photos()[0]
     damaged = distorted(0, "color_saturation_lab", 4)
-    assert calibrate(name, get_annotator(name).score(damaged, photo)) < 0.5
+    assert get_calibration(name)(get_annotator(name).score(damaged, photo)) < 0.5
 
 
 @pytest.mark.parametrize("name", IMAGE)
@@ -189,7 +188,9 @@ def test_size_of_a_crop_matters_little(name):
     whole, cut = (photo, (slice(64, 320), slice(96, 352)))
     damaged = distort_image(whole, "white_noise", 3, np.random.default_rng(0))
     annotator = get_annotator(name)
-    scores = calibrate(name, annotator.score_batch([damaged, damaged[cut]], [whole, np.ascontiguousarray(whole[cut])]))
+    scores = get_calibration(name)(
+        annotator.score_batch([damaged, damaged[cut]], [whole, np.ascontiguousarray(whole[cut])])
+    )
     assert abs(scores[0] - scores[1]) < 0.1
 
 
@@ -334,7 +335,7 @@ def test_shrink_and_similarity():
 def test_a_good_clip_is_good(name):
     annotator = get_annotator(name)
     raw = annotator.score(clip(), clip())
-    assert calibrate(name, raw) > 0.85
+    assert get_calibration(name)(raw) > 0.85
     if annotator.needs_reference:
         assert raw == annotator.best
 
@@ -349,7 +350,7 @@ def test_clip_annotators_fall_with_severity(name, distortion):
     annotator = get_annotator(name)
     severities = (1, 3, 5)
     versions = [distort_clip(clip(), distortion, severity, np.random.default_rng(0), 12.0) for severity in severities]
-    scores = calibrate(name, annotator.score_batch([clip(), *versions], [clip()] * 4))
+    scores = get_calibration(name)(annotator.score_batch([clip(), *versions], [clip()] * 4))
     assert (np.diff(scores) <= 0.005).all() and scores[-1] < scores[0] - 0.15
 
 
@@ -407,7 +408,7 @@ def test_every_annotator_has_a_calibration_of_its_version():
 def test_stored_calibration_is_monotone_and_in_range(name):
     stored = load_calibrations()[name]
     raw = np.linspace(-50, 100, 20001)
-    score = calibrate(name, raw)
+    score = get_calibration(name)(raw)
     assert score.min() >= 0 and score.max() <= 1
     direction = 1 if ANNOTATORS[name].higher_is_better else -1
     assert stored.direction == direction and stored.version == ANNOTATORS[name].version
@@ -418,7 +419,7 @@ def test_stored_calibration_is_monotone_and_in_range(name):
 
 def test_calibrate_keeps_shape_and_nan():
     raw = np.array([[0.0, np.nan], [0.1, 0.3]])
-    score = calibrate("gmsd", raw)
+    score = get_calibration("gmsd")(raw)
     assert score.shape == (2, 2) and np.isnan(score[0, 1]) and np.isfinite(score).sum() == 3
 
 
@@ -464,9 +465,9 @@ def test_calibration_file_errors(tmp_path):
     assert load_calibrations(tmp_path / "new.json") == load_calibrations()
     stale = {"gmsd": Calibration("0", "piecewise_linear", {"raw": [0, 1], "score": [1, 0]}, -1, "hand", 0)}
     with pytest.raises(CalibrationError, match="version 1.* 0"):
-        calibrate("gmsd", 0.1, stale)
+        get_calibration("gmsd", stale)
     with pytest.raises(CalibrationError, match="no calibration"):
-        calibrate("ssim", 0.1, stale)
+        get_calibration("ssim", stale)
 
 
 def test_fit_monotone_recovers_a_line_and_the_identity():
@@ -501,7 +502,7 @@ def test_held_out_types_are_not_fitted():
 def test_annotate_image_makes_a_pmod_row():
     photo, damaged = photos()[0], distorted(0, "gaussian_blur", 4)
     names = ["gmsd", "mdsi", "haarpsi", "naturalness"]
-    good, bad = annotate_image(photo, photo, names), annotate_image(damaged, photo, names)
+    good, bad = annotate_item(photo, photo, names), annotate_item(damaged, photo, names)
     assert list(good) == names and all(good[name] > bad[name] for name in names)
     targets = pmod(np.array([list(good.values()), list(bad.values())]))
     assert targets.valid.all() and targets.mean[0] > targets.mean[1]
@@ -509,7 +510,7 @@ def test_annotate_image_makes_a_pmod_row():
 
 def test_annotate_without_reference_is_no_opinion():
     errors: dict[str, str] = {}
-    scores = annotate_image(photos()[0], None, ["gmsd", "naturalness"], errors)
+    scores = annotate_item(photos()[0], None, ["gmsd", "naturalness"], errors)
     assert math.isnan(scores["gmsd"]) and math.isfinite(scores["naturalness"])
     assert errors == {"gmsd": "no reference"}
 
@@ -520,7 +521,7 @@ def test_a_failing_annotator_costs_an_opinion_and_no_row(caplog):
     rows, reasons = [], []
     for picture, original in ((photos()[0], photos()[0]), (photos()[0][:48], photos()[0][:48]), (photos()[0], None)):
         reasons.append({})
-        rows.append(list(annotate_image(picture, original, names, reasons[-1]).values()))
+        rows.append(list(annotate_item(picture, original, names, reasons[-1]).values()))
     targets = pmod(np.array(rows))
     assert targets.n_opinions.tolist() == [4, 3, 1] and targets.valid.tolist() == [True, True, False]
     assert reasons[0] == {} and set(reasons[1]) == {"naturalness"} and "at least 64 px" in reasons[1]["naturalness"]
@@ -531,7 +532,7 @@ def test_a_failing_annotator_costs_an_opinion_and_no_row(caplog):
 
 
 def test_a_clip_without_its_original_still_gets_enough_opinions():
-    scores = annotate_clip(clip(), None, VIDEO, errors := {})
+    scores = annotate_item(clip(), None, VIDEO, errors := {})
     targets = pmod(np.array([list(scores.values())]))
     assert targets.n_opinions[0] == 5 and targets.valid[0]
     assert set(errors) == {*FRAMES, "temporal_gradient"} and set(errors.values()) == {"no reference"}
@@ -539,10 +540,10 @@ def test_a_clip_without_its_original_still_gets_enough_opinions():
 
 def test_annotate_clip():
     names = FRAMES + WATCH_TIME
-    scores = annotate_clip(clip(), clip(), names)
+    scores = annotate_item(clip(), clip(), names)
     assert list(scores) == list(names) and all(0.8 < score <= 1 for score in scores.values())
     with pytest.raises(ValueError, match="scores a image|scores a video"):
-        annotate_clip(clip(), clip(), ["gmsd"])
+        annotate_item(clip(), clip(), ["gmsd"])
 
 
 # --- photos -------------------------------------------------------------------------------------------------
@@ -695,7 +696,7 @@ def test_brisque_follows_severity_and_keeps_its_numbers(brisque_files, monkeypat
     # Of opencv-contrib-python-headless 5.0 with the files of opencv-doc 4.6.
     found = [annotator.score(photos()[0]), annotator.score(distorted(0, "jpeg", 5))]
     assert found == [pytest.approx(10.587, abs=0.05), pytest.approx(70.426, abs=0.05)]
-    assert calibrate("brisque", found[0]) > calibrate("brisque", found[1])
+    assert get_calibration("brisque")(found[0]) > get_calibration("brisque")(found[1])
     with pytest.raises(ArithmeticError, match="one colour"):
         annotator.score(np.full((64, 64, 3), 90, np.uint8))
     assert "brisque" in available_image_annotators()

@@ -17,7 +17,7 @@ from dataset_scripts.annotators.dover import segment_indices
 from dataset_scripts.annotators.fast_vqa import run_indices
 from dataset_scripts.annotators.fit_calibration import PUBLISHED_RANGES
 from dataset_scripts.annotators.fragments import cut_fragments, network_input
-from dataset_scripts.annotators.human_scale import annotate_clip, annotate_image, calibrate
+from dataset_scripts.annotators.human_scale import annotate_item, get_calibration
 
 
 PYIQA = ("topiq_nr", "liqe", "qualiclip", "qalign")
@@ -99,8 +99,8 @@ def test_qalign_takes_one_at_a_time_and_frames_of_a_clip(pyiqa):
 
 def test_scores_come_to_the_common_scale_by_the_published_range(pyiqa):
     for name, (low, high) in PUBLISHED_RANGES.items():
-        assert calibrate(name, [low, (low + high) / 2, high]).tolist() == [0.0, 0.5, 1.0]
-    found = annotate_image(PICTURE, None, ["liqe", "qalign"])
+        assert get_calibration(name)([low, (low + high) / 2, high]).tolist() == [0.0, 0.5, 1.0]
+    found = annotate_item(PICTURE, None, ["liqe", "qalign"])
     assert found["liqe"] == pytest.approx(PICTURE.mean() / 255.0, abs=1e-4) == found["qalign"]
 
 
@@ -182,7 +182,7 @@ def test_dover_by_hand(packages, capsys):
     fused = (technical - 0.1107) / 0.07355 * 0.6104 + (aesthetic + 0.08285) / 0.03774 * 0.3896
     assert score == pytest.approx(sigmoid(fused), abs=1e-5) and score == annotator.score(CLIP)
     assert capsys.readouterr().out == ""
-    assert set(annotate_clip(CLIP, None, ["fast_vqa", "dover"])) == {"fast_vqa", "dover"}
+    assert set(annotate_item(CLIP, None, ["fast_vqa", "dover"])) == {"fast_vqa", "dover"}
 
 
 @pytest.mark.parametrize(("name", "file"), [("fast_vqa", "FAST_VQA_B_1_4.pth"), ("dover", "DOVER.pth")])

@@ -6,7 +6,7 @@ from skimage import data
 
 from dataset_scripts.annotators import ANNOTATORS, get_annotator
 from dataset_scripts.annotators.fit_calibration import fit_rank
-from dataset_scripts.annotators.human_scale import annotate_clip, annotate_image, get_calibration
+from dataset_scripts.annotators.human_scale import annotate_item, get_calibration
 from dataset_scripts.annotators.picture import detail
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, distort_clip
 from dataset_scripts.distortions.scene_rendering import distort, render, render_clip
@@ -56,8 +56,8 @@ def test_what_is_added_does_not_change_what_is_known_of_the_picture(name):
     steps = [(name, 4)]
     made = distort(PHOTO, steps, np.random.default_rng(1))
     shown = render(PHOTO, steps, np.random.default_rng(1))
-    original = annotate_image(PHOTO, PHOTO, ["gmsd", *NAMES])
-    known = annotate_image(made, PHOTO, ["gmsd", *NAMES], rendering=shown)
+    original = annotate_item(PHOTO, PHOTO, ["gmsd", *NAMES])
+    known = annotate_item(made, PHOTO, ["gmsd", *NAMES], rendering=shown)
     assert {n: known[n] for n in NAMES} == {n: original[n] for n in NAMES}
     assert known["gmsd"] < original["gmsd"], "fidelity is asked about the picture as it is"
 
@@ -67,8 +67,8 @@ def test_lost_detail_is_heard_also_under_noise(name):
     steps = [(name, 5), ("white_noise", 5)]
     made = distort(PHOTO, steps, np.random.default_rng(1))
     shown = render(PHOTO, steps, np.random.default_rng(1))
-    blind, known = (annotate_image(made, PHOTO, ["detail"], rendering=r)["detail"] for r in (None, shown))
-    assert known < annotate_image(PHOTO, PHOTO, ["detail"])["detail"] - 0.2 and blind > known
+    blind, known = (annotate_item(made, PHOTO, ["detail"], rendering=r)["detail"] for r in (None, shown))
+    assert known < annotate_item(PHOTO, PHOTO, ["detail"])["detail"] - 0.2 and blind > known
 
 
 def test_the_rendering_of_a_distortion_that_adds_nothing_is_the_picture():
@@ -84,8 +84,8 @@ def test_what_is_added_to_a_clip_does_not_change_what_is_known_of_it(name):
     clip = np.stack([np.roll(PHOTO, 2 * t, axis=1) for t in range(8)])
     made = distort_clip(clip, name, 4, np.random.default_rng(1))
     shown = render_clip(clip, [(name, 4)], np.random.default_rng(1))
-    original = annotate_clip(clip, clip, ["frame_gmsd", "frame_detail"])
-    known = annotate_clip(made, clip, ["frame_gmsd", "frame_detail"], rendering=shown)
+    original = annotate_item(clip, clip, ["frame_gmsd", "frame_detail"])
+    known = annotate_item(made, clip, ["frame_gmsd", "frame_detail"], rendering=shown)
     assert known["frame_detail"] == original["frame_detail"]
     assert known["frame_gmsd"] < original["frame_gmsd"]
 
@@ -94,7 +94,7 @@ def test_a_soft_clip_has_its_own_place_below_a_sharp_one():
     sharp = np.stack([np.roll(PHOTO, 2 * t, axis=1) for t in range(8)])
     soft = render_clip(sharp, [("gaussian_blur", 5), ("jpeg", 5)], np.random.default_rng(0))
     assert np.array_equal(soft, distort_clip(sharp, "gaussian_blur", 5, np.random.default_rng(0)))
-    labels = [LabelRule().label(annotate_clip(clip, clip, LabelRule().clip_annotators)) for clip in (sharp, soft)]
+    labels = [LabelRule().label(annotate_item(clip, clip, LabelRule().clip_annotators)) for clip in (sharp, soft)]
     assert labels[0].mean[0] > labels[1].mean[0] + 0.1
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 import dataset_scripts
 from dataset_scripts import stages
 from dataset_scripts.annotators import ANNOTATORS
-from dataset_scripts.annotators.human_scale import annotate_image
+from dataset_scripts.annotators.human_scale import annotate_item
 from dataset_scripts.build_config import BuildConfig, BuildError, SettingsError, load_recipe
 from dataset_scripts.collect import collect, split_of
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, VIDEO_DISTORTIONS, distort_image, tag
@@ -235,7 +235,7 @@ def test_opinions_can_be_computed_again_from_the_stored_files(built):
     for version, opinion in zip(versions, opinions, strict=True):
         if version["modality"] == "video":
             continue
-        scores = annotate_image(decode(version["data"]), decode(originals[version["item_id"]]["data"]), names)
+        scores = annotate_item(decode(version["data"]), decode(originals[version["item_id"]]["data"]), names)
         assert json.loads(opinion["scores"]) == pytest.approx(scores, abs=1e-6)
         target = pmod(np.array([[json.loads(opinion["scores"])[name] for name in names]]))
         assert opinion["mos"] == target.mean[0] and opinion["level_probs"] == target.level_probs[0].tolist()

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dataset_scripts.annotators.human_scale import annotate_clip
+from dataset_scripts.annotators.human_scale import annotate_item
 from dataset_scripts.distortions import distort_clip, distort_image
 from dataset_scripts.distortions.authentic import LOCAL, draw, subject_mask
 from dataset_scripts.versions import LabelRule, Version, even_version, history_version, original_version
@@ -42,12 +42,6 @@ from training.tiny.originals import DataConfig, Originals, load_originals, pan_a
 EXAMPLES = Path(__file__).parents[2] / "spaces_demo" / "examples"
 NEEDS_ORIGINAL = ("brighten", "darken", "mean_shift", "contrast_change", "non_eccentricity_patch")
 """Distortions after which a picture may well have been taken so: only its original tells."""
-
-PEERS = tuple(
-    f"dataset_scripts.annotators.{name}"
-    for name in ("piqe:PIQE", "naturalness:Naturalness", "sharpness_noise:SharpnessNoise")
-)
-"""No-reference metrics that need no download, measured beside `vital-tiny`."""
 
 _LONG_SIDE = 512
 
@@ -116,7 +110,7 @@ def _clips(clips: dict, photos: dict, few: slice) -> Iterator[tuple[str, np.ndar
 
 def _clip_rows(content_id, frames, config, rule, rng) -> list[Row]:
     def row(clip: np.ndarray, name: str, severity: int) -> Row:
-        opinions = annotate_clip(clip, frames, rule.clip_annotators, rendering=frames)
+        opinions = annotate_item(clip, frames, rule.clip_annotators, rendering=frames)
         mean = float(rule.label(opinions).mean[0])
         return Row("video", content_id, name, severity, mean, clip, opinions)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dataset_scripts.annotators.human_scale import annotate_clip
+from dataset_scripts.annotators.human_scale import annotate_item
 from dataset_scripts.distortions import DISTORTIONS, distort_clip, tag
 from dataset_scripts.distortions.catalogue import ORIGINAL_TAG
 from dataset_scripts.distortions.scene_rendering import render_clip
@@ -104,7 +104,7 @@ def clip_group(original: np.ndarray, config: DataConfig, rng: np.random.Generato
         for name, severity in steps:
             frames = distort_clip(frames, name, severity, rng)
         rendering = render_clip(original, steps, rng)
-        opinions = annotate_clip(frames, original, config.rule.clip_annotators, rendering=rendering)
+        opinions = annotate_item(frames, original, config.rule.clip_annotators, rendering=rendering)
         versions.append(Version(frames, opinions, tuple(steps), tag(*steps[0]) if steps else ORIGINAL_TAG))
     return versions
 
