@@ -2,6 +2,11 @@
 
 What visitors see is made by private events, which put a refusal in the place of the result. Programs have an endpoint
 for each thing that the page can do. All that reads a file or asks a model waits in one line.
+
+What a generator has yielded of a component (`gr.Image(...)`, `gr.Button(...)`) it yields to the end: Gradio sends the
+differences between yields, and the page takes away in place what the next one lacks, drawn or not.
+What a choice of another file or model leaves without meaning is blanked twice: at once, and in line, after the work
+on the old choice that was under way.
 """
 
 import atexit
@@ -175,23 +180,29 @@ def _score_tab(
     def clear() -> list[Any]:
         return [*blanks.values(), gr.Image(None, visible=False), gr.Button(interactive=False)]
 
+    def show(path: str | None) -> list[Any]:
+        try:
+            return [*clear(), *_shown(path)]
+        except inference.Refused:  # told in the place of the score
+            return [*clear(), *_shown(None)]
+
     @inference.on_gpu
     def assess(path: str | None, name: str) -> Iterator[dict[Any, Any]]:
         if path is None:
-            yield {shown: gr.Image(None, visible=False), played: gr.Video(None, visible=False), result: _HINT}
+            yield {result: _HINT}
             return
         try:
-            yield _shown(path, shown, played)
             found = assessor.score(path, name)
             has_words = assessor.describes(name)
-            yield {
+            scored = {
                 result: markup.score(found),
                 levels: markup.level_bars(found, assessor.level_values(name)),
                 record: found,
                 where_button: gr.Button(interactive=has_words),
             }
+            yield scored
             for text in assessor.describe(path, "", name) if has_words else ():
-                yield {words: f"**The model's guess:** {_plain_text(text)}"}
+                yield scored | {words: f"**The model's guess:** {_plain_text(text)}"}
         except inference.Refused as error:
             yield {result: markup.refusal(str(error))}
 
@@ -214,19 +225,14 @@ def _score_tab(
 
     cleared = gr.on([file.change, model.change], clear, None, blank, queue=False, **_PRIVATE)
     file.change(None, None, None, js=_TO_RESULT, **_PRIVATE)
-    assessed = cleared.then(
-        assess,
-        [file, model],
-        [shown, played, result, words, levels, record, where_button],
-        show_progress_on=result,
-        **_IN_LINE,
-        **_PRIVATE,
-    )
+    to_the_last = {"show_progress_on": result, "trigger_mode": "always_last", **_IN_LINE, **_PRIVATE}
+    seen = cleared.then(show, file, [*blank, shown, played], **to_the_last)
+    assessed = seen.success(assess, [file, model], [result, words, levels, record, where_button], **to_the_last)
     where_button.click(None, None, None, js=_TO_PROGRESS, **_PRIVATE)
     searched = where_button.click(
         show_where, [file, model], [told, picture], show_progress_on=told, **_IN_LINE, **_PRIVATE
     )
-    stop.click(lambda: "Stopped.", None, told, cancels=[assessed, searched, ask], queue=False, **_PRIVATE)
+    stop.click(lambda: "Stopped.", None, told, cancels=[seen, assessed, searched, ask], queue=False, **_PRIVATE)
 
     def where_for_programs(file: str, model: str) -> Iterator[tuple[Any, Any, str]]:
         for _, found in assessor.where(file, model):
@@ -256,14 +262,14 @@ def _score_tab(
 _HINT = '<p class="hint">The result will be here.</p>'
 
 
-def _shown(path: str, shown: gr.Image, played: gr.Video) -> dict[Any, Any]:
-    """The file as a visitor sees it: clips play, where browsers can."""
+def _shown(path: str | None) -> tuple[gr.Image, gr.Video]:
+    """The file as a visitor sees it: clips play, where browsers can. Neither is visible without a file."""
     first = inference.preview(path)  # refuses what cannot be read
-    suffix = Path(path).suffix.lower()
+    suffix = Path(path or "").suffix.lower()
     if suffix in _PLAYED:
-        return {shown: gr.Image(None, visible=False), played: gr.Video(path, visible=True)}
+        return gr.Image(None, visible=False), gr.Video(path, visible=True)
     picture = path if suffix in _MOVING_PICTURES else first
-    return {shown: gr.Image(picture, visible=True), played: gr.Video(None, visible=False)}
+    return gr.Image(picture, visible=picture is not None), gr.Video(None, visible=False)
 
 
 def _plain_text(text: str) -> str:
@@ -328,8 +334,9 @@ def _compare_tab(assessor: inference.Assessor, files: gr.File, a: gr.File, model
             yield "", gr.ImageSlider(None, visible=False)
             return
         try:
-            yield "", gr.ImageSlider(inference.side_by_side(first, second), visible=True)
-            yield markup.comparison(assessor.compare(first, second, name)), gr.skip()
+            pictures = gr.ImageSlider(inference.side_by_side(first, second), visible=True)
+            yield "", pictures
+            yield markup.comparison(assessor.compare(first, second, name)), pictures
         except inference.Refused as error:
             yield markup.refusal(str(error), "These cannot be compared"), gr.ImageSlider(None, visible=False)
 
@@ -392,7 +399,8 @@ def _batch_tab(assessor: inference.Assessor, files: gr.File, model: gr.Dropdown)
             yield markup.refusal(str(error)), gr.skip()
 
     done = button.click(show_batch, [files, model], [table, download], show_progress_on=table, **_IN_LINE, **_PRIVATE)
-    gr.on([files.change, model.change], clear, None, [table, download], queue=False, **_PRIVATE)
+    cleared = gr.on([files.change, model.change], clear, None, [table, download], queue=False, **_PRIVATE)
+    cleared.then(clear, None, [table, download], trigger_mode="always_last", **_IN_LINE, **_PRIVATE)
     stop.click(None, None, None, cancels=[done], **_PRIVATE)
     _endpoint(
         "batch",
@@ -418,7 +426,8 @@ def _zoo_tab(assessor: inference.Assessor, file: gr.File) -> None:
             return markup.refusal(str(error)) + markup.members(entries)
 
     asked = button.click(ask, file, table, **_IN_LINE, **_PRIVATE)
-    file.change(lambda: markup.members(entries), None, table, queue=False, **_PRIVATE)
+    cleared = file.change(lambda: markup.members(entries), None, table, queue=False, **_PRIVATE)
+    cleared.then(lambda: markup.members(entries), None, table, trigger_mode="always_last", **_IN_LINE, **_PRIVATE)
     stop.click(None, None, None, cancels=[asked], **_PRIVATE)
     models = gr.CheckboxGroup(assessor.names, value=assessor.names, label="Models", visible=False)
     _endpoint("zoo", assessor.zoo, [file, models], gr.JSON, "The same item through several models.")

@@ -168,6 +168,40 @@ def test_a_new_file_leaves_nothing_of_the_old(page, tmp_path):
         page.locator(rest).wait_for(state="detached", timeout=ANSWER_MS)
 
 
+def test_news_of_the_server_that_come_all_at_once_are_all_drawn(page):
+    """As on a slow device or network, where the page has not drawn the score when the text is there too."""
+
+    def all_at_once(route):
+        route.fulfill(response=route.fetch(timeout=ANSWER_MS))
+
+    page.route("**/queue/data?*", all_at_once)
+    page.get_by_role("button", name="beach jetty").click()
+    page.locator("#words").get_by_text("The model's guess:").wait_for(timeout=ANSWER_MS)
+    page.locator("#shown img").wait_for()
+    button = page.get_by_role("button", name="Where is it bad?")
+    page.wait_for_function("e => !e.disabled", arg=button.element_handle(), timeout=5000)
+    go(page, "Compare")
+    page.get_by_role("button", name="original and blurred").click()
+    page.locator("#compared .value").wait_for(timeout=ANSWER_MS)
+    panel(page).locator("img").first.wait_for()
+    page.unroute_all(behavior="wait")
+
+
+def test_a_file_chosen_while_another_is_at_work_is_the_one_that_is_scored(page, long_clip):
+    upload(page, long_clip)
+    scored(page)
+    page.get_by_role("button", name="Where is it bad?").click()
+    page.locator("#told").get_by_text(re.compile(r"Looking at each part - \d+\.\d%")).wait_for()
+    page.get_by_role("button", name="office tower at night (clip)").click()
+    page.get_by_role("button", name="beach jetty").click()
+    page.locator("#shown img").wait_for(timeout=ANSWER_MS)
+    page.locator("#result .note").get_by_text(re.compile("^image")).wait_for(timeout=ANSWER_MS)
+    page.locator("#words").get_by_text("The model's guess:").wait_for(timeout=ANSWER_MS)
+    page.wait_for_timeout(1000)
+    assert page.locator("#result .note").inner_text().startswith("image") and page.locator("#shown img").count()
+    assert page.locator("#told").inner_text().strip() == ""
+
+
 def test_errors_appear_at_upload_in_plain_words_and_go_away(page, tmp_path):
     bad = tmp_path / "holiday photo.jpg"
     bad.write_bytes(b"this is no photo")

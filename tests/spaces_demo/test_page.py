@@ -66,6 +66,60 @@ def test_all_work_waits_in_one_line(modules):
             assert any(block.visible for block in shown), each
 
 
+class Scoring(Assessor):
+    """Answers as the models do, without them."""
+
+    def score(self, file, name):
+        probs = dict(zip(("high", "good", "fair", "poor", "low"), (0.2, 0.6, 0.2, 0.0, 0.0), strict=True))
+        record = {"file": Path(file).name, "modality": "image", "score": 0.7, "std": 0.1, "level": "good"}
+        return {**record, "level_probs": probs, "model": name, "seconds": 0.1}
+
+    def describe(self, file, question, name):
+        yield from ("Sharp", "Sharp.")
+
+    def compare(self, first, second, name):
+        side = {"score": 0.7, "std": 0.1, "level": "good"}
+        return {"winner": "tie", "probability": 0.5, "a": side, "b": side, "model": name}
+
+    def batch(self, files, name):
+        yield from ([self.score(file, name) | {"error": None}] for file in files)
+
+
+@pytest.fixture(scope="module")
+def photo(modules):
+    return str(next(iter(modules["samples"].examples().values())))
+
+
+@pytest.mark.parametrize("name", ["assess", "show_comparison", "show_batch"])
+def test_no_yield_takes_back_what_one_before_it_said_of_a_component(modules, photo, name, tmp_path, monkeypatch):
+    """The page may draw both at once, and then never says the first: a button stayed disabled, a picture unseen."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    page = modules["ui"].build(Scoring(["a"]))
+    event = next(each for each in page.fns.values() if each.name == name)
+    given = {"assess": (photo, "a"), "show_comparison": (photo, photo, "a"), "show_batch": ([photo, photo], "a")}[name]
+
+    def said(value):
+        """What is said of a component, by output; nothing of one whose value is given whole."""
+        values = [value.get(each) for each in event.outputs] if isinstance(value, dict) else value
+        return [set(getattr(each, "constructor_args", {})) for each in values]
+
+    steps = [said(value) for value in event.fn(*given)]
+    assert len(steps) > 1 and any(steps[0] + steps[-1])
+    for before, after in zip(steps, steps[1:], strict=False):
+        assert all(earlier <= later for earlier, later in zip(before, after, strict=True)), (before, after)
+
+
+def test_a_new_choice_is_never_skipped_and_blanks_again_after_the_work_on_the_one_before(modules):
+    """`once`, Gradio's default, would skip a file that is chosen while another one is at work."""
+    page = modules["ui"].build(Assessor(["a", "b"]))
+    after = [fn for fn in page.fns.values() if fn.trigger_after is not None and fn.queue]
+    assert {fn.trigger_mode for fn in after} == {"always_last"}
+    in_line = {block._id for fn in after for block in fn.outputs}
+    for fn in page.fns.values():
+        if fn.name in ("show_where", "show_answer", "show_comparison", "show_batch", "ask", "assess"):
+            assert in_line.issuperset(block._id for block in fn.outputs), fn.name
+
+
 def test_programs_have_an_endpoint_for_each_thing_and_no_other(modules):
     page = modules["ui"].build(Assessor(["a"]))
     names = [each.api_name for each in page.fns.values() if each.api_visibility == "public"]
