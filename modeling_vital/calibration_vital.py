@@ -76,6 +76,8 @@ class Calibration:
 
     def __post_init__(self) -> None:
         columns = (self.scores, self.mos, self.curve_low, self.curve_high)
+        if not all(isinstance(column, list) for column in columns):
+            raise ValueError("`scores`, `mos`, `curve_low` and `curve_high` are lists of numbers")
         numbers = [*(value for column in columns for value in column), self.margin, self.confidence]
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
             raise ValueError("a number of the table is missing or not finite")
@@ -146,11 +148,22 @@ class Calibration:
             ValueError: if the file cannot be read or holds no calibration.
         """
         try:
-            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+            try:
+                record = json.loads(Path(path).read_text(encoding="utf-8"))
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"it is not JSON ({error})") from error
+            names = [field.name for field in dataclasses.fields(cls)]
+            if not isinstance(record, dict) or not set(names) & set(record):
+                raise ValueError("it is JSON of something else")
+            if missing := [name for name in names if name not in record]:
+                raise ValueError(f"it lacks {', '.join(missing)}")
+            if unknown := [name for name in record if name not in names]:
+                raise ValueError(f"it has {', '.join(unknown)[:80]}, which no calibration of this version has")
+            return cls(**record)
         except OSError as error:
             raise ValueError(f"The calibration {str(path)!r} cannot be read: {error.strerror or error}.") from error
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{str(path)!r} holds no calibration ({error}); `vital calibrate` writes one.") from error
+            raise ValueError(f"{str(path)!r} holds no calibration: {error}; `vital calibrate` writes one.") from error
 
 
 def find_calibration(source: str, revision: str | None = None) -> Calibration | None:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import logging
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,9 @@ def tables(opened: Rows, rows: "IterableDataset", batch_rows: int) -> "Iterator[
                 if (safe := confined(array, opened.features[name])) is not array:
                     table = table.set_column(place, table.schema.field(place), safe)
             yield embed_table_storage(table)
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        name = os.fsdecode(error.object)[:300]
+        raise UsageError(f"{name!r} is not UTF-8; rename the file, or mend the data set") from error
     except (HTTPError, OSError, ValueError) as error:
         raise UsageError(f"the data set cannot be read further: {first_line(error)}") from error
 
@@ -161,12 +165,22 @@ def to_items(
     Yields:
         `Item`: one a row; `path` is the split and the number of the row.
     """
-    for number, media in enumerate(table.column(column).to_pylist(), start=first):
+    for number, media in enumerate(_values(table.column(column)), start=first):
         empty = media is None or (isinstance(media, dict) and media.get("bytes") is media.get("path") is None)
         error = f"nothing in the column {column!r}" if empty else None
         if isinstance(media, str) and dataset is not None and not belongs_to_dataset(media, dataset):
             error = f"{media[:300]!r} is no file of the data set (--allow-outside)"
         yield Item(start + number, row_name(split, number), error, media)
+
+
+def _values(column: "pa.ChunkedArray") -> list[Any]:
+    """Python values of a column; a path that is not UTF-8 as the file system spells it."""
+    import pyarrow as pa
+
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        values = column.cast(pa.large_binary()).to_pylist()
+        return [None if value is None else os.fsdecode(value) for value in values]
+    return column.to_pylist()
 
 
 def row_name(split: str, number: int) -> str:

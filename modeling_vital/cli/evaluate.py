@@ -272,7 +272,14 @@ def _summary(folders: list[Path]) -> str:
     missing = [str(folder) for folder in folders if not (folder / "result.json").is_file()]
     if missing:
         raise UsageError(f"no result.json in {', '.join(missing)}; give folders that --output named")
-    return summary([json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders])
+    results = []
+    for folder in folders:
+        try:
+            results.append(json.loads((folder / "result.json").read_text(encoding="utf-8")))
+            summary(results[-1:])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{folder / 'result.json'} is no result of vital evaluate ({error!r:.200})") from error
+    return summary(results)
 
 
 def _list() -> str:

@@ -12,7 +12,7 @@ from ..table_file import TableFile
 from .errors import EXIT_SOME_FAILED, UsageError
 from .model_loading import load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
-from .records import complain
+from .records import complain, prepare_output
 from .scoring import Item, score_items
 from .targets import target_of
 
@@ -180,7 +180,9 @@ def fit_table(
     from ..evaluation.extras import MissingExtraError, require
 
     if args.output:
-        _check_output(args.output)
+        if args.output.suffix.lower() != ".json":
+            raise UsageError(f"--output {args.output} must end in .json; the plot goes beside it as .png")
+        prepare_output(args.output)
     try:
         require("scipy.stats")
         require("matplotlib")
@@ -204,10 +206,3 @@ def fit_table(
             raise UsageError(f"{args.output} cannot be written: {error.strerror or error}") from error
         sys.stdout.write(f"written: {args.output}, {picture}\n")
     return EXIT_SOME_FAILED if items.failed else 0
-
-
-def _check_output(output: Path) -> None:
-    if output.suffix.lower() != ".json":
-        raise UsageError(f"--output {output} must end in .json; the plot goes beside it as .png")
-    if output.is_dir() or not output.absolute().parent.is_dir():
-        raise UsageError(f"--output {output} must be a file in a folder that is there")

@@ -162,6 +162,22 @@ def format_of(output: Path | None, name: str | None) -> str:
     return found
 
 
+def prepare_output(output: Path) -> None:
+    """Makes the folder of a file that is to be written, before the work that takes long.
+
+    Raises:
+        UsageError: for a folder or a device in the place of the file, or a folder that cannot be made.
+    """
+    if output.is_dir():
+        raise UsageError(f"--output {output} is a folder; give a file")
+    if output.exists() and not output.is_file():  # root would put a file in the place of /dev/null
+        raise UsageError(f"--output {output} is no regular file; give the name of one")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder of --output {output} cannot be made: {error.strerror}") from error
+
+
 def is_table(output: Path) -> bool:
     """Returns `True` if the suffix of a path is that of one of the formats."""
     return output.suffix.lower() in _BY_SUFFIX

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..item_log import SUFFIX, ItemLog
-from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
+from ..whole_files import write_whole
+from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, Interrupted, UsageError
 from .model_loading import fingerprint, load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
-from .records import complain
+from .records import complain, prepare_output
 from .scoring import Extras, Item, Read, grouped, read_items, score_reads
 from .targets import Target, collect
 
@@ -39,7 +40,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "and worst, thumbnails, the distortion that the model guesses, clips over time, a table to sort and filter, "
         "and what has no score and why.",
         epilog="Exit code: 0 all scored, 1 some files failed (the page lists them), 2 wrong use, 130 stopped by "
-        "Ctrl-C (the page has what was done until then).",
+        "Ctrl-C: the page has what was done until then, and with --resume the same command continues; a second Ctrl-C "
+        "leaves the page as it was.",
         examples=[
             ("a page about a folder", "vital report holiday/ --output holiday.html"),
             ("continue after a crash, or add what is new", "vital report archive/ --output archive.html --resume"),
@@ -98,9 +100,10 @@ def run(args: argparse.Namespace) -> int:
         args (`argparse.Namespace`): see `vital report --help`.
 
     Returns:
-        `int`: 0 when every file has a score, 1 when some have none, 130 after Ctrl-C.
+        `int`: 0 when every file has a score, 1 when some have none, 130 after Ctrl-C, with a page of what is done.
 
     Raises:
+        Interrupted: after a Ctrl-C while the page is made of that.
         UsageError: for neither or both of paths and `--from`, rows that cannot be read, a model that is not there, or
             an output that cannot be written.
     """
@@ -109,8 +112,7 @@ def run(args: argparse.Namespace) -> int:
     if args.rows and (args.resume or args.maps):
         raise UsageError("--resume and --maps are for files and folders: with --from, nothing is scored")
     args.output = args.output or Path("report.html")
-    if args.output.is_dir() or not args.output.absolute().parent.is_dir():
-        raise UsageError(f"--output {str(args.output)!r} must be a file in a folder that is there")
+    prepare_output(args.output)
     page, interrupted = _page(args), False
     page.folder = args.output.absolute().parent
     with redirect_stdout(sys.stderr):  # stdout is for the page's path alone
@@ -121,18 +123,28 @@ def run(args: argparse.Namespace) -> int:
             page.notes.append("The run was stopped before its end: what follows is what was done until then.")
         from ..report_page import render_page
 
-        with _progress("picture") as step:
-            text = render_page(page, step, args.workers, args.timeout)
+        try:
+            with _progress("picture") as step:
+                text = render_page(page, step, args.workers, args.timeout)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(f"no page was written{_continues(args)}") from stop
     try:
-        args.output.write_text(text, encoding="utf-8")
+        write_whole(args.output, text)
     except OSError as error:
         raise UsageError(f"{str(args.output)!r} cannot be written: {error.strerror}") from error
     sys.stdout.write(f"{args.output}\n")
     if interrupted:
-        logger.error("interrupted; the page has what was done until then")
+        logger.error("interrupted; the page has what was done until then%s", _continues(args))
         return EXIT_INTERRUPTED
     complain(page.rows)
     return EXIT_SOME_FAILED if any(row["error"] is not None for row in page.rows) else 0
+
+
+def _continues(args: argparse.Namespace) -> str:
+    """What a message about a run that was stopped says of the rest."""
+    if args.rows:
+        return ""
+    return "; the same command continues" if args.resume else "; only with --resume is it kept for another run"
 
 
 def _page(args: argparse.Namespace) -> "ReportPage":

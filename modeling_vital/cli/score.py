@@ -9,7 +9,7 @@ from .errors import EXIT_SOME_FAILED, UsageError
 from .filters import parse_condition
 from .model_loading import fingerprint, level_words, resolve_model
 from .options import add_batch_size, add_model, add_reading, positive
-from .records import FORMATS, format_of, is_table
+from .records import FORMATS, format_of, is_table, prepare_output
 from .targets import HUB_PREFIX
 from .where import add_options
 from .work import Keep, Work, write_file, write_live, write_sorted
@@ -177,7 +177,7 @@ def run(args: argparse.Namespace) -> int:
         return copy_dataset(args, source, condition)
     format_ = format_of(args.output, args.format)
     if args.output:
-        _prepare(args.output)
+        prepare_output(args.output)
     log_path = args.output and args.output.with_name(args.output.name + SUFFIX)
     with ItemLog(log_path, fingerprint(source) if log_path else {}, args.resume) as log:
         work, keep = Work(args, source, log), Keep(args, condition)
@@ -191,15 +191,6 @@ def run(args: argparse.Namespace) -> int:
         if args.output and not args.resume:
             log.delete()
     return EXIT_SOME_FAILED if failed else 0
-
-
-def _prepare(output: Path) -> None:
-    if output.is_dir():
-        raise UsageError(f"--output {output} is a folder; give a file")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"the folder of --output {output} cannot be made: {error.strerror}") from error
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 _BLOCK = 2**16
 _SHOWN_CHARS = 60  # of a path that is none
+_TEXT_SUFFIXES = frozenset(".txt .lst .list .text".split())
+_HEAD_BYTES = 4096
+_CONTROL = re.compile(rb"[^\t\n\r\x20-\x7e\x80-\xff]")  # neither text of ASCII nor of any encoding that extends it
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
@@ -65,7 +68,8 @@ def collect(paths: Iterable[str], column: str = "path", allow_outside: bool = Fa
 
     Yields:
         `Target`: one a file; a path may come up twice. A folder without media or that cannot be listed, a pattern
-        that nothing matches, and a row of a list without a usable path are targets with an error. The names in one
+        that nothing matches, a list that is empty, a text file, which is read as a list from stdin alone, and a row
+        of a list without a usable path are targets with an error. The names in one
         folder, or of all that matches one pattern, are in memory at a time, and nothing else.
 
     Raises:
@@ -75,16 +79,27 @@ def collect(paths: Iterable[str], column: str = "path", allow_outside: bool = Fa
 
     for path in paths:
         if path == "-":
+            empty = True
             for named in read_list(sys.stdin.buffer):
+                empty = False
                 if len(named) > MAX_ENTRY_CHARS:
                     too_long = f"{len(named):,} characters; a path has {MAX_ENTRY_CHARS:,} at most"
                     yield Target(f"{named[:_SHOWN_CHARS]}...", too_long)
                 else:
                     yield from _expand(named)
+            if empty:
+                yield Target(path, "no path came on standard input")
         elif _ADDRESS.match(path):  # neither a pattern, whatever is in its query, nor a list of this machine
             yield from _expand(path)
         elif os.path.splitext(path)[1].lower() in TABLE_SUFFIXES:
-            yield from read_manifest(path, column, allow_outside)
+            empty = True
+            for target in read_manifest(path, column, allow_outside):
+                empty = False
+                yield target
+            if empty:
+                yield Target(path, "no path in this list")
+        elif _is_plain_list(path):
+            yield Target(path, f"a text file; if it is a list of paths, give it on standard input: - < {path}")
         elif glob.has_magic(path) and not os.path.lexists(path):
             matches = sorted(glob.glob(path, recursive=True))
             for match in matches:
@@ -104,6 +119,18 @@ def _expand(path: str) -> Iterator[Target]:
         yield from _in_folder(path)
     else:
         yield Target(path)
+
+
+def _is_plain_list(path: str) -> bool:
+    """Returns `True` for a file of lines of text, by its suffix and its beginning; a picture may have any suffix."""
+    if os.path.splitext(path)[1].lower() not in _TEXT_SUFFIXES or not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:  # the reader says what is wrong with it
+        return False
+    return bool(head) and not _CONTROL.search(head)
 
 
 def _in_folder(folder: str) -> Iterator[Target]:

@@ -174,6 +174,38 @@ def test_one_of_other_weights_is_refused(place, capsys):
     assert "'ratings.csv' holds no calibration" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: "path,mos", "it is not JSON"),
+        (lambda found: "[" * 100_000, "it is not JSON"),
+        (lambda found: "[]", "JSON of something else"),
+        (lambda found: '{"model": {"name": "vital"}, "threshold": 0.4}', "it lacks weights_sha256, scoring, modality"),
+        (lambda found: json.dumps({"path": "a.jpg", "score": 0.4}), "JSON of something else"),
+        (lambda found: json.dumps(found | {"slope": 2}), "it has slope, which no calibration of this version has"),
+        (lambda found: json.dumps({k: v for k, v in found.items() if k != "margin"}), "it lacks margin;"),
+        (lambda found: json.dumps(found | {"scores": 0.5}), "are lists of numbers"),
+        (lambda found: json.dumps(found | {"scores": ["a", "b"], "mos": None}), "are lists of numbers"),
+        (lambda found: json.dumps(found | {"scores": ["a", *found["scores"][1:]]}), "missing or not finite"),
+    ],
+)
+def test_a_file_that_is_no_calibration_says_why(change, message, tmp_path):
+    table = {name: [0.1, 0.9] for name in ("scores", "mos", "curve_low", "curve_high")}
+    about = {"model": "m", "weights_sha256": "0" * 64, "scoring": {}, "modality": "image", "method": "line"}
+    found = about | table | {"margin": 0.1, "confidence": 0.9, "mos_range": None, "ratings": 9, "contents": 9}
+    (tmp_path / "c.json").write_text(json.dumps(found | {"errors": {}}))
+    assert Calibration.load(tmp_path / "c.json").predict(0.5)[0] == pytest.approx(0.5)
+    (tmp_path / "c.json").write_text(change(found | {"errors": {}}))
+    with pytest.raises(ValueError, match="holds no calibration: ") as caught:
+        Calibration.load(tmp_path / "c.json")
+    assert message in str(caught.value) and "__init__" not in str(caught.value)
+
+
+def test_the_folder_of_an_output_is_made(place, capsys):
+    assert main(["calibrate", "ratings.csv", "--model", "model", "--output", "new/deep/c.json"]) == 0
+    assert (place / "new" / "deep" / "c.json").is_file() and (place / "new" / "deep" / "c.png").is_file()
+
+
 def test_a_resumed_run_may_take_another_calibration(place, capsys):
     """Records are kept without a MOS, so nothing is scored again for it."""
     calibrate()
@@ -202,7 +234,7 @@ def test_a_file_without_a_score_is_left_out_and_told(place, capsys):
         (lambda rows: rows, ["--group-column", "scene"], "no column 'scene'"),
         (lambda rows: rows, ["--mos-range", "1", "2"], "outside the scale from 1 to 2"),
         (lambda rows: rows, ["--output", "c.txt"], "must end in .json"),
-        (lambda rows: rows, ["--output", "no/c.json"], "a folder that is there"),
+        (lambda rows: rows, ["--output", "ratings.csv/c.json"], "cannot be made"),
         (lambda rows: [[f"{row[0]}.gone", *row[1:]] for row in rows], [], "0 of the 80 files.*can be scored"),
         (lambda rows: [[p, "3", g] for p, _, g in rows], [], "all ratings are 3"),
     ],

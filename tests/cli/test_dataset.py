@@ -270,6 +270,25 @@ def test_wrong_use(argv, message, parquet, stand_in, tmp_path, capsys):
     assert len(err.splitlines()) == 1
 
 
+def test_a_path_that_is_not_utf_8_is_opened_or_named(stand_in, tmp_path, capsys, monkeypatch):
+    """A table of paths may spell them as a file system does; types of `datasets` cannot, so the file is named."""
+    monkeypatch.chdir(tmp_path)
+    named = os.fsdecode(b"caf\xe9.png")
+    for folder in ("paths", "pictures"):
+        os.makedirs(folder)
+        for name in ("a.png", named):
+            Path(folder, name).write_bytes(png(40))
+    names = pa.array([b"paths/a.png", os.fsencode(f"paths/{named}"), None], pa.binary())
+    latin = pa.Array.from_buffers(pa.string(), 3, names.buffers())
+    pq.write_table(pa.table({"file": latin}), "paths/train.parquet")
+    assert main(["score", "--dataset", "paths", "--column", "file", "--format", "json"]) == 1
+    told = [(record["score"] is not None, record["error"]) for record in json.loads(capsys.readouterr().out)]
+    assert told == [(True, None), (True, None), (False, "nothing in the column 'file'")]
+    for more in ([], ["--output", "out"]):
+        assert main(["score", "--dataset", "pictures", *more]) == 2
+        assert r"caf\udce9.png' is not UTF-8; rename the file" in capsys.readouterr().err
+
+
 def test_column_that_is_there_already(parquet, stand_in, tmp_path, capsys):
     table = pq.read_table(parquet / "data" / "test-00000.parquet").append_column("vital_std", pa.array([1.0] * 4))
     (tmp_path / "set").mkdir()

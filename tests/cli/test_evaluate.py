@@ -268,6 +268,10 @@ def test_results_side_by_side(model, tmp_path, capsys):
     assert f"{mean:.3f} / " in next(line for line in lines if line.startswith("mean, out of domain"))
     assert main(["evaluate", "--summary", str(tmp_path)]) == 2
     assert "no result.json" in capsys.readouterr().err
+    for other in ("{", "[]", '{"models": []}', '{"benchmark": 1, "models": [{"name": "a"}]}'):
+        (tmp_path / "result.json").write_text(other)
+        assert main(["evaluate", "--summary", str(tmp_path)]) == 2, other
+        assert f"{tmp_path / 'result.json'} is no result of vital evaluate" in capsys.readouterr().err
 
 
 def test_the_list_names_all(capsys):

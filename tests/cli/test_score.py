@@ -8,6 +8,7 @@ import math
 import os
 import pty
 import re
+import runpy
 import select
 import shutil
 import signal
@@ -459,6 +460,20 @@ def test_version_and_wrong_use_do_not_wait_for_torch():
     for argv, expected in [(["--version"], 0), (["score"], 2), (["score", "x", "--model", "no-such-model"], 2)]:
         done = subprocess.run([*start, *argv], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == expected, done.stderr
+
+
+def test_the_package_runs_as_the_command(monkeypatch, capsys):
+    for argv, expected in [(["--version"], 0), (["score"], 2)]:
+        told = []
+        monkeypatch.setattr(sys, "argv", ["vital", *argv])
+        for run in (main, lambda: runpy.run_module("modeling_vital", run_name="__main__")):
+            try:
+                code = run()
+            except SystemExit as stop:
+                code = stop.code
+            assert code == expected
+            told.append(capsys.readouterr())
+        assert told[0] == told[1]
 
 
 # ------------------------------------------------------------------------------------------------------ real models

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from modeling_vital.cli.errors import UsageError
+from modeling_vital.cli.main import main
 from modeling_vital.cli.targets import collect, read_list, read_manifest
 from modeling_vital.messages import MAX_MESSAGE_CHARS
 
@@ -152,6 +153,41 @@ def test_one_bad_row_is_one_error(name, allow_outside, tree):
     assert good == ["a.jpg", "b.png"]
     assert re.match(rf"{file}, (row|line) \d+$", bad.path) and len(bad.error) <= MAX_MESSAGE_CHARS
     os.fsencode(bad.path)  # else it cannot be logged
+
+
+EMPTY = {
+    "a.csv": ("path\n", "no path in this list"),
+    "a.json": ("[]", "no path in this list"),
+    "a.jsonl": ("\n", "no path in this list"),
+    "-": ("", "no path came on standard input"),
+}
+
+
+@pytest.mark.parametrize("given", EMPTY)
+@pytest.mark.parametrize("command", [["score"], ["report", "--output", "r.html"]])
+def test_a_list_of_nothing_is_said(given, command, tree, monkeypatch, capsys):
+    """Nothing to do is no success: what was to make the list has most likely failed."""
+    text, error = EMPTY[given]
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+    if given != "-":
+        write(tree / given, text)
+    assert found(given) == [(given, error)]
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+    assert main([*command, given]) == 1
+    assert f"vital: {given}: {error}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["list.txt", "list.LST", "my files.list"])
+def test_a_text_file_points_to_standard_input(name, tree):
+    write(tree / name, "a.jpg\nb\xe4.png\r\n\tc".encode("latin-1"))
+    ((path, error),) = found(name)
+    assert path == name and error.endswith(f"give it on standard input: - < {name}")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n\0\0\0", b"\xff\xd8\xff\xe0\0\x10JFIF"])
+def test_a_picture_may_be_called_txt(content, tree):
+    write(tree / "photo.txt", content)
+    assert found("photo.txt", "missing.txt") == ["photo.txt", "missing.txt"]
 
 
 def test_a_path_of_50_mb_on_stdin_is_one_error(tree, monkeypatch):

@@ -227,9 +227,17 @@ def test_report_after_ctrl_c_has_what_was_done(folder, tmp_path, capsys, monkeyp
         raise KeyboardInterrupt
 
     monkeypatch.setattr("modeling_vital.cli.report._tag", stop)
-    assert main(["report", str(folder / "a b.png"), "--output", str(tmp_path / "r.html")]) == 130
-    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    command = ["report", str(folder / "a b.png"), "--output", str(tmp_path / "new" / "r.html")]
+    assert main(command) == 130
+    text = (tmp_path / "new" / "r.html").read_text(encoding="utf-8")
     assert "The run was stopped before its end" in text and "a b.png" in text
+    assert "the page has what was done until then; only with --resume is it kept" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 130
+    assert "; the same command continues" in capsys.readouterr().err
+    monkeypatch.setattr("modeling_vital.report_page.render_page", stop)
+    assert main([*command, "--resume"]) == 130
+    assert "no page was written; the same command continues" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "new").iterdir() if file.suffix == ".html"] == ["r.html"]
 
 
 @pytest.mark.parametrize("options", [[], ["--no-tags"], ["--no-curves"], ["--maps"], ["--resume"]])
@@ -249,12 +257,15 @@ def test_a_report_of_nothing_needs_no_model_and_says_why(given, options, tmp_pat
         ([], "give files and folders, or --from"),
         (["x.png", "--from", "y.json"], "not both"),
         (["--from", "gone.json"], "'gone.json' cannot be read"),
-        (["x.png", "--output", "gone/r.html"], "a folder that is there"),
-        (["x.png", "--output", "."], "must be a file"),
+        (["x.png", "--output", "file/r.html"], "the folder of --output file/r.html cannot be made"),
+        (["x.png", "--output", "."], "is a folder; give a file"),
+        (["x.png", "--output", "pipe"], "is no regular file"),
     ],
 )
 def test_wrong_use(arguments, said, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
     assert main(["report", *arguments]) == 2
     assert said in caplog.text
 
