@@ -31,6 +31,8 @@ def layer(path):
     parts = Path(path).parts
     if parts[0] != "modeling_vital":
         return parts[0]
+    if parts[1:] == ("__main__.py",):
+        return "modeling_vital/cli"  # the command `vital`, as `python -m` starts it
     if len(parts) > 2 or (ROOT / path).is_dir():
         return "/".join(parts[:2]) if len(parts) > 1 else FLAT
     return COPIED if Path(path).stem.endswith("_vital") else FLAT
