@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _continues(args: argparse.Namespace) -> str:
-    """What a message about a run that was stopped says of the rest."""
+    """Returns the end of a message about a run that was stopped."""
     if args.rows:
         return ""
     return "; the same command continues" if args.resume else "; only with --resume is it kept for another run"
