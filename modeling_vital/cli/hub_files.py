@@ -7,7 +7,7 @@ from typing import Any
 
 from ..messages import first_line
 from .errors import UsageError
-from .targets import HUB_PREFIX, MEDIA_SUFFIXES, Target
+from .paths import HUB_PREFIX, MEDIA_SUFFIXES, Target
 
 
 MAX_FILE_BYTES = 2**30

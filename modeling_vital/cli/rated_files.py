@@ -12,9 +12,9 @@ from ..table_file import TableFile
 from .errors import EXIT_SOME_FAILED, UsageError
 from .model_loading import load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
+from .paths import target_of
 from .records import complain, prepare_output
 from .scoring import Item, score_items
-from .targets import target_of
 
 
 GROUP_COLUMN = "content_id"

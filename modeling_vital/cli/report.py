@@ -16,9 +16,9 @@ from ..whole_files import write_whole
 from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, Interrupted, UsageError
 from .model_loading import fingerprint, load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
+from .paths import Target, collect
 from .records import complain, prepare_output
 from .scoring import Extras, Item, Read, grouped, read_items, score_reads
-from .targets import Target, collect
 
 
 if TYPE_CHECKING:

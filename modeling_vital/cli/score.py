@@ -9,8 +9,8 @@ from .errors import EXIT_SOME_FAILED, UsageError
 from .filters import parse_condition
 from .model_loading import fingerprint, level_words, resolve_model
 from .options import add_batch_size, add_model, add_reading, positive
+from .paths import HUB_PREFIX
 from .records import FORMATS, format_of, is_table, prepare_output
-from .targets import HUB_PREFIX
 from .where import add_options
 from .work import Keep, Work, write_file, write_live, write_sorted
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from ..messages import short
-from .targets import HUB_PREFIX
+from .paths import HUB_PREFIX
 
 
 if TYPE_CHECKING:

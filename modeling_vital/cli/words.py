@@ -10,9 +10,9 @@ from ..item_log import ItemLog
 from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
 from .model_loading import load_model, resolve_model
 from .options import add_batch_size, add_format, add_model, add_reading, positive
+from .paths import collect
 from .records import JsonlReport, JsonReport, Report, complain, printable
 from .scoring import Item, Read, backend_of, grouped, read_items
-from .targets import collect
 
 
 Ask = Callable[[Any, list[Any]], list[dict[str, Any]]]

@@ -20,6 +20,7 @@ from .errors import Interrupted, UsageError
 from .filters import Condition
 from .model_loading import load_model
 from .pages import PageCount
+from .paths import collect
 from .records import (
     CsvReport,
     JsonlReport,
@@ -33,7 +34,6 @@ from .records import (
     terminal_width,
 )
 from .scoring import Extras, Item, score_reads
-from .targets import collect
 from .triage import Triage
 from .where import Locator, plain_name
 

@@ -26,7 +26,7 @@ from modeling_vital import zoo
 from modeling_vital.cli import work
 from modeling_vital.cli.main import main
 from modeling_vital.cli.model_loading import load_model, resolve_model
-from modeling_vital.cli.targets import collect
+from modeling_vital.cli.paths import collect
 from modeling_vital.item_log import ItemLog
 from tests.fixtures.stand_in import PROBS, WORDS, StandIn, install
 from tests.fixtures.tiny_models import tiny_model

@@ -6,7 +6,7 @@ import pytest
 
 from dataset_scripts.sources import SourceError, get_source
 from modeling_vital.cli.errors import UsageError
-from modeling_vital.cli.targets import read_manifest
+from modeling_vital.cli.paths import read_manifest
 from modeling_vital.table_file import TableFile, as_number
 from training.own_ratings import ManifestError, ManifestSettings, import_manifest
 

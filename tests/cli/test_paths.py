@@ -11,7 +11,7 @@ import pytest
 
 from modeling_vital.cli.errors import UsageError
 from modeling_vital.cli.main import main
-from modeling_vital.cli.targets import collect, read_list, read_manifest
+from modeling_vital.cli.paths import collect, read_list, read_manifest
 from modeling_vital.messages import MAX_MESSAGE_CHARS
 
 
