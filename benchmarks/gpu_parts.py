@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from modeling_vital.cli.scoring import Item, score_items
-from modeling_vital.reading import default_workers
+from modeling_vital.reading import default_workers, usable_cores
 from training.collators import MODEL_INPUTS, VitalCollator
 from training.freezing import freeze, set_training_mode
 from training.losses import LossConfig, MultiTaskLoss
@@ -34,7 +34,6 @@ from .timing import interleaved, timed
 ROOT = Path(__file__).resolve().parent.parent
 GIB = 2**30
 SECONDS = 1.5  # a measurement takes about so long
-_CLIP_BATCHES = 4  # of clips from files: all would fit one, and a rate is taken from the first batch on
 
 
 def machine(toy: bool) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def machine(toy: bool) -> dict[str, Any]:
     if not toy:
         about["gpu_memory_gib"] = torch.cuda.get_device_properties(0).total_memory / GIB
         about["cuda"] = torch.version.cuda
-    return {**about, "usable_cores": _cores(), "product_tflops": product_flops(toy) / 1e12}
+    return {**about, "usable_cores": usable_cores(), "product_tflops": product_flops(toy) / 1e12}
 
 
 def run_tests(toy: bool, limit_s: float) -> dict[str, Any]:
@@ -417,10 +416,6 @@ def forget_peak(device: torch.device) -> None:
 def peak_gib(device: torch.device) -> float | None:
     """The peak since; `None` on a CPU."""
     return torch.cuda.max_memory_allocated() / GIB if device.type == "cuda" else None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _is_gpu_test(path: Path) -> bool:

@@ -8,8 +8,6 @@ from model_cards.render import (
     DATA,
     ROOT,
     CardError,
-    format_memory,
-    format_parameters,
     license_of,
     measured_lines,
     read_measured,
@@ -53,8 +51,8 @@ def zoo_tables(data: Path = DATA, results: Path = RESULTS) -> str:
     for entry in entries:
         cells = [
             f"`{entry.name}`",
-            format_parameters(entry.parameters["total"]),
-            format_memory(entry.memory_bytes["bf16"]),
+            presets.format_parameters(entry.parameters["total"]),
+            presets.format_memory(entry.memory_bytes["bf16"]),
             f"{cpu[entry.name]:.2g} s" if entry.name in cpu else _NONE,
             f"{gpu[entry.name]:.3g}" if entry.name in gpu else _NONE,
             license_of(entry.name, read_measured(entry.name, data)),

@@ -72,8 +72,8 @@ def render_model_card(name: str, repo_id: str | None = None, weights: Path | Non
             metadata=_metadata(name, repo_id or f"{DEFAULT_ORG}/{name}", measured, quoted).to_yaml().strip(),
             pictured=name == zoo.DEFAULT_MODEL,
             base_model=quoted.get("base_model"),
-            parameters={part: format_parameters(count) for part, count in entry.parameters.items()},
-            memory={kind: format_memory(size) for kind, size in entry.memory_bytes.items()},
+            parameters={part: presets.format_parameters(count) for part, count in entry.parameters.items()},
+            memory={kind: presets.format_memory(size) for kind, size in entry.memory_bytes.items()},
             level_values=_values(LEVEL_VALUES),
             released_values=_values(SCORING_CONVENTIONS["released"].level_values),
             measured=measured,
@@ -276,13 +276,3 @@ def _share(result: dict[str, Any]) -> str:
 
 def _values(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:g}" for value in values)
-
-
-def format_parameters(count: int) -> str:
-    """A number of parameters in millions or billions."""
-    return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.2f} M"
-
-
-def format_memory(size: int) -> str:
-    """A number of bytes in MiB or GiB."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -53,8 +53,12 @@ def default_workers() -> int:
 
     A worker makes some 30 photos of a megapixel a second: 16 feed the fastest model there is.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(cores - 1, 1), 16)
+    return min(max(usable_cores() - 1, 1), 16)
+
+
+def usable_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_ahead(

@@ -146,6 +146,24 @@ def linear_channels(image: np.ndarray, weights: Sequence[Sequence[float]]) -> np
     return cv2.transform(image.astype(np.float32, copy=False), np.asarray(weights, dtype=np.float32))
 
 
+class ReferenceAnnotator(Annotator):
+    """Base of metrics that compare a picture with its original, both shrunk first.
+
+    Args:
+        downsample (`int`, *optional*): shrink by this factor; by default [`viewing_factor`].
+    """
+
+    needs_reference = True
+
+    def __init__(self, downsample: int | None = None) -> None:
+        super().__init__()
+        self.downsample = downsample
+
+    def factor(self, item: np.ndarray) -> int:
+        """Factor by which a picture and its original are shrunk."""
+        return self.downsample or viewing_factor(item)
+
+
 def viewing_factor(image: np.ndarray, least: int = 2) -> int:
     """Factor by which a full-reference metric shrinks a picture first.
 

@@ -6,7 +6,7 @@ IEEE TIP 2014.
 
 import numpy as np
 
-from dataset_scripts.annotators.base import Annotator, luma, prewitt_magnitude, shrink, similarity, viewing_factor
+from dataset_scripts.annotators.base import ReferenceAnnotator, luma, prewitt_magnitude, shrink, similarity
 
 
 _CONSTANT = 170.0
@@ -26,11 +26,11 @@ def gradient_deviation(distorted: np.ndarray, original: np.ndarray) -> float:
     return float(gms.std(dtype=np.float64))
 
 
-class GMSD(Annotator):
+class GMSD(ReferenceAnnotator):
     """GMSD of the luma, in [0, 0.5], 0 for an identical picture (and for one that differs by a constant).
 
     Args:
-        downsample (`int`, *optional*): shrink by this factor first; by default [`viewing_factor`].
+        downsample (`int`, *optional*): see [`ReferenceAnnotator`].
 
     Note:
         The published metric always shrinks by 2; the default does the same up to 640 px on the short side.
@@ -41,13 +41,8 @@ class GMSD(Annotator):
     license = "published formula, own code"
     higher_is_better = False
     raw_range = (0.0, 0.5)
-    needs_reference = True
     reference = "Xue et al., IEEE TIP 2014"
 
-    def __init__(self, downsample: int | None = None) -> None:
-        super().__init__()
-        self.downsample = downsample
-
     def _score(self, item: np.ndarray, reference: np.ndarray) -> float:
-        factor = self.downsample or viewing_factor(item)
+        factor = self.factor(item)
         return gradient_deviation(shrink(luma(item), factor), shrink(luma(reference), factor))

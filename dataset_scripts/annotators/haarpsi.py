@@ -7,7 +7,7 @@ Signal Processing: Image Communication 2018.
 import cv2
 import numpy as np
 
-from dataset_scripts.annotators.base import Annotator, linear_channels, shrink, similarity, viewing_factor
+from dataset_scripts.annotators.base import ReferenceAnnotator, linear_channels, shrink, similarity
 
 
 _YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
@@ -47,14 +47,14 @@ def _logistic(x: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-_ALPHA * x))
 
 
-class HaarPSI(Annotator):
+class HaarPSI(ReferenceAnnotator):
     """HaarPSI with chroma, in [0, 1], 1 for an identical picture.
 
     Coefficients of the two fine scales are compared, those of the coarse scale weigh the places; the weighted mean is
     taken through a logistic of slope 4.2, undone, and squared.
 
     Args:
-        downsample (`int`, *optional*): shrink by this factor first; by default [`viewing_factor`].
+        downsample (`int`, *optional*): see [`ReferenceAnnotator`].
 
     Note:
         The published metric always shrinks by 2; the default does the same up to 640 px on the short side.
@@ -65,15 +65,10 @@ class HaarPSI(Annotator):
     license = "published formula, own code"
     higher_is_better = True
     raw_range = (0.0, 1.0)
-    needs_reference = True
     reference = "Reisenhofer et al., Signal Processing: Image Communication 2018"
 
-    def __init__(self, downsample: int | None = None) -> None:
-        super().__init__()
-        self.downsample = downsample
-
     def _score(self, item: np.ndarray, reference: np.ndarray) -> float:
-        factor = self.downsample or viewing_factor(item)
+        factor = self.factor(item)
         distorted = np.moveaxis(linear_channels(shrink(item, factor), _YIQ), 2, 0)
         original = np.moveaxis(linear_channels(shrink(reference, factor), _YIQ), 2, 0)
         fine_d, middle_d, coarse_d = haar_magnitudes(distorted[0])

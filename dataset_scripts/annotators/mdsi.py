@@ -7,12 +7,11 @@ quality evaluator, IEEE Access 2016.
 import numpy as np
 
 from dataset_scripts.annotators.base import (
-    Annotator,
+    ReferenceAnnotator,
     linear_channels,
     prewitt_magnitude,
     shrink,
     similarity,
-    viewing_factor,
 )
 
 
@@ -51,11 +50,11 @@ def similarity_map(distorted: np.ndarray, original: np.ndarray) -> np.ndarray:
     return _GRADIENT_SHARE * gradient + (1.0 - _GRADIENT_SHARE) * chroma
 
 
-class MDSI(Annotator):
+class MDSI(ReferenceAnnotator):
     """Mean absolute deviation of the similarity map's fourth root, to the power 1/4; 0 for an identical picture.
 
     Args:
-        downsample (`int`, *optional*): shrink by this factor first; by default [`viewing_factor`].
+        downsample (`int`, *optional*): see [`ReferenceAnnotator`].
 
     Note:
         The published code takes the complex root where the map is negative (opposite strong colours); we set such
@@ -67,15 +66,10 @@ class MDSI(Annotator):
     license = "published formula, own code"
     higher_is_better = False
     raw_range = (0.0, 1.0)
-    needs_reference = True
     reference = "Ziaei Nafchi et al., IEEE Access 2016"
 
-    def __init__(self, downsample: int | None = None) -> None:
-        super().__init__()
-        self.downsample = downsample
-
     def _score(self, item: np.ndarray, reference: np.ndarray) -> float:
-        factor = self.downsample or viewing_factor(item)
+        factor = self.factor(item)
         root = np.maximum(similarity_map(shrink(item, factor), shrink(reference, factor)), 0.0)
         np.sqrt(root, out=root)
         np.sqrt(root, out=root)

@@ -7,7 +7,7 @@ Wang, Bovik, Sheikh, Simoncelli: Image quality assessment: from error visibility
 import cv2
 import numpy as np
 
-from dataset_scripts.annotators.base import Annotator, luma, shrink, viewing_factor
+from dataset_scripts.annotators.base import ReferenceAnnotator, luma, shrink
 
 
 _WINDOW = 11
@@ -43,11 +43,11 @@ def ssim_map(distorted: np.ndarray, original: np.ndarray) -> np.ndarray:
     return luminance * (2 * cov + _C2) / (var_sum + _C2)
 
 
-class SSIM(Annotator):
+class SSIM(ReferenceAnnotator):
     """Mean SSIM of the luma, in [-1, 1], 1 for an identical picture.
 
     Args:
-        downsample (`int`, *optional*): shrink by this factor first; by default [`viewing_factor`].
+        downsample (`int`, *optional*): see [`ReferenceAnnotator`].
     """
 
     name = "ssim"
@@ -55,13 +55,8 @@ class SSIM(Annotator):
     license = "published formula, own code"
     higher_is_better = True
     raw_range = (-1.0, 1.0)
-    needs_reference = True
     reference = "Wang et al., IEEE TIP 2004"
 
-    def __init__(self, downsample: int | None = None) -> None:
-        super().__init__()
-        self.downsample = downsample
-
     def _score(self, item: np.ndarray, reference: np.ndarray) -> float:
-        factor = self.downsample or viewing_factor(item)
+        factor = self.factor(item)
         return float(ssim_map(shrink(luma(item), factor), shrink(luma(reference), factor)).mean())

@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from dataset_scripts.annotators.base import Annotator, linear_channels, shrink, similarity, viewing_factor
+from dataset_scripts.annotators.base import ReferenceAnnotator, linear_channels, shrink, similarity
 
 
 _LMN = ((0.06, 0.63, 0.27), (0.30, 0.04, -0.35), (0.34, -0.60, 0.17))
@@ -72,13 +72,13 @@ def _scharr_magnitude(plane: np.ndarray) -> np.ndarray:
     return cv2.magnitude(across, down)
 
 
-class VSI(Annotator):
+class VSI(ReferenceAnnotator):
     """VSI in [0, 1], 1 for an identical picture; hardly below .7.
 
     `sum(VS m) / sum(m)` with m the larger saliency and VS = S_saliency(1.27) S_gradient(386)^.40 (S_M S_N)(130)^.02.
 
     Args:
-        downsample (`int`, *optional*): shrink by this factor first; by default [`viewing_factor`].
+        downsample (`int`, *optional*): see [`ReferenceAnnotator`].
 
     Note:
         Where S_M S_N is negative (opposite strong colours) the published code keeps the real part of the complex
@@ -90,15 +90,10 @@ class VSI(Annotator):
     license = "published formula, own code"
     higher_is_better = True
     raw_range = (0.0, 1.0)
-    needs_reference = True
     reference = "Zhang, Shen, Li, IEEE TIP 2014"
 
-    def __init__(self, downsample: int | None = None) -> None:
-        super().__init__()
-        self.downsample = downsample
-
     def _score(self, item: np.ndarray, reference: np.ndarray) -> float:
-        factor = self.downsample or viewing_factor(item)
+        factor = self.factor(item)
         distorted, original = shrink(item, factor), shrink(reference, factor)
         saliency_d, saliency_r = saliency(distorted), saliency(original)
         l_d, m_d, n_d = cv2.split(linear_channels(distorted, _LMN))

@@ -11,9 +11,6 @@ from .options import add_format
 if TYPE_CHECKING:
     from ..zoo.presets import ZooEntry
 
-_GIB = 2**30
-_MIB = 2**20
-
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Adds `zoo` to the subcommands of `vital`."""
@@ -51,21 +48,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(entries: "list[ZooEntry]") -> str:
+    from ..zoo.presets import format_memory, format_parameters
+
     rows = [["name", *entries[0].parameters, *entries[0].memory_bytes, "weights"]]
     for entry in entries:
         counts, sizes = entry.parameters.values(), entry.memory_bytes.values()
-        rows.append([entry.name, *map(_parameters, counts), *map(_memory, sizes), entry.weights])
+        rows.append([entry.name, *map(format_parameters, counts), *map(format_memory, sizes), entry.weights])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
         numbers = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
         lines.append("  ".join([row[0].ljust(widths[0]), *numbers, row[-1]]) + "\n")
     return "".join(lines)
-
-
-def _parameters(count: int) -> str:
-    return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.2f} M"
-
-
-def _memory(size: int) -> str:
-    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / _MIB:.1f} MiB"

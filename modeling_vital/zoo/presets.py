@@ -157,4 +157,14 @@ def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-__all__ = ["ZooEntry", "config", "entry"]
+def format_parameters(count: int) -> str:
+    """A number of parameters in millions or billions."""
+    return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.2f} M"
+
+
+def format_memory(size: int) -> str:
+    """A number of bytes in MiB or GiB."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
+
+
+__all__ = ["ZooEntry", "config", "entry", "format_memory", "format_parameters"]

@@ -6,7 +6,7 @@ import pytest
 
 from model_cards.__main__ import main
 from model_cards.models_page import PAGE, numbers_table, write_models_page, zoo_tables
-from model_cards.render import DATA, CardError, format_memory, format_parameters
+from model_cards.render import DATA, CardError
 from modeling_vital import zoo
 from modeling_vital.zoo import presets
 
@@ -36,8 +36,8 @@ def test_every_model_has_its_sizes_licence_and_origin(tables):
     assert list(found) == list(zoo.NAMES)
     for name, (parameters, memory, *_, license, origin) in found.items():
         entry = presets.entry(name)
-        assert parameters == format_parameters(entry.parameters["total"])
-        assert memory == format_memory(entry.memory_bytes["bf16"]) and origin == entry.weights
+        assert parameters == presets.format_parameters(entry.parameters["total"])
+        assert memory == presets.format_memory(entry.memory_bytes["bf16"]) and origin == entry.weights
         assert license == ("Apache-2.0" if name in zoo.EMBEDDED else "ask-the-authors-of-vital")
 
 
