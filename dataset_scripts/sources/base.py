@@ -6,16 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from modeling_vital import media_suffixes
+
 
 UNKNOWN_LICENSE = "unknown"
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm", ".gif"}
-)
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv"}
-)
-MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+MEDIA_SUFFIXES = media_suffixes.MEDIA_SUFFIXES | {".ts"}  # what is given as data is not searched for among code
 
 
 class SourceError(ValueError):

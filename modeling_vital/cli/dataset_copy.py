@@ -90,13 +90,12 @@ class CopyJob:
         return open_rows(self.dataset, self.config, self.split, self.revision, self.column, self.allow_outside)
 
 
-def copy_dataset(args: argparse.Namespace, source: str, condition: Condition | None) -> int:
+def copy_dataset(args: argparse.Namespace, source: str) -> int:
     """Scores a data set into a folder that `load_dataset` reads.
 
     Args:
         args (`argparse.Namespace`): see `vital score --help`.
         source (`str`): folder or Hub id of the model.
-        condition: what `args.where` says; rows that do not meet it are skipped.
 
     Returns:
         `int`: 0 when every row was scored, 1 when some failed.

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from ..media_suffixes import MEDIA_SUFFIXES
 from ..messages import first_line
 from .errors import UsageError
-from .paths import HUB_PREFIX, MEDIA_SUFFIXES, Target
+from .paths import HUB_PREFIX, Target
 
 
 MAX_FILE_BYTES = 2**30

@@ -10,18 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from ..media_suffixes import MEDIA_SUFFIXES
 from ..table_file import TABLE_SUFFIXES, TableFile, TableRow
 from ..tiff_vital import RAW_SUFFIXES
 from .errors import UsageError
-
-
-IMAGE_SUFFIXES = frozenset(
-    ".apng .avif .bmp .gif .heic .heif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .pnm .ppm .tif .tiff .webp".split()
-)
-# Not `.ts`: in a folder of code that is TypeScript. Such a clip can be given by name.
-VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv .y4m".split())
-MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-"""Suffixes, in lower case, by which files in a folder count as media."""
 
 
 HUB_PREFIX = "hf://"

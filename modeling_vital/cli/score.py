@@ -174,7 +174,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dataset and args.output and args.format is None and not is_table(args.output):
         from .dataset_copy import copy_dataset
 
-        return copy_dataset(args, source, condition)
+        return copy_dataset(args, source)
     format_ = format_of(args.output, args.format)
     if args.output:
         prepare_output(args.output)

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import datasets
 import pyarrow.parquet as pq
@@ -34,6 +35,17 @@ def test_folder_yields_media_of_all_folders_in_order(tmp_path):
         (1, "more of them/photo 1.png"),
         (2, "photo 0.png"),
     ]
+
+
+@pytest.mark.parametrize("name", ["a.HEIC", "b.jpe", "c.jfif", "d.m2ts", "e.3gp", "f.ts"])
+def test_folder_and_shards_take_every_suffix_that_scoring_takes(name, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(png(1))
+    with tarfile.open(tmp_path / "s.tar", "w") as shard:
+        shard.add(tmp_path / "in" / name, name)
+    (item,) = get_source("folder", path=str(tmp_path / "in"))
+    (member,) = get_source("webdataset", path=str(tmp_path / "s.tar"))
+    assert item.name == name and Path(member.name).name.startswith(name[0])
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
