@@ -4,13 +4,13 @@ import os
 import re
 from pathlib import Path
 
+from .hub_ids import is_hub_id
 from .media_vital import MediaError, describe_item
 
 
 MAX_ENTRY_CHARS = 4096
 """Characters of an entry: what Linux takes at most for a path. Resolving a longer one would cost minutes."""
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _ADDRESS_OR_DRIVE = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*:")
 
 
@@ -86,7 +86,7 @@ def missing_folder(dataset: str) -> str | None:
     """
     if os.path.exists(dataset):
         return None
-    if not _HUB_ID.fullmatch(dataset):
+    if not is_hub_id(dataset):
         return f"there is no folder {dataset!r}, and an id of a data set on the Hub is org/name"
     if os.path.isdir(parent := os.path.dirname(dataset)):
         return f"there is no folder {dataset!r}, though there is {parent!r}"

@@ -2,11 +2,11 @@
 
 import argparse
 import logging
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..hub_ids import is_hub_id
 from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 60
 
-_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 logger = logging.getLogger(__name__)
 
 
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from ..publishing.errors import PublishError
     from ..publishing.trial import run_trial
 
-    if not _REPO_ID.fullmatch(args.repo_id):
+    if not is_hub_id(args.repo_id):
         raise UsageError(f"{args.repo_id!r} is not a name on the Hub; give org/name.")
     try:
         if args.card is not None and not args.card.is_file():

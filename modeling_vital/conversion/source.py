@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ..hub_ids import is_hub_id
 from ..messages import first_line
 from .errors import ConversionError, ConversionUsageError
 from .slowfast import state_dict_of
 
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "LICENSE*", "NOTICE*"]
 _SAFETENSORS, _PICKLES = ("model.safetensors", "*.safetensors"), ("pytorch_model.bin", "*.bin")
 
@@ -169,7 +168,7 @@ def open_source(name: str, revision: str | None = None) -> Source:
     """
     if Path(name).is_dir():
         return Source(Path(name), name)
-    if not _HUB_ID.fullmatch(name):
+    if not is_hub_id(name):
         raise ConversionUsageError(f"{name!r} is neither a folder nor a Hub id like org/name.")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

@@ -3,8 +3,9 @@
 `zoo.presets` has their configurations; it loads torch, this module does not.
 """
 
-import re
 from pathlib import Path
+
+from ..hub_ids import is_hub_id
 
 
 EMBEDDED = ("vital-tiny", "vital-tiny-warmup", "vital-tiny-probe")
@@ -17,8 +18,6 @@ DEFAULT_MODEL = EMBEDDED[0]
 
 PROBE_SUFFIX = "-probe"
 """Ends the name of a member that is a linear probe: it scores, but has no decoder to answer with."""
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def is_probe(name: str) -> bool:
@@ -44,7 +43,7 @@ def resolve(name: str) -> str:
         if not (Path(name) / "config.json").is_file():
             raise ValueError(f"The folder {name!r} holds no checkpoint: it has no config.json.")
         return name
-    if _HUB_ID.fullmatch(name):
+    if is_hub_id(name):
         return name
     if name in NAMES:
         raise ValueError(

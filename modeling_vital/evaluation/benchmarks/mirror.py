@@ -1,12 +1,12 @@
 """Image benchmarks from the mirror that pyiqa keeps on the Hub: archives, and label tables in a second repository."""
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ...hub_ids import is_hub_id
 from ...messages import first_line
 from .archives import unpack
 from .definition import Benchmark, BenchmarkError, Row, Table
@@ -17,7 +17,6 @@ from .loading import LoadedBenchmark, check_split, load_benchmark
 LABELS_SUFFIX = "-metainfo"
 """What the id of a mirror is followed by in that of the repository with its label tables."""
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _CSIQ_KINDS = {"awgn": "noise", "jpeg2000": "jpeg 2000"}
 
 
@@ -135,7 +134,7 @@ def _in_folder(source: str, mirrored: Mirrored, benchmark: Benchmark) -> tuple[P
 
 def _on_hub(source: str, mirrored: Mirrored, benchmark: Benchmark) -> tuple[Path, Path | None, str]:
     """The same, downloaded; where they come from with the commit."""
-    if not _HUB_ID.fullmatch(source):
+    if not is_hub_id(source):
         raise BenchmarkError(f"{source!r} is neither a folder nor a Hub id like org/name")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
