@@ -16,6 +16,8 @@ from .logistic import LOGISTICS, fit_logistic
 
 
 MIN_ITEMS = 3
+CURVE_DECIMALS = 9
+"""Decimals of measures after a fitted curve. scipy's fit does not repeat to the last bit, even in one process."""
 
 
 class NothingToFitError(ValueError):
@@ -59,9 +61,9 @@ def correlations(
 
     Returns:
         `dict`: `n`; `srcc`, `plcc`, `krcc` in [-1, 1]; `rmse` in units of `mos`; and, after each of the curves
-        fitted on these same items, `plcc_logistic4`, `rmse_logistic4`, `plcc_logistic5`, `rmse_logistic5`. What is not
-        defined is NaN: correlations and curves where all scores, or all opinions, are alike (also curves with more
-        parameters than items).
+        fitted on these same items, `plcc_logistic4`, `rmse_logistic4`, `plcc_logistic5`, `rmse_logistic5`, rounded to
+        `CURVE_DECIMALS` decimals, as far as a fit repeats. What is not defined is NaN: correlations and curves where
+        all scores, or all opinions, are alike (also curves with more parameters than items).
 
     Raises:
         ValueError: for lengths that differ, fewer than 3 items, a number that is not finite (the item is named), only
@@ -78,7 +80,8 @@ def correlations(
         except ValueError:  # alike, or too few: not defined
             result |= {f"plcc_{curve}": math.nan, f"rmse_{curve}": math.nan}
             continue
-        result |= {f"plcc_{curve}": _defined(_plcc, mapped, y), f"rmse_{curve}": _rmse(mapped, y)}
+        measured = {f"plcc_{curve}": _defined(_plcc, mapped, y), f"rmse_{curve}": _rmse(mapped, y)}
+        result |= {name: round(value, CURVE_DECIMALS) for name, value in measured.items()}
     return result
 
 

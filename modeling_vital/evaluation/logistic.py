@@ -48,7 +48,7 @@ class LogisticFit:
 
 
 def fit_logistic(scores: np.ndarray, mos: np.ndarray, curve: str = "logistic4") -> LogisticFit:
-    """Fits a curve by least squares from several first guesses and takes the best; the same input, the same fit.
+    """Fits a curve by least squares from several first guesses and takes the best; it repeats to about ten digits.
 
     Args:
         scores (`np.ndarray` of shape `[N]`): predictions, finite, not all alike.

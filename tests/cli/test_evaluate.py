@@ -133,6 +133,7 @@ def test_a_run_that_is_killed_at_each_item_loses_none_and_scores_none_twice(mode
     assert len(model.asked) == 1  # each of the three that were killed had scored one
     whole, resumed = (pq.read_table(tmp_path / name / "items.parquet") for name in ("whole", "out"))
     assert resumed == whole
+    assert (tmp_path / "out" / "result.json").read_text() == (tmp_path / "whole" / "result.json").read_text()
 
 
 def test_scores_of_another_model_are_not_taken(model, tmp_path, capsys):

@@ -17,7 +17,7 @@ from modeling_vital.evaluation import (
     subset_correlations,
 )
 from modeling_vital.evaluation.extras import MissingExtraError, require
-from modeling_vital.evaluation.logistic import logistic4, logistic5
+from modeling_vital.evaluation.logistic import LogisticFit, logistic4, logistic5
 
 
 @pytest.fixture
@@ -106,6 +106,18 @@ def test_fit_does_not_depend_on_units(opinions):
     plain, scaled = correlations(scores, mos), correlations(1e4 * scores - 7, 1e-3 * mos)
     for name in ("srcc", "plcc", "krcc", "plcc_logistic4", "plcc_logistic5"):
         assert scaled[name] == pytest.approx(plain[name], abs=1e-6)
+
+
+def test_measures_of_a_curve_repeat_though_a_fit_does_not_to_the_last_bit(opinions, monkeypatch):
+    def almost(scores, mos, curve):
+        fit = fit_logistic(scores, mos, curve)
+        return LogisticFit(curve, tuple(value * (1 + 1e-13 * next(noise)) for value in fit.parameters))
+
+    noise = iter(range(1000))
+    scores, mos = (values[:12] for values in opinions)
+    first = correlations(scores, mos)
+    monkeypatch.setattr("modeling_vital.evaluation.correlation.fit_logistic", almost)
+    assert [correlations(scores, mos) for _ in range(5)] == [first] * 5
 
 
 def test_fits_that_cannot_be():
