@@ -19,6 +19,7 @@ from PIL import UnidentifiedImageError
 from modeling_vital.image_processing_vital import VitalImageProcessor
 from modeling_vital.manifest_paths import missing_folder
 from modeling_vital.media_vital import Clip, MediaError, load_media
+from modeling_vital.picture_vital import orientation_of, upright_size
 from modeling_vital.processing_vital import VitalProcessor
 from modeling_vital.video_processing_vital import FrameSampling, sample_frames
 from training.collators import RowError
@@ -28,9 +29,6 @@ logger = logging.getLogger(__name__)
 
 EVALUATION = "eval"
 """Name of the table of held-out scoring rows."""
-
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-_ORIENTATION = 0x0112
 
 
 @dataclass
@@ -282,8 +280,7 @@ def _count_row(
 def _picture_size(source: bytes | str) -> tuple[int, int]:
     """Height and width, upright, from the head of the file."""
     with PILImage.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-        turned = picture.getexif().get(_ORIENTATION) in _TURNED
-        return picture.size if turned else picture.size[::-1]
+        return upright_size(picture, orientation_of(picture))[::-1]
 
 
 def scoring_rows(args: DataArguments, split: str, limit: int | None, seed: int) -> Dataset:

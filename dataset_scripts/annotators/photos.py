@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dataset_scripts.splits import is_test
+from modeling_vital.picture_vital import to_rgb
 
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def prepare_photo(path: Path, size: tuple[int, int] = KADID_SIZE) -> np.ndarray 
         colour.
     """
     with Image.open(path) as file:
-        picture = ImageOps.exif_transpose(file).convert("RGB")
+        picture = to_rgb(file)
     if min(picture.width / size[0], picture.height / size[1]) < _LEAST_SHRINKING:
         return None
     pixels = np.asarray(ImageOps.fit(picture, size, Image.Resampling.LANCZOS))

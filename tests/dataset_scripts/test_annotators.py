@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.stats import spearmanr
 
 from dataset_scripts.annotators import (
@@ -559,6 +560,12 @@ def test_photos_are_varied_and_prepared(tmp_path):
     order = [path.name[0] for path in list_photos(tmp_path)]
     assert order == ["a", "b", "c", "d", "a", "a"]
     assert prepare_photo(tmp_path / "a-1.png").shape == (384, 512, 3)
+    clear = Image.open(tmp_path / "a-1.png").convert("RGBA")
+    clear.putalpha(0)
+    clear.save(tmp_path / "clear.png")
+    assert (
+        prepare_photo(tmp_path / "clear.png") is None
+    )  # white all over, as a picture is scored, and so without colour
     assert prepare_photo(tmp_path / "c-small.png") is None and prepare_photo(tmp_path / "d-gray.png") is None
     first, rest = choose_photos(tmp_path, 2), choose_photos(tmp_path, 9, skip=2)
     assert [name[0] for name, _ in first + rest] == ["a", "b", "a", "a"]

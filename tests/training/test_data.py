@@ -1,14 +1,16 @@
 """Opening a data set: what is counted, what is held out, and what is said when something is missing."""
 
+import io
 import shutil
 
 import numpy as np
 import pytest
 from datasets import load_dataset
+from PIL import Image
 
 from dataset_scripts.schema import check_row, row_features
 from tests.fixtures.tiny_models import tiny_model
-from training.data import DataArguments, count_tokens, load_data, scoring_rows
+from training.data import DataArguments, _picture_size, count_tokens, load_data, scoring_rows
 from training.smoke_data import ANNOTATORS
 
 
@@ -118,3 +120,17 @@ def test_another_folder_of_that_name_is_another_data_set(smoke_data, tmp_path):
             pq.write_table(table.slice(0, table.num_rows - number), file)  # the third time, the same folder anew
         counts.append(len(scoring_rows(DataArguments(dataset=str(folder)), "validation", None, 0)))
     assert counts == [counts[0], counts[0] - 1, counts[0] - 3]
+
+
+@pytest.mark.parametrize(("tag", "size"), [(1, (6, 9)), (6, (9, 6)), (None, (6, 9))])
+def test_size_of_a_picture_is_upright_and_needs_no_readable_exif(tag, size, monkeypatch):
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = tag or 6
+    Image.new("RGB", (9, 6)).save(file, "JPEG", exif=exif)
+    if tag is None:
+
+        def broken(self):
+            raise SyntaxError("not a TIFF file")
+
+        monkeypatch.setattr(Image.Image, "getexif", broken)
+    assert _picture_size(file.getvalue()) == size
