@@ -129,11 +129,11 @@ def copy_dataset(args: argparse.Namespace, source: str) -> int:
         if (output / "scores.json").exists():
             return _already(output, about, args.resume)
         job = replace(job, version=rows.version)
-        _begin(output, about, args.resume)
         shards = [(split, index) for split, data in rows.splits.items() for index in range(data.num_shards)]
-        pending = [shard for shard in shards if _name(*shard) not in _parts(output)]
         run = _run_on_ray if args.engine == "ray" else _run_here
         try:
+            _begin(output, about, args.resume)
+            pending = [shard for shard in shards if _name(*shard) not in _parts(output)]
             run(job, rows, pending, args.address, model)
             counts = _finish(output, job, rows, about)
         except KeyboardInterrupt as stop:

@@ -257,6 +257,8 @@ def test_folder_of_pictures_becomes_whole(stand_in, tmp_path):
         (["--dataset", "{set}", "--split", "dev"], "cannot be opened"),
         (["--dataset", "no such folder"], "cannot be opened"),
         (["--dataset", "{set}", "--prefix", "no", "--output", "full"], "not empty"),
+        (["--dataset", "{set}", "--output", "full/mine.txt/x"], "full/mine.txt/x cannot be written"),
+        (["--dataset", "{set}", "--output", "/proc/x"], "/proc/x cannot be written"),
         (["--dataset", "{set}", "--copy-to", "x"], "files of this machine"),
     ],
 )
