@@ -43,6 +43,7 @@ _NOT_PUBLIC = [
         "240.0.0.0/4",  # reserved, and broadcast
         "2001::/23",  # protocol assignments, Teredo and tests of networks among them
         "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4, no longer in use; Python takes it for public up to 3.12
         "2620:4f:8000::/48",  # AS112
         "3fff::/20",  # documentation
     )
@@ -190,10 +191,10 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
     Python's own tables differ by version, so an address must pass them and the lists here: IANA's registries of
     special-purpose addresses, and addresses at which clouds tell a machine its secrets. An IPv4 address wrapped in
-    IPv6 (mapped, 6to4, NAT64, ISATAP) is judged by itself.
+    IPv6 (mapped, NAT64, ISATAP) is judged by itself.
     """
     if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
+        inner = address.ipv4_mapped
         if address in _NAT64 or int(address) >> 32 & 0xFDFFFFFF == _ISATAP:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None and not is_public(inner):

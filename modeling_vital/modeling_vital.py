@@ -27,7 +27,7 @@ from .attention_vital import prefer_heads
 from .configuration_vital import VitalConfig
 from .conventions_vital import scoring_convention
 from .motion_vital import VitalMotionModel, let_norms_have_two_dtypes, still_frozen_norms
-from .outputs_vital import VitalCausalLMOutputWithPast, VitalOutputWithPast
+from .outputs_vital import CACHE_NAME, VitalCausalLMOutputWithPast, VitalOutputWithPast
 from .processing_vital import VitalProcessor
 from .zoo_names_vital import from_zoo
 
@@ -44,7 +44,7 @@ class VitalPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     input_modalities: tuple[str, ...] = ("image", "video", "text")
     supports_gradient_checkpointing = True
-    _skip_keys_device_placement = "past_key_values"
+    _skip_keys_device_placement: Any = ["past_key_values", "cache"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -275,6 +275,7 @@ class VitalModel(VitalPreTrainedModel):
         motion_hidden_states: torch.Tensor | None = None,
         tile_index: torch.Tensor | None = None,
         frame_index: torch.Tensor | None = None,
+        cache: Cache | None = None,
         **kwargs,
     ) -> VitalOutputWithPast:
         """
@@ -287,6 +288,7 @@ class VitalModel(VitalPreTrainedModel):
             motion_lengths (`torch.LongTensor` of shape `(num_windows,)`): frames of each motion window.
             attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`): 0 where padded.
             position_ids, past_key_values, inputs_embeds: as in any causal model of transformers.
+            cache (`Cache`, *optional*): `past_key_values` by its name from transformers 5.24 on; both names are taken.
             image_hidden_states (`torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`,
                 *optional*): tokens from an earlier `encode_tiles`, instead of `pixel_values`: one encoding,
                 several prompts.
@@ -325,14 +327,14 @@ class VitalModel(VitalPreTrainedModel):
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             return_dict=True,
+            **{CACHE_NAME: past_key_values if cache is None else cache},
             **kwargs,
         )
         return VitalOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=image_hidden_states,
@@ -447,6 +449,7 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
         motion_hidden_states: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        cache: Cache | None = None,
         **kwargs,
     ) -> VitalCausalLMOutputWithPast:
         """
@@ -465,7 +468,7 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
             motion_lengths=motion_lengths,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            past_key_values=past_key_values if cache is None else cache,
             inputs_embeds=inputs_embeds,
             image_hidden_states=image_hidden_states,
             motion_hidden_states=motion_hidden_states,
@@ -485,7 +488,7 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
         return VitalCausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
@@ -493,14 +496,14 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
         )
 
     def prepare_inputs_for_generation(
-        self, input_ids, past_key_values=None, inputs_embeds=None, is_first_iteration=False, **kwargs
+        self, input_ids, past_key_values=None, inputs_embeds=None, is_first_iteration=False, cache=None, **kwargs
     ):
         """Adds the media to the first step only; later steps find their tokens in the cache."""
         inputs = super().prepare_inputs_for_generation(
             input_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             is_first_iteration=is_first_iteration,
+            **{CACHE_NAME: past_key_values if cache is None else cache},
             **kwargs,
         )
         if not is_first_iteration and kwargs.get("use_cache", True):

@@ -1,9 +1,13 @@
 """Results of the model: plain records for people, model outputs for code."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import torch
-from transformers.utils import ModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+
+
+CACHE_NAME = "cache" if "cache" in {field.name for field in fields(BaseModelOutputWithPast)} else "past_key_values"
+"""What transformers calls the decoder's cache, as an argument and in outputs: `cache` from 5.24 on."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,12 @@ class Answer:
 
 
 @dataclass
-class VitalOutputWithPast(ModelOutput):
+class VitalOutputWithPast(BaseModelOutputWithPast):
     """Output of [`VitalModel`].
 
     Attributes:
         last_hidden_state (`torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`): decoder states.
-        past_key_values (`Cache`, *optional*): the decoder's cache.
+        past_key_values (`Cache`, *optional*): the decoder's cache; `cache` from transformers 5.24 on.
         hidden_states, attentions (`tuple[torch.FloatTensor]`, *optional*): of the decoder, when asked for.
         image_hidden_states (`torch.FloatTensor` of shape `(num_tiles, image_seq_length, hidden_size)`, *optional*):
             image tokens after the projector.
@@ -91,16 +95,12 @@ class VitalOutputWithPast(ModelOutput):
             motion tokens after the projector.
     """
 
-    last_hidden_state: torch.Tensor | None = None
-    past_key_values: object | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
     image_hidden_states: torch.Tensor | None = None
     motion_hidden_states: torch.Tensor | None = None
 
 
 @dataclass
-class VitalCausalLMOutputWithPast(ModelOutput):
+class VitalCausalLMOutputWithPast(CausalLMOutputWithPast):
     """Output of [`VitalForConditionalGeneration`].
 
     Attributes:
@@ -110,10 +110,5 @@ class VitalCausalLMOutputWithPast(ModelOutput):
         [`VitalOutputWithPast`].
     """
 
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    past_key_values: object | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
     image_hidden_states: torch.Tensor | None = None
     motion_hidden_states: torch.Tensor | None = None

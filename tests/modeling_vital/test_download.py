@@ -37,7 +37,7 @@ NEIGHBOURS = """
 1.0.0.0 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 168.63.129.15 168.63.129.17
 169.253.255.255 169.255.0.0 172.15.255.255 172.32.0.0 192.0.1.0 192.0.3.0 192.88.98.255 192.88.100.0 192.167.255.255
 192.169.0.0 198.17.255.255 198.20.0.0 223.255.255.255
-::ffff:8.8.8.8 64:ff9b::808:808 2001:200::1 2002:808:808::1 2003::1 2606:4700::1111 2600::5efe:808:808
+::ffff:8.8.8.8 64:ff9b::808:808 2001:200::1 2003::1 2606:4700::1111 2600::5efe:808:808
 """.split()
 _OK = b"HTTP/1.1 200 OK\r\n"
 # A beginning, and what follows for ever, byte by byte or line by line.
@@ -193,7 +193,7 @@ def test_private_hosts_are_refused_without_a_connection(server, host):
 # The registries of special-purpose addresses, first and last of each network, and their public neighbours.
 PUBLIC = ["8.8.8.8", "2606:4700::1111", *NEIGHBOURS]
 PRIVATE = ["172.16.0.1", "192.168.1.1", "100.64.0.1", "224.0.0.1", "fe80::1", "fc00::1", "fec0::1"]
-PRIVATE += ["::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::", *SPECIAL]
+PRIVATE += ["::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::", "2002:808:808::1", *SPECIAL]
 
 
 def taken_for_public(addresses):

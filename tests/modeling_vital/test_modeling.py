@@ -10,7 +10,7 @@ from modeling_vital.levels_vital import level_token_ids
 from modeling_vital.media_vital import MediaError
 from modeling_vital.modeling_vital import VitalForConditionalGeneration, pixel_unshuffle
 from modeling_vital.motion_vital import VitalMotionModel, VitalMotionNorm, let_norms_have_two_dtypes
-from modeling_vital.outputs_vital import QualityScore
+from modeling_vital.outputs_vital import CACHE_NAME, QualityScore
 from tests.fixtures.tiny_models import tiny_model
 
 
@@ -137,6 +137,19 @@ def test_generate_feeds_media_once(model):
         first = model(**inputs).logits[0, -1].argmax()
         assert out[0, inputs["input_ids"].shape[1]] == first
         assert torch.equal(out, model.generate(**inputs, max_new_tokens=3, do_sample=False, use_cache=False))
+
+
+def test_the_cache_goes_by_the_names_of_all_versions_of_transformers(model):
+    ids = torch.tensor([[5, 6, 7, 8, 9, 10]])
+    with torch.no_grad():
+        whole = model(input_ids=ids).logits[:, -1]
+        for name in ("past_key_values", "cache"):
+            first = model(input_ids=ids[:, :4], use_cache=True)
+            rest = model(input_ids=ids[:, 4:], attention_mask=torch.ones_like(ids), **{name: first[CACHE_NAME]})
+            assert torch.allclose(rest.logits[:, -1], whole, atol=1e-5)
+            assert rest[CACHE_NAME].get_seq_length() == 6
+            step = model.prepare_inputs_for_generation(ids, **{name: first[CACHE_NAME]})
+            assert step[CACHE_NAME] is first[CACHE_NAME]
 
 
 def test_logits_to_keep_and_loss(model):
