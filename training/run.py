@@ -101,6 +101,12 @@ def run(recipe: Recipe) -> VitalTrainer | None:
     try:
         with PartialState().local_main_process_first():  # the others find what it counted
             data = load_data(data_args, model.processor, recipe.training.seed)
+        if data.eval_index is None and recipe.training.eval_strategy != "no":
+            raise ValueError(
+                f"There is nothing to evaluate on: {data_args.dataset} has no scoring rows in its split "
+                f"{data_args.eval_split!r}, which a small data set may lack. Name another (`eval_split`), hold more "
+                "out of a file of ratings (`held_out_share`), or set `eval_strategy` to 'no'."
+            )
         adapters = {} if recipe.lora.lora_rank is None else {"peft_config": lora_config(model, recipe.lora)}
         trainer = VitalTrainer(model, recipe.training, data, data_args, recipe.loss, **adapters)
     except (ValueError, FileNotFoundError, ImportError, RuntimeError) as error:  # the last two: from `report_to`

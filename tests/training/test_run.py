@@ -152,6 +152,9 @@ def test_mistakes_end_with_a_message_and_a_status(recipe_file, tmp_path, caplog,
     assert "in 'warm_up' it learns" in caplog.text
     assert main("pretrain", "", ["--config", str(recipe_file), "--decoder_dtype", "int8"]) == 2
     assert "floating-point dtype" in caplog.text
+    evaluated = ["--config", str(recipe_file), "--eval_strategy", "epoch"]
+    assert main("pretrain", "", [*evaluated, "--eval_split", "dev"]) == 2
+    assert "no scoring rows in its split 'dev'" in caplog.text and "set `eval_strategy` to 'no'" in caplog.text
     assert main("pretrain", "", ["--config", str(recipe_file), "--max_step", "1"]) == 2
     assert "--max_step" in caplog.text
     with pytest.raises(SystemExit) as error:
