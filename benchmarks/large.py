@@ -165,7 +165,9 @@ def size_of(places: Sequence[Path]) -> int:
     """Bytes of files, and of all files in folders; what vanishes meanwhile counts as none."""
     found = 0
     for place in places:
-        for path in place.rglob("*") if place.is_dir() else [place]:
+        # os.walk passes over folders that vanish, Path.rglob raises
+        inside = (Path(folder, name) for folder, _, names in os.walk(place) for name in names)
+        for path in inside if place.is_dir() else [place]:
             try:
                 found += path.stat().st_size
             except FileNotFoundError:
@@ -184,12 +186,16 @@ def run_once(task: Task, kill_at: float | None) -> dict[str, Any]:
     """
     started, largest, killed = time.monotonic(), 0, False
     process = subprocess.Popen(task.command)
-    while (done := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-        largest = max(largest, size_of(task.places))
-        if kill_at is not None and not killed and task.done() > kill_at:
-            os.kill(process.pid, signal.SIGKILL)
-            killed = True
-        time.sleep(0.2)
+    try:
+        while (done := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+            largest = max(largest, size_of(task.places))
+            if kill_at is not None and not killed and task.done() > kill_at:
+                os.kill(process.pid, signal.SIGKILL)
+                killed = True
+            time.sleep(0.2)
+    except BaseException:  # Ctrl-C too: the command would go on alone
+        process.kill()
+        raise
     process.returncode = os.waitstatus_to_exitcode(done[1])
     if process.returncode != (-signal.SIGKILL if kill_at is not None else 0):
         raise RuntimeError(f"{' '.join(task.command)} ended with {process.returncode}")

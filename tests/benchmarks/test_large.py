@@ -1,7 +1,10 @@
 """Files, kills and counts of the large runs, and their table; the runs themselves take minutes."""
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +32,34 @@ def test_a_run_is_killed_once_so_much_is_done(tmp_path):
         large.run_once(Task([sys.executable, "-c", ""], lambda: 0.0, [], lambda: 0), 0.4)
     with pytest.raises(RuntimeError, match="ended with 3"):
         large.run_once(Task([sys.executable, "-c", "raise SystemExit(3)"], lambda: 1.0, [], lambda: 0), None)
+
+
+def test_folders_that_vanish_take_no_room(tmp_path, monkeypatch):
+    (tmp_path / "finished.partial").mkdir()
+    (tmp_path / "log").write_bytes(b"abc")
+    scandir = os.scandir
+
+    def vanishing(path):
+        if Path(path).suffix == ".partial":
+            raise FileNotFoundError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert large.size_of([tmp_path, tmp_path / "log", tmp_path / "none"]) == 6
+
+
+def test_a_run_that_cannot_be_watched_is_ended(monkeypatch):
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *args: started.append(popen(*args)) or started[0])
+
+    def unreadable():
+        raise PermissionError("log")
+
+    task = Task([sys.executable, "-c", "import time; time.sleep(60)"], unreadable, [], lambda: 0)
+    with pytest.raises(PermissionError):
+        large.run_once(task, 0.4)
+    assert started[0].wait(30) != 0
 
 
 @pytest.mark.parametrize(
