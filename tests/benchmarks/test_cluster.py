@@ -13,14 +13,3 @@ def test_the_table_counts_rows_a_second_and_the_hours_of_the_papers_rows():
     assert "Some CPU, 2 cores. 3,000 rows of pairs and 2,000 pictures" in table
     assert "| build | one process, no Ray | 20.0 | 150 | 8 |" in table  # 4.58 M / 150 / 3600 s
     assert "| score | Ray, one worker | 40.0 | 50 | 25 |" in table
-
-
-def test_the_committed_page_shows_the_committed_numbers(tmp_path):
-    page = cluster.ROOT / "docs" / "speed.md"
-    copy = tmp_path / "speed.md"
-    before, rest = page.read_text(encoding="utf-8").split(cluster.BEGIN)
-    copy.write_text(before + cluster.BEGIN + "old\n" + cluster.END + rest.split(cluster.END)[1], encoding="utf-8")
-    assert cluster.main(["--page", str(copy)]) == 0
-    assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), (
-        "run `python -m benchmarks.cluster --page docs/speed.md`"
-    )

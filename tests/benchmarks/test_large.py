@@ -127,14 +127,3 @@ def test_the_table_names_each_task_and_run():
     table = large.table({"score": part})
     assert "- score: 2,000 files; Some CPU, 2 cores.\n" in table
     assert "| score | killed at 30% | 8.5 | 7.0 | 400 | 2.5 |\n| score | resumed, to the end | 8.5 |" in table
-
-
-def test_the_committed_page_shows_the_committed_numbers(tmp_path):
-    page = large.ROOT / "docs" / "speed.md"
-    copy = tmp_path / "speed.md"
-    before, rest = page.read_text(encoding="utf-8").split(large.BEGIN)
-    copy.write_text(before + large.BEGIN + "old\n" + large.END + rest.split(large.END)[1], encoding="utf-8")
-    assert large.main(["--page", str(copy)]) == 0
-    assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), (
-        "run `python -m benchmarks.large --page docs/speed.md`"
-    )
