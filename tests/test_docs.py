@@ -12,6 +12,7 @@ import pytest
 from transformers import AutoModel, AutoModelForCausalLM
 
 from modeling_vital import __version__
+from modeling_vital.cli.main import COMMANDS
 from tests.fixtures import doc_blocks
 from tests.fixtures.doc_blocks import PAGES, ROOT, RUN_LANGUAGES, blocks, check_command, run_page
 from tests.fixtures.doc_blocks import workplace as make_workplace
@@ -131,6 +132,7 @@ def test_files_and_names_are_there(page):
         assert (ROOT / path).is_file(), path
     for path, name in re.findall(r"`([\w/]+\.py):([\w.]+)`", text):
         assert defined(ast.parse((ROOT / path).read_text(encoding="utf-8")).body, name.split(".")), f"{path}:{name}"
+    assert set(re.findall(r"`vital ([a-z]\w*)", text)) <= {command.__name__.split(".")[-1] for command in COMMANDS}
 
 
 def defined(body: list[ast.stmt], names: list[str]) -> bool:

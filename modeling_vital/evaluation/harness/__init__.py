@@ -1,4 +1,4 @@
-"""The adapter for the evaluation harness lmms-eval (`lmms_eval_model`), and what one for another needs (`chat`).
+"""Adapters for lmms-eval (`lmms_eval_model`) and VLMEvalKit (`vlmevalkit_model`); both need `conversations`.
 
 An adapter imports its harness, so none is imported here.
 """
