@@ -6,57 +6,48 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 
 from .. import __version__
 from ..item_log import ORDERS, ItemLogError
 from ..video_backend_vital import BACKEND_VARIABLE, set_video_backend, video_backend
-from . import (
-    answer,
-    audit,
-    calibrate,
-    compare,
-    completion,
-    convert,
-    describe,
-    evaluate,
-    export,
-    push,
-    report,
-    score,
-    threshold,
-    zoo,
-)
 from .errors import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USAGE, UsageError
 from .options import Parser
 
 
 COMMANDS = (
-    score,
-    compare,
-    describe,
-    answer,
-    report,
-    calibrate,
-    threshold,
-    evaluate,
-    audit,
-    zoo,
-    convert,
-    export,
-    push,
-    completion,
+    "score",
+    "compare",
+    "describe",
+    "answer",
+    "report",
+    "calibrate",
+    "threshold",
+    "evaluate",
+    "audit",
+    "zoo",
+    "convert",
+    "export",
+    "push",
+    "completion",
 )
+"""The subcommands, in the order of `vital --help`; each is the module of its name."""
 
 logger = logging.getLogger("modeling_vital")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of `vital` with every subcommand; `args.run` is the function that does the work."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of `vital`; `args.run` is the function that does the work.
+
+    Args:
+        command (`str`, *optional*): the only subcommand to build. All of them by default, and for any other word,
+            which the parser then refuses by naming them.
+    """
     parser = Parser(prog="vital", description="Quality of images and videos.")
     parser.add_argument("--version", action="version", version=f"vital {__version__}", help="print it and stop")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(commands)
+    for name in [command] if command in COMMANDS else COMMANDS:
+        import_module(f".{name}", __package__).add_parser(commands)
     return parser
 
 
@@ -70,9 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         `int`: the exit code. 0: all well. 1: some files failed. 2: wrong use. 130: stopped by Ctrl-C. 141: the reader
         of stdout went away.
     """
-    parser = build_parser()
+    words = _joined(sys.argv[1:] if argv is None else argv)
+    parser = build_parser(words[0] if words else None)
     try:
-        args = parser.parse_args(_joined(sys.argv[1:] if argv is None else argv))
+        args = parser.parse_args(words)
     except SystemExit as stop:  # argparse has printed its help or its complaint
         return int(stop.code or 0)
     handler = logging.StreamHandler(sys.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modeling_vital.cli.main import build_parser, main
+from modeling_vital.cli.main import COMMANDS, build_parser, main
 from modeling_vital.cli.reference import render, subcommands
 
 
@@ -56,6 +56,19 @@ def test_help_shows_the_examples_and_the_exit_codes(name, capsys):
     assert "Exit code: 0" in out
     assert LEAVES[name].examples[0][1] in out
     assert all(action.help for action in LEAVES[name]._actions)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_builds_its_own_parser_alone_and_it_is_the_same(name):
+    alone, all_of_them = subcommands(build_parser(name)), subcommands(build_parser())
+    assert list(alone) == [name] and list(all_of_them) == list(COMMANDS)
+    assert alone[name].format_help() == all_of_them[name].format_help()
+
+
+def test_an_unknown_command_is_refused_with_the_names_of_all(capsys):
+    assert main(["scores", "photo.jpg"]) == 2
+    said = capsys.readouterr().err
+    assert "scores" in said and all(name in said for name in COMMANDS)
 
 
 def test_words_that_are_shared_mean_the_same_everywhere():
@@ -140,8 +153,11 @@ def test_without_shtab_it_says_what_to_install(monkeypatch, capsys):
     assert "modeling-vital[cli]" in capsys.readouterr().err
 
 
-def test_help_needs_nothing_heavy():
-    code = "import sys; from modeling_vital.cli.main import main; code = main(['--help']); "
+@pytest.mark.parametrize("words", [["--help"], ["score", "--help"]])
+def test_help_needs_nothing_heavy(words):
+    code = f"import sys; from modeling_vital.cli.main import main; code = main({words}); "
+    if words[1:]:  # the other commands are not even imported
+        code += "assert 'modeling_vital.cli.audit' not in sys.modules; "
     code += "heavy = {'torch', 'transformers', 'numpy', 'PIL', 'pyarrow', 'datasets', 'ray', 'pandas'}; "
     code += "assert not heavy & set(sys.modules), heavy & set(sys.modules); sys.exit(code)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
