@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..calibration_vital import Calibration
-from .correlation import NothingToFitError, bootstrap, checked
+from .correlation import CORRELATIONS, NothingToFitError, bootstrap, checked, ranks
 from .extras import require
 from .logistic import rising_curve, rising_logistics
 
@@ -144,16 +144,17 @@ def _cross_validate(
         residuals["line"][out] = y[out] - np.polyval(np.polyfit(x[rest], y[rest], 1), x[out])
         residuals["mean"][out] = y[out] - y[rest].mean()
 
-    ranks = np.stack([require("scipy.stats").rankdata(values) for values in (x, y)])
+    of_scores, of_mos = ranks(x), ranks(y)
 
     def measured(rows: np.ndarray) -> list[float]:
-        return [float(np.sqrt(np.mean(residuals["curve"][rows] ** 2))), float(np.corrcoef(ranks[:, rows])[0, 1])]
+        missed = residuals["curve"][rows]
+        return [float(np.sqrt(missed @ missed / len(rows))), CORRELATIONS["plcc"](of_scores[rows], of_mos[rows])]
 
     (low, high), srcc_ends = bootstrap(measured, len(x), clusters.tolist(), _RESAMPLES, confidence, rng)
     rmse = {name: float(np.sqrt(np.mean(values**2))) for name, values in residuals.items()}
     errors = {"rmse": rmse["curve"], "rmse_low": low, "rmse_high": high}
     errors |= {"mae": float(np.mean(np.abs(residuals["curve"]))), "rmse_line": rmse["line"]}
-    errors |= {"rmse_mean": rmse["mean"], "srcc": float(np.corrcoef(ranks)[0, 1])}
+    errors |= {"rmse_mean": rmse["mean"], "srcc": CORRELATIONS["srcc"](x, y)}
     errors |= dict(zip(("srcc_low", "srcc_high"), srcc_ends, strict=True))
     return errors, residuals["curve"]
 

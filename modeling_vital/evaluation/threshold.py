@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .correlation import NothingToFitError, bootstrap, checked
+from .correlation import NothingToFitError, bootstrap, checked, ranks
 from .extras import require
 
 
@@ -195,9 +195,9 @@ def _wilson(share: float, count: int, confidence: float) -> tuple[float, float]:
 
 
 def _auc(scores: np.ndarray, kept: np.ndarray) -> float:
-    ranks = require("scipy.stats").rankdata(scores)
-    count, others = kept.sum(), (~kept).sum()
-    return float((ranks[kept].sum() - count * (count + 1) / 2) / (count * others))
+    count = int(kept.sum())
+    rank_sum = ranks(scores)[kept].sum()
+    return float((rank_sum - count * (count + 1) / 2) / (count * (len(scores) - count)))
 
 
 def plot_threshold(found: Threshold, path: Any) -> None:

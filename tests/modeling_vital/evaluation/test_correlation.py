@@ -17,7 +17,7 @@ from modeling_vital.evaluation import (
     subset_correlations,
 )
 from modeling_vital.evaluation.extras import MissingExtraError, require
-from modeling_vital.evaluation.logistic import LogisticFit, logistic4, logistic5
+from modeling_vital.evaluation.logistic import _SLOPES, LOGISTICS, LogisticFit, logistic4, logistic5
 
 
 @pytest.fixture
@@ -87,6 +87,15 @@ def test_a_curve_is_found_again(curve, parameters, sign):
     assert fit(sign * scores) == pytest.approx(truth, abs=1e-5)
     if sign == 1:
         assert fit.parameters == pytest.approx(parameters, rel=1e-3)
+
+
+@pytest.mark.parametrize("parameters", [(2.0, -1.0, 0.3, 0.5), (2.0, -1.0, 0.3, -0.5), (-3.0, 0.7, 0.2, 0.4, 1.0)])
+def test_the_slopes_of_a_fit_are_those_of_its_curve(parameters):
+    curve, x = f"logistic{len(parameters)}", np.linspace(-2, 2, 9)
+    slopes = _SLOPES[curve](x, *parameters).T
+    for step, slope in zip(1e-6 * np.eye(len(parameters)), slopes, strict=True):
+        up, down = (LOGISTICS[curve](x, *np.add(parameters, moved)) for moved in (step, -step))
+        assert slope == pytest.approx((up - down) / 2e-6, abs=1e-8)
 
 
 def test_what_a_fit_gains_is_named_apart(opinions):
