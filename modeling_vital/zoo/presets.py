@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 from transformers import Qwen2Config
+from transformers.initialization import no_init_weights
 
 from ..configuration_vital import VitalConfig
 from ..modeling_vital import VitalForConditionalGeneration
@@ -126,7 +127,7 @@ def entry(name: str) -> ZooEntry:
         ValueError: for another name.
     """
     settings = config(name)
-    with torch.device("meta"):
+    with no_init_weights(), torch.device("meta"):
         model = (VitalForQualityProbe if is_probe(name) else VitalForConditionalGeneration)(settings)
     if is_probe(name):
         head = model.head

@@ -2,8 +2,10 @@
 
 import ast
 import functools
+import inspect
 import pkgutil
 import sys
+import tokenize
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,14 +74,29 @@ class ModelConfig:
 
 @functools.cache
 def general_english() -> tuple[str, ...]:
-    """The docstrings of Python's standard library; parsing it takes most of the time of [`build_tokenizer`]."""
+    """The docstrings of Python's standard library, read no further than they go."""
     docs = []
     for module in pkgutil.iter_modules():
         if module.name in sys.stdlib_module_names and not module.name.startswith("_"):
             spec = module.module_finder.find_spec(module.name)
             if spec and spec.origin and spec.origin.endswith(".py"):
-                docs.append(ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "")
+                docs.append(_docstring(Path(spec.origin)))
     return tuple(docs)
+
+
+def _docstring(module: Path) -> str:
+    """As `ast.get_docstring` of the module, without parsing what comes after."""
+    blank, strings = (tokenize.COMMENT, tokenize.NL), []
+    with tokenize.open(module) as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type == tokenize.STRING:
+                strings.append(token.string)
+            elif token.type not in blank:
+                break
+    if not strings or token.type != tokenize.NEWLINE:
+        return ""
+    value = ast.literal_eval(" ".join(strings))
+    return inspect.cleandoc(value) if isinstance(value, str) else ""
 
 
 def build_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
