@@ -13,6 +13,7 @@ from modeling_vital import reading
 from modeling_vital.calibration_vital import Calibration
 from modeling_vital.cli import dataset_copy, rated_files, work
 from modeling_vital.cli.main import main
+from modeling_vital.evaluation import calibration
 from modeling_vital.video_processing_vital import FrameSampling
 from tests.fixtures.stand_in import WORDS, StandIn, install
 
@@ -28,6 +29,13 @@ class Rated(StandIn):
 
     def value(self, path):
         return super().value(path["path"] if isinstance(path, dict) else path)
+
+
+@pytest.fixture(autouse=True)
+def no_plot(request, monkeypatch):
+    """Plots, which take longer than all else here, are drawn in one test and empty in the others."""
+    if request.function is not test_a_calibration_is_fitted_written_and_drawn:
+        monkeypatch.setattr(calibration, "plot_calibration", lambda found, scores, mos, path: path.touch())
 
 
 @pytest.fixture

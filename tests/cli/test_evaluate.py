@@ -15,6 +15,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from modeling_vital.cli import evaluate
 from modeling_vital.cli.main import main
+from modeling_vital.evaluation import result_tables
 from modeling_vital.media_vital import MediaError
 from modeling_vital.outputs_vital import QualityScore
 from tests.fixtures.benchmark_copies import COPIES
@@ -52,6 +53,15 @@ def model(monkeypatch):
     model = StandIn()
     monkeypatch.setattr(evaluate, "load_model", lambda source, device: model)
     return model
+
+
+@pytest.fixture(autouse=True)
+def drawn(request, monkeypatch):
+    """Paths of the plots, which take longer than all else here; `test_table_and_files` draws one."""
+    paths = []
+    if request.function is not test_table_and_files:
+        monkeypatch.setattr(result_tables, "plot", lambda loaded, scorer, records, path: paths.append(path))
+    return paths
 
 
 def call(*args):
@@ -242,7 +252,7 @@ def test_wrong_use(model, tmp_path, capsys):
     assert "Unknown model" in complaint(*args, "--model", "vital-huge")
 
 
-def test_results_side_by_side(model, tmp_path, capsys):
+def test_results_side_by_side(model, tmp_path, capsys, drawn):
     srcc = {}
     for name in ("kadid10k", "csiq", "livevqc"):
         COPIES[name](tmp_path / name)
@@ -260,6 +270,7 @@ def test_results_side_by_side(model, tmp_path, capsys):
         srcc[name] = json.loads((tmp_path / "out" / name / "result.json").read_text())["models"][0]["correlations"][
             "srcc"
         ]
+    assert drawn == [tmp_path / "out" / name / "vital-tiny.png" for name in srcc]
     capsys.readouterr()
     assert main(["evaluate", "--summary", *(str(tmp_path / "out" / name) for name in srcc)]) == 0
     lines = capsys.readouterr().out.splitlines()

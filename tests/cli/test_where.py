@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dataset_scripts.encoding import encode_clip
 from modeling_vital import curve_frames, media_vital
 from modeling_vital.cli.main import main
 from modeling_vital.cli.where import output_stem
 from modeling_vital.media_vital import load_media
 from modeling_vital.thumbnails import WatchedClip
 from tests.fixtures import loads as loads_fixture
-from tests.fixtures.tiny_media import photo
-from tests.test_embedded_checkpoint import CLIPS
+from tests.fixtures.tiny_media import frames, photo
 
 
 EVIL = "<img src=x onerror=alert(1)>.png"
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     (folder / "sub").mkdir(parents=True)
     for seed, name in enumerate(("a b.png", "sub/a b.png", EVIL)):
         Image.fromarray(photo(seed)).save(folder / name)
-    shutil.copy(CLIPS[0], folder / "clip.mp4")
+    (folder / "clip.mp4").write_bytes(encode_clip(frames(3, count=36), 12.0, 8))
     (folder / "bad.png").write_bytes(b"no picture")
     return folder
 

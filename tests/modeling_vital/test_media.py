@@ -23,6 +23,10 @@ def gray_level(index):
     return 16 + 5 * index
 
 
+QUICK = {"libvpx": {"deadline": "realtime", "cpu-used": "8"}, "libx264": {"preset": "ultrafast"}}
+"""Options of the encoders that take the longest."""
+
+
 def write_video(path, num_frames=NUM_FRAMES, codec="libx264", fps=25, size=(WIDTH, HEIGHT), options=None):
     """Frame i is gray at `gray_level(i)`, with a white square in the top left corner."""
     av = pytest.importorskip("av")
@@ -549,6 +553,7 @@ def test_containers_without_an_index_are_sought_in(tmp_path, monkeypatch, suffix
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.gop_size, stream.codec_context.bit_rate = 10, 2_000_000
+        stream.codec_context.options = QUICK.get(codec, {})
         for _ in range(200):
             noise = np.roll(noise, 1, 1)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
@@ -803,6 +808,7 @@ def _clip_bytes(path, codec, options=None):
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 160, 128, "yuv420p", 12
+        stream.codec_context.options = QUICK.get(codec, {})
         for _ in range(100):
             pixels = rng.integers(0, 255, (128, 160, 3), dtype=np.uint8)
             for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
@@ -825,7 +831,7 @@ def _clip_bytes(path, codec, options=None):
 def test_a_clip_that_breaks_off_is_read_with_a_warning(tmp_path, caplog, name, codec, options):
     if codec is None:
         rng = np.random.default_rng(0)
-        pages = [Image.fromarray(rng.integers(0, 255, (128, 160, 3), dtype=np.uint8)) for _ in range(30)]
+        pages = [Image.fromarray(rng.integers(0, 255, (128, 160), dtype=np.uint8)) for _ in range(30)]
         pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:], duration=40)
         data = (tmp_path / name).read_bytes()
     else:
