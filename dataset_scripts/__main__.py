@@ -15,6 +15,7 @@ import yaml
 from dataset_scripts.annotators.weights import WEIGHTS_VARIABLE
 from dataset_scripts.build_config import BuildConfig, BuildError, SettingsError, load_recipe
 from dataset_scripts.sources import SOURCES
+from modeling_vital.yaml_file import parse_yaml
 
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -106,7 +107,7 @@ def _option(text: str) -> tuple[str, Any]:
     if not equals:
         raise _Usage(f"--option takes NAME=VALUE, got {text!r}")
     try:
-        return name, yaml.safe_load(value)
+        return name, parse_yaml(value)
     except yaml.YAMLError as error:
         raise _Usage(f"--option {name}: {value!r} is not a YAML value") from error
 

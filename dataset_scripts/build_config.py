@@ -279,8 +279,10 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
     """
     import yaml
 
+    from modeling_vital.yaml_file import read_yaml
+
     try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        recipe = read_yaml(path) or {}
     except OSError as error:
         raise SettingsError(f"recipe {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

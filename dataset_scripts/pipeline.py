@@ -8,19 +8,16 @@ Example:
     >>> build(BuildConfig.from_dict(recipe), "pairs")["rows"]  # doctest: +SKIP
 """
 
-import contextlib
 import json
 import logging
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import datasets
-import filelock
 import numpy as np
 
 from dataset_scripts.annotators.base import MissingPackageError
@@ -30,8 +27,8 @@ from dataset_scripts.collect import collect, open_sources
 from dataset_scripts.engines import Engine, LocalEngine
 from dataset_scripts.stages import STAGES
 from dataset_scripts.staging import Staging
-from modeling_vital.finished_parts import differing
-from modeling_vital.whole_files import write_whole
+from modeling_vital.finished_parts import InUseError, differing, only_run
+from modeling_vital.whole_files import make_output_folder, write_whole
 
 
 logger = logging.getLogger(__name__)
@@ -39,8 +36,6 @@ logger = logging.getLogger(__name__)
 STAGING_DIR = ".staging"
 COMPLETE_FILE = "build.json"
 REPORT_FILE = "run_report.json"
-LOCK_TIMEOUT_S = 10
-"""How long the workers of a killed build may take to notice and let go."""
 
 
 def run_stages(config: BuildConfig, staging: Staging, engine: Engine) -> int:
@@ -111,35 +106,46 @@ def build(
         SettingsError: nothing was begun.
         BuildError: see the message; what was finished is kept, and the same call resumes from there.
     """
-    # Here, not above: the card and the answers need transformers and matplotlib, the workers of the stages do not.
-    from dataset_scripts.publish import publish
-
     output = Path(output)
     staging = Staging(output / STAGING_DIR)
     if _complete(output, config):
         logger.info("%s is complete", output)
-        if not keep_staging:
-            staging.clear()
-        return json.loads((output / REPORT_FILE).read_text(encoding="utf-8"))
-    if output.exists() and not staging.root.is_dir() and (not output.is_dir() or any(output.iterdir())):
-        raise SettingsError(f"{output} is not an empty folder and holds no unfinished build; give another --output")
-    if not staging.root.is_dir():
-        open_sources(config)  # to complain before anything is written
+    else:
+        if output.exists() and not staging.root.is_dir() and (not output.is_dir() or any(output.iterdir())):
+            raise SettingsError(
+                f"{output} is not an empty folder and holds no unfinished build; give another --output"
+            )
+        if not staging.root.is_dir():
+            open_sources(config)  # to complain before anything is written
+        try:
+            make_output_folder(staging.root)
+        except OSError as error:
+            raise SettingsError(str(error)) from error
+        try:
+            with only_run(output):
+                if not _complete(output, config):  # by a run that this one waited for
+                    _build(config, output, staging, engine or LocalEngine(), restart)
+        except InUseError as error:
+            raise BuildError(str(error)) from error
+    if not keep_staging:
+        staging.clear()
+    return json.loads((output / REPORT_FILE).read_text(encoding="utf-8"))
+
+
+def _build(config: BuildConfig, output: Path, staging: Staging, engine: Engine, restart: bool) -> None:
+    # Here, not above: the card and the answers need transformers and matplotlib, the workers of the stages do not.
+    from dataset_scripts.publish import publish
+
     started = time.monotonic()
-    staging.root.mkdir(parents=True, exist_ok=True)
-    with _locked(output):
-        if restart:
-            staging.clear()
-        with engine or LocalEngine() as engine:
-            run_stages(config, staging, engine)
-        report = {"stages": stage_report(staging), "versions": _versions(), "engine": type(engine).__name__}
-        publish(staging, config, report, output)
-        report["wall_seconds_of_last_run"] = round(time.monotonic() - started, 3)
-        write_whole(output / REPORT_FILE, json.dumps(report, indent=1))
-        write_whole(output / COMPLETE_FILE, json.dumps(config.to_dict(), indent=1, sort_keys=True))
-        if not keep_staging:
-            staging.clear()
-    return report
+    if restart:
+        staging.clear()
+    with engine:
+        run_stages(config, staging, engine)
+    report = {"stages": stage_report(staging), "versions": _versions(), "engine": type(engine).__name__}
+    publish(staging, config, report, output)
+    report["wall_seconds_of_last_run"] = round(time.monotonic() - started, 3)
+    write_whole(output / REPORT_FILE, json.dumps(report, indent=1))
+    write_whole(output / COMPLETE_FILE, json.dumps(config.to_dict(), indent=1, sort_keys=True))
 
 
 def _complete(output: Path, config: BuildConfig) -> bool:
@@ -151,20 +157,6 @@ def _complete(output: Path, config: BuildConfig) -> bool:
             f"{output} holds a data set with other settings ({', '.join(names)}); give another --output"
         )
     return True
-
-
-@contextlib.contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    lock = filelock.FileLock(output / ".build.lock", timeout=LOCK_TIMEOUT_S)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise BuildError(f"another build is at work in {output}; wait for it or give another --output") from error
-    try:
-        yield
-    finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _versions() -> dict[str, str]:

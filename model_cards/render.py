@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from modeling_vital import zoo
@@ -15,6 +14,7 @@ from modeling_vital.calibration_vital import Calibration, find_calibration, fold
 from modeling_vital.conventions_vital import SCORING_CONVENTIONS
 from modeling_vital.levels_vital import LEVEL_VALUES
 from modeling_vital.publishing.code_files import code_files
+from modeling_vital.yaml_file import read_yaml
 from modeling_vital.zoo import presets
 
 
@@ -26,7 +26,7 @@ PICTURES = {"hero.jpg": "hero.jpg", "example.jpg": "mountain-path-blurred.jpg"}
 """Pictures that a card of ours shows, to be sent beside it: name there -> file in `docs/images`."""
 
 _WEAK_BELOW = 0.5
-MEASURES = yaml.safe_load((DATA / "measures.yaml").read_text(encoding="utf-8"))
+MEASURES = read_yaml(DATA / "measures.yaml")
 """What the suite `tiny` measures, section by section: words for cards and pages, and goals."""
 
 _EVALUATED = "held-out photos and clips of package registries"
@@ -257,7 +257,7 @@ def _distortions(measured: dict[str, Any] | None) -> dict[str, Any]:
 
 def _bibtex() -> str:
     """The paper, from `CITATION.cff`."""
-    paper = yaml.safe_load(CITATION.read_text(encoding="utf-8"))["preferred-citation"]
+    paper = read_yaml(CITATION)["preferred-citation"]
     authors = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
     fields = {"title": paper["title"], "author": authors, "journal": paper["journal"], "year": paper["year"]}
     return "@article{vital,\n" + "".join(f"  {key} = {{{value}}},\n" for key, value in fields.items()) + "}"

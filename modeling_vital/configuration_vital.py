@@ -55,6 +55,9 @@ class VitalMotionConfig(PreTrainedConfig):
         return self.out_channels[-1]
 
 
+_CLASSES = {"vital": "VitalForConditionalGeneration", "vital_probe": "VitalForQualityProbe"}
+
+
 class CheckpointConfigMixin(ZooNamesMixin):
     """`from_pretrained` of a checkpoint's own configuration, which takes no other model's; a base before the class
     of transformers.
@@ -73,7 +76,7 @@ class CheckpointConfigMixin(ZooNamesMixin):
         if (kind := found.get("model_type")) != cls.model_type:  # type: ignore[attr-defined]
             raise ValueError(
                 f"{str(pretrained_model_name_or_path)!r} is a model of type {kind!r}, and what was asked for is one "
-                f"of type {cls.model_type!r}: load it with a class of its own."  # type: ignore[attr-defined]
+                f"of type {cls.model_type!r}: load it with {_CLASSES.get(kind, 'a class of its own')}."  # type: ignore[attr-defined]
             )
         return found, rest
 

@@ -18,6 +18,7 @@ Example:
     ['scale.low']
 """
 
+import contextlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from .whole_files import write_whole
+
+
+LOCK = "_run.lock"
+"""Held by the run that works in a folder. Trainers publish no name that begins with `_`."""
+
+LOCK_TIMEOUT_S = 10
+"""How long the workers of a killed run may take to notice and let go."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,37 @@ class FinishedParts:
 
     def _marker(self, name: str) -> Path:
         return self.folder / f"{name}.json"
+
+
+class InUseError(Exception):
+    """Another run is at work in a folder; the message names it."""
+
+
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a folder.
+
+    The lock is the operating system's: it ends with the process, however that ends.
+
+    Args:
+        folder (`Path`): where the work is done; it is there, and holds the file `LOCK` meanwhile.
+
+    Raises:
+        InUseError: if another run is still at work there after `LOCK_TIMEOUT_S`.
+    """
+    import filelock
+
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=LOCK_TIMEOUT_S)
+    except filelock.Timeout as error:
+        raise InUseError(f"another run is at work in {folder}; wait for it, or give another output") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (folder / LOCK).unlink()  # before it is released, so that nobody waits for a file without a name
+        lock.release()
 
 
 def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,8 @@ Example:
     [{'path': 'second', 'score': 0.5, 'error': None}, {'path': 'first', 'score': 0.0, 'error': None}]
 """
 
+import contextlib
+import functools
 import json
 import os
 import sqlite3
@@ -89,6 +91,8 @@ class ItemLog:
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("BEGIN EXCLUSIVE" if path else "BEGIN")
+            if path and not path.exists():  # deleted by the run that had it, which ended while this one waited
+                raise ItemLogError(f"{path} was in use by another run, which has just ended; give the command again")
             for statement in _TABLES.split(";"):
                 self._db.execute(statement)
             self._db.execute("DELETE FROM scored WHERE failed")
@@ -146,9 +150,10 @@ class ItemLog:
                 of change.
 
         Returns:
-            `bool`: `False` for one that the run has already, which is skipped.
+            `bool`: `False` for one that the run has already, also by another spelling of its path or through a link
+                to its folder; it is skipped. A link to a file is an item of its own.
         """
-        key = os.fsencode(path if stamp is not None else os.path.abspath(path))
+        key = os.fsencode(path if stamp is not None else _entry(path))
         row = (self.items, key, os.fsencode(path), _stamp(path) if stamp is None else stamp, error)
         added = self._db.execute("INSERT OR IGNORE INTO item VALUES (?, ?, ?, ?, ?)", row).rowcount == 1
         self.items += added
@@ -215,9 +220,12 @@ class ItemLog:
 
     def delete(self) -> None:
         """Removes the file; the log is closed."""
+        if self.path:
+            with contextlib.suppress(PermissionError):  # Windows removes no open file
+                self.path.unlink()  # while it is locked, so that no run that waits for it takes it over
         self._db.close()
         if self.path:
-            self.path.unlink()
+            self.path.unlink(missing_ok=True)
 
 
 def _why_not(path: Path | None, error: Exception) -> str:
@@ -227,6 +235,15 @@ def _why_not(path: Path | None, error: Exception) -> str:
     anew = "not a database" in str(error) or "malformed" in str(error)
     hint = "delete it to begin anew" if anew else "name a place that can be written, and has room"
     return f"{path or 'a temporary file'} cannot be used ({error}); {hint}"
+
+
+def _entry(path: str) -> str:
+    """Returns the one spelling of a path: absolute, its folder without links."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(_real(folder), name)
+
+
+_real = functools.lru_cache(maxsize=1024)(os.path.realpath)
 
 
 def _stamp(path: str) -> str:

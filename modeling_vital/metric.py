@@ -177,7 +177,10 @@ def _checked(pictures: Any, first: int = 0) -> torch.Tensor:
     good = (low >= -1e-3) & (high <= 1 + 1e-3)  # false where there is a NaN
     if not good.all():
         i = int(good.int().argmin())
-        found = f"{low[i]:.6g} to {high[i]:.6g}" if low[i] <= high[i] else "a NaN"
+        found = f"{low[i]:.6g} to {high[i]:.6g}"
+        if len(bad := (~pictures[i].isfinite()).nonzero()):
+            _, row, column = bad[0].tolist()
+            found = f"{len(bad)} that are NaN or infinite, the first in row {row}, column {column}"
         raise ValueError(f"VitalMetric takes values in [0, 1]; picture {first + i} has {found}.")
     return pictures
 

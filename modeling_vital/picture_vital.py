@@ -210,10 +210,22 @@ def _curved(shares: np.ndarray, curve: np.ndarray) -> np.ndarray:
 def check_shares(values: np.ndarray, name: str) -> None:
     """Refuses floats that are not shares of white.
 
+    Args:
+        values (`np.ndarray` of shape `[H, W]` or `[T, H, W, C]`): the floats.
+        name (`str`): what they are of, for the message.
+
     Raises:
         MediaError: for values outside [0, 1] by more than rounding, NaN included.
     """
     if not (values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING):  # False on NaN, too.
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            *frame, row, column = bad[0] if values.ndim == 2 else bad[0][:-1]
+            where = f"row {row}, column {column}" + (f" of frame {frame[0]}" if len(values) > 1 and frame else "")
+            raise MediaError(
+                f"{name} has {len(bad)} values that are NaN or infinite, the first in {where}; find what made them, "
+                "or replace them."
+            )
         raise MediaError(
             f"{name} has values from {values.min():.6g} to {values.max():.6g}, which floats must not; convert them to "
             "floats in [0, 1], dividing by what stands for white."

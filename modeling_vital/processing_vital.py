@@ -17,7 +17,7 @@ from .image_processing_vital import VitalImageProcessor, VitalImageProcessorKwar
 from .media_vital import MediaError
 from .preparation_vital import MediaPreparationMixin
 from .video_processing_vital import FrameSampling
-from .zoo_names_vital import ZooNamesMixin
+from .zoo_names_vital import ZooNamesMixin, from_zoo
 
 
 CHAT_TEMPLATE = """\
@@ -125,6 +125,24 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
             prompt, for `"image"` and `"video"`.
         chat_template (`str`, *optional*): defaults to `CHAT_TEMPLATE`.
     """
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """Loads from a name of the zoo, a folder or a Hub id; otherwise as in the base class.
+
+        Raises:
+            ValueError: for a linear probe, which has no decoder and so no text to process.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except (OSError, ValueError) as error:
+            source = from_zoo(pretrained_model_name_or_path, vital=True)
+            if cls.get_processor_dict(source)[0].get("processor_class") == "VitalProbeProcessor":
+                raise ValueError(
+                    f"{str(pretrained_model_name_or_path)!r} is a linear probe: it has no decoder, so no tokenizer. "
+                    "Load it with VitalProbeProcessor or AutoProcessor; VitalForQualityProbe has that as `processor`."
+                ) from error
+            raise
 
     def __init__(
         self,

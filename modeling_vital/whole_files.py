@@ -18,6 +18,7 @@ Example:
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,24 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     with whole_file(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def make_output_folder(folder: Path) -> None:
+    """Makes the folder of an output and tries it, before the work that takes long.
+
+    Args:
+        folder (`Path`): the folder; it may be there.
+
+    Raises:
+        OSError: if it cannot be made, or no file can be written in it. The message is a sentence for the user.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(
+            f"the folder {str(folder)!r} cannot be made or written ({error.strerror}); name another place"
+        ) from error
 
 
 @contextlib.contextmanager

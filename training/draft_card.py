@@ -8,6 +8,8 @@ import transformers
 import trl
 import yaml
 
+from modeling_vital.whole_files import whole_file
+
 
 CURVES = "curves.png"
 _METRICS = ("srcc", "plcc")
@@ -38,7 +40,8 @@ def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
         if axes.lines:
             axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
-    sheet.savefig(path, metadata={"Software": None})
+    with whole_file(path) as unfinished:
+        sheet.savefig(unfinished, metadata={"Software": None})
 
 
 def draft_card(trainer, recipe: dict[str, Any]) -> str:

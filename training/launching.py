@@ -1,11 +1,16 @@
 """Checks how the processes of a run were started."""
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from accelerate import PartialState
 
+from modeling_vital.finished_parts import InUseError, only_run
+from modeling_vital.whole_files import make_output_folder
 from training.recipe import RecipeError
 
 
@@ -34,6 +39,23 @@ def check_launch(use_cpu: bool) -> None:
             "This run has one process, whatever --num_processes says: `accelerate launch --cpu` starts no more. Use "
             "`torchrun --nproc_per_node N` for several."
         )
+
+
+@contextlib.contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Makes the folder of a run, and keeps other runs out of it; the processes of one run share it.
+
+    Raises:
+        RecipeError: it cannot be made or written, or another run is at work in it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            make_output_folder(folder)
+            if PartialState().is_main_process:
+                stack.enter_context(only_run(folder))
+        except (OSError, InUseError) as error:
+            raise RecipeError(f"`output_dir`: {error}") from error
+        yield
 
 
 def start_processes(use_cpu: bool) -> PartialState:

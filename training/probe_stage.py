@@ -20,12 +20,12 @@ from modeling_vital.levels_vital import expected_score
 from modeling_vital.media_vital import MediaError
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.probe_vital import VitalForQualityProbe, VitalProbeConfig, VitalProbeHead, VitalProbeProcessor
-from modeling_vital.whole_files import whole_file
+from modeling_vital.whole_files import whole_file, write_whole
 from modeling_vital.zoo import resolve
 from training.collators import RowError
 from training.data import DataArguments, scoring_rows
 from training.freezing import freeze
-from training.launching import check_launch, start_processes
+from training.launching import check_launch, output_folder, start_processes
 from training.losses import pmod_kl_loss
 from training.recipe import RecipeError, parse_recipe, portable_settings
 from training.run import beside, data_at_hand, guarded
@@ -115,11 +115,16 @@ def run(args: ProbeArguments, data_args: DataArguments) -> VitalForQualityProbe 
         `VitalForQualityProbe`: the probe; `None` in a process other than the first.
 
     Raises:
-        RecipeError: model or data cannot be used.
+        RecipeError: model, data or `output_dir` cannot be used.
         RowError: a picture or clip cannot be read.
     """
     check_launch(args.use_cpu)
     state = start_processes(args.use_cpu)
+    with output_folder(Path(args.output_dir)):
+        return _train(args, data_args, state)
+
+
+def _train(args: ProbeArguments, data_args: DataArguments, state: PartialState) -> VitalForQualityProbe | None:
     output_dir = Path(args.output_dir)
     data_args = data_at_hand(data_args, output_dir, args.seed)
     torch.manual_seed(args.seed)
@@ -145,10 +150,8 @@ def run(args: ProbeArguments, data_args: DataArguments) -> VitalForQualityProbe 
     results = {"loss": history[-1], **{name: evaluate(probe, split) for name, split in features.items()}}
     probe.save_pretrained(output_dir)
     recipe = {name: value for name, value in {**asdict(args), **asdict(data_args)}.items() if value is not None}
-    (output_dir / "recipe.yaml").write_text(
-        yaml.safe_dump(portable_settings(recipe), sort_keys=False), encoding="utf-8"
-    )
-    (output_dir / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_whole(output_dir / "recipe.yaml", yaml.safe_dump(portable_settings(recipe), sort_keys=False))
+    write_whole(output_dir / RESULTS, json.dumps(results, indent=2) + "\n")
     logger.info("Wrote %s: %s", output_dir, json.dumps(results.get("held_out", results["train"])))
     return probe
 

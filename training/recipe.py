@@ -1,6 +1,7 @@
 """Recipes: a YAML file of settings, any of which the command line can override."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import yaml
 from trl import SFTConfig, TrlParser
 
+from modeling_vital.whole_files import write_whole
+from modeling_vital.yaml_file import read_yaml
 from training.data import DataArguments
 from training.lora import STAGES_WITH_LORA, LoraArguments
 from training.losses import LossConfig
@@ -91,8 +94,11 @@ def parse_recipe(
         allow_abbrev=False,
     )
     parser.set_defaults(**defaults)
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return parser.parse_args_and_config(arguments)
+        if "--config" in given[:-1]:
+            read_yaml(given[given.index("--config") + 1])  # the parser's own reader takes a key that is given twice
+        return parser.parse_args_and_config(given)
     except FileNotFoundError as error:
         raise RecipeError(f"There is no recipe {error.filename!r}.") from error
     except (OSError, ValueError, TypeError, IndexError, yaml.YAMLError) as error:
@@ -166,7 +172,7 @@ class Recipe:
                 given anew.
         """
         settings = portable_settings(self.to_dict()) if portable else self.to_dict()
-        path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        write_whole(path, yaml.safe_dump(settings, sort_keys=False))
 
 
 def portable_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from transformers import set_seed
 
 from modeling_vital.configuration_vital import VitalConfig
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.whole_files import write_whole
 from modeling_vital.zoo import presets, resolve
 from training.callbacks import CollapseMonitor
 from training.checkpoints import TrainingStopped
@@ -22,7 +23,7 @@ from training.data import DataArguments, TrainingData, held_out_texts, load_data
 from training.draft_card import CURVES, draft_card, draw_curves
 from training.estimate import NF4_BYTES, Estimate, estimate
 from training.freezing import ENCODER_STAGE
-from training.launching import check_launch
+from training.launching import check_launch, output_folder
 from training.lora import ADAPTER, lora_config, merge, quantization_config
 from training.own_ratings import ManifestError, ManifestSettings, import_manifest, is_manifest
 from training.recipe import Recipe, RecipeError, portable_settings
@@ -80,7 +81,7 @@ def run(recipe: Recipe) -> VitalTrainer | None:
         `VitalTrainer`, after training; `None` if only an estimate was asked for, which goes to stdout.
 
     Raises:
-        RecipeError: model or data cannot be used.
+        RecipeError: model, data or `output_dir` cannot be used.
         TrainingStopped: see [`VitalTrainer.train`].
     """
     if recipe.run.estimate and recipe.training.stage == ENCODER_STAGE:
@@ -95,6 +96,11 @@ def run(recipe: Recipe) -> VitalTrainer | None:
         )
         return None
     check_launch(recipe.training.use_cpu)
+    with output_folder(Path(recipe.training.output_dir)):
+        return _train(recipe)
+
+
+def _train(recipe: Recipe) -> VitalTrainer:
     data_args = data_at_hand(recipe.data, Path(recipe.training.output_dir), recipe.training.seed)
     set_seed(recipe.training.seed)
     model = load_model(recipe)
@@ -115,7 +121,6 @@ def run(recipe: Recipe) -> VitalTrainer | None:
     if trainer.is_world_process_zero():
         if recipe.training.stage != ENCODER_STAGE:
             logger.info("%s", estimate_recipe(recipe, model.config, data))
-        Path(recipe.training.output_dir).mkdir(parents=True, exist_ok=True)
         recipe.save(Path(recipe.training.output_dir) / "recipe.yaml", portable=True)
     if (rows := _monitored(recipe.training, data_args)) is not None:
         trainer.add_callback(CollapseMonitor(trainer, rows))
@@ -225,9 +230,7 @@ def finish(trainer: VitalTrainer, recipe: Recipe) -> None:
                 base, dtype = resolve(recipe.run.model), torch.bfloat16 if half else torch.float32
                 merge(base, output_dir / ADAPTER, output_dir, dtype)
             draw_curves(trainer.state.log_history, output_dir / CURVES)
-            (output_dir / "README.md").write_text(
-                draft_card(trainer, portable_settings(recipe.to_dict())), encoding="utf-8"
-            )
+            write_whole(output_dir / "README.md", draft_card(trainer, portable_settings(recipe.to_dict())))
     except (OSError, SafetensorError) as error:
         raise TrainingStopped(
             f"The run is over, but its result cannot be written to {output_dir}: {error}. Make room; the same command "

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from tqdm.auto import tqdm
 
 from modeling_vital.media_vital import MediaError
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.whole_files import write_whole
 from modeling_vital.zoo import resolve
 from training.collators import RowError
 from training.data import DataArguments, scoring_rows
-from training.launching import check_launch, start_processes
+from training.launching import check_launch, output_folder, start_processes
 from training.recipe import RecipeError, parse_recipe
 from training.run import data_at_hand, guarded
 from training.trainer import score_correlations
@@ -64,13 +66,18 @@ def run(args: ZeroShotArguments, data_args: DataArguments) -> VitalForConditiona
     """Assembles and evaluates; leaves the model and `results.json` in `output_dir`.
 
     Raises:
-        RecipeError: the parts do not match, or there is nothing to evaluate on.
+        RecipeError: the parts do not match, there is nothing to evaluate on, or `output_dir` cannot be used.
         RowError: a picture or clip cannot be read.
     """
     check_launch(args.use_cpu)
     state = start_processes(args.use_cpu)
     if state.num_processes > 1:
         raise RecipeError("Zero-shot transfer runs in one process: start it with `python`.")
+    with output_folder(Path(args.output_dir)):
+        return _assemble(args, data_args, state)
+
+
+def _assemble(args: ZeroShotArguments, data_args: DataArguments, state: PartialState) -> VitalForConditionalGeneration:
     output_dir = Path(args.output_dir)
     data_args = data_at_hand(data_args, output_dir, args.seed)
     torch.manual_seed(args.seed)
@@ -85,7 +92,7 @@ def run(args: ZeroShotArguments, data_args: DataArguments) -> VitalForConditiona
     measured = evaluate(model, rows, args.batch_size)
     model.to("cpu").save_pretrained(output_dir)
     results = {**asdict(args), "dataset": data_args.dataset, "split": data_args.eval_split, **measured}
-    (output_dir / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_whole(output_dir / RESULTS, json.dumps(results, indent=2) + "\n")
     logger.info("Wrote %s: %s", output_dir, json.dumps(measured))
     return model
 

@@ -32,7 +32,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from modeling_vital.whole_files import write_whole
+from modeling_vital.whole_files import make_output_folder, write_whole
 
 
 logger = logging.getLogger(__name__)
@@ -495,6 +495,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--check-duplicates", action="store_true", help="log pictures that look like copies")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        make_output_folder(args.output)
+    except OSError as error:
+        parser.error(f"--output: {error}")
     fetch(args.output, args.packages, [args.kind] if args.kind else KINDS, args.workers, args.allow_missing)
     if args.check_duplicates:
         pairs = near_duplicates(sorted((args.output / FOLDERS["image"]).glob("[!.]*")))

@@ -4,16 +4,17 @@ import argparse
 import json
 import logging
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from ..item_log import SUFFIX
 from ..messages import first_line
+from ..whole_files import whole_file, write_whole
 from .errors import EXIT_INTERRUPTED, UsageError
 from .model_loading import load_model, resolve_model
 from .options import add_device, add_format, add_video_backend, positive
+from .records import prepare_folder
 
 
 _EXIT_CODES = "Exit code: 0 whatever was found, 2 wrong use, 130 stopped by Ctrl-C."
@@ -139,6 +140,7 @@ def run_vocab(args: argparse.Namespace) -> int:
     from ..evaluation.results import versions
     from ..evaluation.vocabulary_audit import VOCABULARY, audit_vocabulary
 
+    prepare_folder(args.output)
     tokenizer, model = _decoder(args)
     vocabulary = dict(VOCABULARY)
     level_words = getattr(getattr(model, "config", None), "level_words", None)
@@ -163,15 +165,14 @@ def run_pmod(args: argparse.Namespace) -> int:
     """
     from ..evaluation.pmod_audit import audit_pmod, plot_spread
 
+    prepare_folder(args.output)
     opinions = _opinions(args, args.split)
     try:
         found = audit_pmod(opinions, args.resamples, args.seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
     report = _about(args) | found
-    _emit(args, report, "pmod.json", _pmod_table)
-    if args.output:
-        plot_spread(report, args.output / "pmod_spread.png")
+    _emit(args, report, "pmod.json", _pmod_table, "pmod_spread.png", plot_spread)
     return 0
 
 
@@ -193,6 +194,7 @@ def run_labels(args: argparse.Namespace) -> int:
     from ..evaluation.benchmarks.pairs import load_pairs
     from ..evaluation.label_audit import audit_labels, extract_features
 
+    prepare_folder(args.output)
     parts = [_opinions(args, split) for split in (args.split, args.test_split)]
     model = load_model(resolve_model(args.model), args.device)
     if not hasattr(model, "encode_media"):
@@ -268,13 +270,21 @@ def _decoder(args: argparse.Namespace) -> tuple[Any, Any]:
         raise UsageError(f"no decoder can be loaded from {args.model!r}: {first_line(error)}") from error
 
 
-def _emit(args: argparse.Namespace, report: dict[str, Any], name: str, table: Any) -> None:
+def _emit(
+    args: argparse.Namespace, report: dict[str, Any], name: str, table: Any, picture: str = "", plot: Any = None
+) -> None:
+    """Prints a report as text or JSON, and writes it, and its picture where there is one, into `args.output`."""
     from ..evaluation.results import plain
 
     text = json.dumps(plain(report), indent=2, allow_nan=False) + "\n"
-    if args.output:
-        os.makedirs(args.output, exist_ok=True)
-        (args.output / name).write_text(text, encoding="utf-8")
+    try:
+        if args.output:
+            write_whole(args.output / name, text)
+        if args.output and picture:
+            with whole_file(args.output / picture) as unfinished:
+                plot(report, unfinished)
+    except OSError as error:
+        raise UsageError(f"{args.output} cannot be written: {error.strerror or error}") from error
     sys.stdout.write(text if args.format == "json" else table(report))
 
 

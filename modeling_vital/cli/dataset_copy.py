@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..finished_parts import FinishedParts, differing
+from ..finished_parts import LOCK, FinishedParts, InUseError, differing, only_run
 from ..publishing.data_card import card_text
 from ..video_backend_vital import set_video_backend, video_backend
 from ..whole_files import remove_partial, whole_file, write_whole
@@ -22,7 +22,7 @@ from .dataset_rows import Rows, open_rows, tables, to_items
 from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
 from .filters import Condition, parse_condition
 from .model_loading import fingerprint, load_model
-from .records import MOS_COLUMNS, columns, require_pyarrow
+from .records import MOS_COLUMNS, columns, prepare_folder, require_pyarrow
 from .scoring import Item, score_items
 
 
@@ -132,10 +132,14 @@ def copy_dataset(args: argparse.Namespace, source: str) -> int:
         shards = [(split, index) for split, data in rows.splits.items() for index in range(data.num_shards)]
         run = _run_on_ray if args.engine == "ray" else _run_here
         try:
-            _begin(output, about, args.resume)
-            pending = [shard for shard in shards if _name(*shard) not in _parts(output)]
-            run(job, rows, pending, args.address, model)
-            counts = _finish(output, job, rows, about)
+            prepare_folder(output)
+            with only_run(output):
+                _begin(output, about, args.resume)
+                pending = [shard for shard in shards if _name(*shard) not in _parts(output)]
+                run(job, rows, pending, args.address, model)
+                counts = _finish(output, job, rows, about)
+        except InUseError as error:
+            raise UsageError(str(error)) from error
         except KeyboardInterrupt as stop:
             raise Interrupted(f"whole files are kept in {output}; the same command with --resume continues") from stop
         except OSError as error:
@@ -170,7 +174,7 @@ def _begin(output: Path, about: dict[str, Any], resume: bool) -> None:
     parts = _parts(output)
     if parts.begun and not resume:
         raise UsageError(f"{output} holds an unfinished copy; add --resume to continue it, or delete it")
-    if not parts.begun and output.exists() and any(each.name != _PROGRESS for each in output.iterdir()):
+    if not parts.begun and output.exists() and any(each.name not in (_PROGRESS, LOCK) for each in output.iterdir()):
         raise UsageError(f"{output} is not empty; give a folder that does not exist")
     _require_same(output, parts.begin(about))
     (output / "data").mkdir(exist_ok=True)
@@ -361,7 +365,7 @@ def _finish(output: Path, job: CopyJob, rows: Rows, about: dict[str, Any]) -> di
         splits[split] = {name: sum(part[name] for part in found) for name in ("rows", "kept", "failed")}
     counts = {"failed": sum(each["failed"] for each in splits.values()), "splits": splits}
     remove_partial(output / "data")
-    (output / "README.md").write_text(_card(job, about, splits), encoding="utf-8")
+    write_whole(output / "README.md", _card(job, about, splits))
     write_whole(output / "scores.json", json.dumps({**counts, "made with": about}, indent=1) + "\n")
     shutil.rmtree(output / _PROGRESS)
     for name, each in splits.items():

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 from ..item_log import SUFFIX
+from ..whole_files import whole_file, write_whole
 from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 from .model_loading import load_model, resolve_model
 from .options import add_batch_size, add_device, add_format, add_peer, add_video_backend, positive
+from .records import prepare_folder
 
 
 PAIRS = "vital-pairs"
@@ -130,10 +132,11 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(_list())
         return 0
     if args.summary:
-        sys.stdout.write(_summary(args.summary))
+        sys.stdout.write(_summary(list({folder.resolve(): folder for folder in args.summary}.values())))
         return 0
     if not args.benchmark or not (args.root or args.mirror) or not (args.model or args.peer):
         raise UsageError("give --benchmark, --root (or --mirror) and at least one --model or --peer (or --list)")
+    prepare_folder(args.output)
     try:
         return _ask(args) if args.benchmark in _question_files() and not args.mirror else _bench(args)
     except (BenchmarkError, MissingExtraError, OSError) as error:  # the last: an --output that cannot be written
@@ -221,8 +224,7 @@ def _ask(args: argparse.Namespace) -> int:
     result = {"benchmark": about, "models": models, "settings": {"seed": args.seed}, "versions": versions()}
     text = json.dumps(result, indent=2, allow_nan=False) + "\n"
     if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        (args.output / "accuracy.json").write_text(text, encoding="utf-8")
+        write_whole(args.output / "accuracy.json", text)
     sys.stdout.write(text if args.format == "json" else result_tables.accuracy_table(result))
     failed = [(model["name"], item) for model in models for item in model["failed"]]
     for name, item in failed:
@@ -259,11 +261,12 @@ def _scorers(args: argparse.Namespace) -> list:
 def _write(output: Path, loaded, scored: list, text: str) -> None:
     from ..evaluation import result_tables
 
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "result.json").write_text(text, encoding="utf-8")
-    result_tables.write_items(loaded, scored, output / "items.parquet")
+    write_whole(output / "result.json", text)
+    with whole_file(output / "items.parquet") as table:
+        result_tables.write_items(loaded, scored, table)
     for scorer, records in scored:
-        result_tables.plot(loaded, scorer, records, output / f"{result_tables.file_name(scorer.name)}.png")
+        with whole_file(output / f"{result_tables.file_name(scorer.name)}.png") as picture:
+            result_tables.plot(loaded, scorer, records, picture)
 
 
 def _summary(folders: list[Path]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..table_file import TableFile
+from ..whole_files import whole_file
 from .errors import EXIT_SOME_FAILED, UsageError
 from .model_loading import load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
@@ -200,8 +201,10 @@ def fit_table(
     if args.output:
         picture = args.output.with_suffix(".png")
         try:
-            save(found, args.output)
-            plot(found, items, picture)
+            with whole_file(args.output) as unfinished:
+                save(found, unfinished)
+            with whole_file(picture) as unfinished:
+                plot(found, items, unfinished)
         except OSError as error:
             raise UsageError(f"{args.output} cannot be written: {error.strerror or error}") from error
         sys.stdout.write(f"written: {args.output}, {picture}\n")

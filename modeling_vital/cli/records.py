@@ -10,6 +10,7 @@ from types import ModuleType, TracebackType
 from typing import Any, TextIO
 
 from ..spreadsheet import CsvWriter
+from ..whole_files import make_output_folder
 from .errors import UsageError
 
 
@@ -166,16 +167,26 @@ def prepare_output(output: Path) -> None:
     """Makes the folder of a file that is to be written, before the work that takes long.
 
     Raises:
-        UsageError: for a folder or a device in the place of the file, or a folder that cannot be made.
+        UsageError: for a folder or a device in the place of the file, or a folder that cannot be written.
     """
     if output.is_dir():
         raise UsageError(f"--output {output} is a folder; give a file")
     if output.exists() and not output.is_file():  # root would put a file in the place of /dev/null
         raise UsageError(f"--output {output} is no regular file; give the name of one")
+    prepare_folder(output.parent)
+
+
+def prepare_folder(folder: Path | None) -> None:
+    """Makes a folder for outputs, if one was named, before the work that takes long.
+
+    Raises:
+        UsageError: if it cannot be made or written.
+    """
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+        if folder is not None:
+            make_output_folder(folder)
     except OSError as error:
-        raise UsageError(f"the folder of --output {output} cannot be made: {error.strerror}") from error
+        raise UsageError(str(error)) from error
 
 
 def is_table(output: Path) -> bool:

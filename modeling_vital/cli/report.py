@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -16,7 +16,7 @@ from ..whole_files import write_whole
 from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, Interrupted, UsageError
 from .model_loading import fingerprint, load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
-from .paths import Target, collect
+from .paths import collect
 from .records import complain, prepare_output
 from .scoring import Extras, Item, Read, grouped, read_items, score_reads
 
@@ -194,19 +194,18 @@ def _file(path: str, folder: Path, allow_outside: bool) -> str | None:
 def _fill(page: "ReportPage", args: argparse.Namespace) -> None:
     """Scores, tags and curves, as far as they are asked for; the page has at any time what is done so far."""
     tags, curves = (args.rows is None if wanted is None else wanted for wanted in (args.tags, args.curves))
-    targets = (
-        []
-        if args.rows
-        else list({target.path: target for target in collect(args.paths, allow_outside=args.allow_outside)}.values())
-    )
     if args.rows and not (tags or curves):
         return
-    with _log(args, tags) if args.resume else nullcontext() as log:
-        _work(page, args, targets, log, tags, curves)
+    with _log(args, tags) as log:
+        for target in collect(args.paths, allow_outside=args.allow_outside):
+            log.add(target.path, target.error, target.stamp)
+        _work(page, args, log, tags, curves)
 
 
 def _log(args: argparse.Namespace, tags: bool) -> ItemLog:
-    """Opens the log of earlier runs; names of distortions are a part of it, so it is of runs with or without them."""
+    """Opens the log of this run, or of earlier ones: of runs with names of distortions, which it keeps, or without."""
+    if not args.resume:
+        return ItemLog(None, {})
     about = {**fingerprint(resolve_model(args.model)), "--tags": str(tags)}
     return ItemLog(args.output.with_name(args.output.name + SUFFIX), about)
 
@@ -214,20 +213,15 @@ def _log(args: argparse.Namespace, tags: bool) -> ItemLog:
 def _work(
     page: "ReportPage",
     args: argparse.Namespace,
-    targets: list[Target],
-    log: ItemLog | None,
+    log: ItemLog,
     tags: bool,
     curves: bool,
 ) -> None:
     from ..report_page import PICTURE_SIDES
 
-    if log is not None:
-        for target in targets:
-            log.add(target.path, target.error, target.stamp)
-        _restore(page, log)
+    _restore(page, log)
     model: Any = None
-    files = any(target.error is None for target in targets)
-    if args.rows or (files and (curves or args.maps or log is None or log.needs_model)):
+    if args.rows or log.needs_model or (log.done and (curves or args.maps)):
         model = load_model(resolve_model(args.model), args.device)
         if (tags or curves) and not hasattr(model, "encode_media"):
             raise UsageError("a linear probe only scores: give --no-tags --no-curves")
@@ -237,8 +231,7 @@ def _work(
             page.notes.append(f"The guesses and curves are by {args.model}, which need not have made the scores.")
     sides = Extras(thumbnails=PICTURE_SIDES)
     if args.rows is None:
-        every = ((ordinal, target.path, target.error) for ordinal, target in enumerate(targets))
-        items = [Item(*each) for each in (every if log is None else log.pending())]
+        items = [Item(*each) for each in log.pending()]
         with _progress("file") as step:
             for scored in score_reads(
                 model, items, args.batch_size, args.workers, args.timeout, allow_urls=False, extras=sides
@@ -248,14 +241,14 @@ def _work(
                 page.show((row, read.thumbnails) for row, (read, _) in zip(rows, scored, strict=True))
                 if tags:
                     _tag(model, rows, [read for read, _ in scored], args.batch_size)
-                if log is not None:
+                if args.resume:
                     log.save(
                         (read.item.ordinal, {**row, "thumbnails": read.thumbnails})
                         for row, (read, _) in zip(rows, scored, strict=True)
                     )
-                step(len(page.rows), len(targets))
-        if log is not None:  # in the order of the files, whatever was kept
-            order = {target.path: ordinal for ordinal, target in enumerate(targets)}
+                step(len(page.rows), log.items)
+        if args.resume:  # in the order of the files, whatever was kept
+            order = {record["path"]: place for place, record in enumerate(log.records())}
             page.rows.sort(key=lambda row: order[row["path"]])
         if args.maps:
             _map(page, model)

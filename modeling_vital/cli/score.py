@@ -10,7 +10,7 @@ from .filters import parse_condition
 from .model_loading import fingerprint, level_words, resolve_model
 from .options import add_batch_size, add_model, add_reading, positive
 from .paths import HUB_PREFIX
-from .records import FORMATS, format_of, is_table, prepare_output
+from .records import FORMATS, format_of, is_table, prepare_folder, prepare_output
 from .where import add_options
 from .work import Keep, Work, write_file, write_live, write_sorted
 
@@ -202,6 +202,8 @@ def _check(args: argparse.Namespace) -> None:
     elsewhere = args.dataset or any(path.startswith((HUB_PREFIX, "http://", "https://")) for path in args.paths)
     if (args.copy_to or args.link_to or args.map or args.curve) and elsewhere:
         raise UsageError("--copy-to, --link-to, --map and --curve are for files of this machine")
+    for folder in (args.map, args.curve):
+        prepare_folder(folder)
     if not args.dataset:
         given = [f"--{name}" for name in ("config", "split", "revision", "address") if getattr(args, name)]
         given += ["--engine"] if args.engine != "local" else []

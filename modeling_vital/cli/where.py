@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..spreadsheet import CsvWriter
+from ..whole_files import whole_file, write_whole
 from .errors import UsageError
 from .scoring import Read
 
@@ -45,12 +46,12 @@ class Locator:
 
     Args:
         model (`VitalForConditionalGeneration`, *optional*): `None` where nothing can be scored.
-        maps, curves (`Path`, *optional*): folders, made if they are not there; `None`: not asked for.
+        maps, curves (`Path`, *optional*): folders, which are there; `None`: not asked for.
         timeout_s (`float`): seconds that reading one file again may take.
         repeated (`Collection[str]`): names, by `plain_name` and `casefold`, that several files of this run have.
 
     Raises:
-        UsageError: for a folder that cannot be made, or a model without a decoder.
+        UsageError: for a model without a decoder.
     """
 
     def __init__(
@@ -66,11 +67,6 @@ class Locator:
         wanted = [folder for folder in (maps, curves) if folder is not None]
         if wanted and model is not None and not hasattr(model, "encode_media"):
             raise UsageError("--map and --curve need a model with a decoder; a linear probe has none")
-        for folder in wanted:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UsageError(f"the folder {str(folder)!r} cannot be made: {error.strerror}") from error
 
     def write(self, scored: Iterable[tuple[Read, dict[str, Any]]]) -> None:
         """Writes the files for records of `vital score`; those with an error have none.
@@ -107,7 +103,9 @@ class Locator:
         if pixels is None:  # too large to be held while its batch was scored
             pixels = next(self._again(read.item.path, load_pixels))
         picture = Image.fromarray(pixels)
-        draw_map(picture, quality_map(self._model, picture)).save(f"{stem}.map.png")
+        drawn = draw_map(picture, quality_map(self._model, picture))
+        with whole_file(Path(f"{stem}.map.png")) as unfinished:
+            drawn.save(unfinished)
 
     def _again(self, path: str, load: Callable[[str], Any]) -> Iterator[Any]:
         """Yields what `load`, a generator, gives for a file, by a worker with a time limit.
@@ -132,15 +130,19 @@ class Locator:
         path, reader = record["path"], CurveFrames(self._model.processor.cutter)
         # A curve looks at many more frames than a score: they come one by one, and not with the media of a batch.
         curve = read_curve(self._model, self._again(path, reader), lambda: record["score"])
-        with open(f"{stem}.curve.csv", "w", newline="", encoding="utf-8") as file:
+        with (
+            whole_file(Path(f"{stem}.curve.csv")) as unfinished,
+            open(unfinished, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = CsvWriter(file)
             writer.writerow(["start_s", "end_s", "score", "clip_score", "frame_score"])
             for point in curve.points:
                 values = (point.start_s, point.end_s, point.score, point.clip_score, point.frame_score)
                 writer.writerow([f"{value:.4f}" for value in values])
-        Path(f"{stem}.curve.svg").write_text(curve_svg(curve), encoding="utf-8")
+        write_whole(Path(f"{stem}.curve.svg"), curve_svg(curve))
         frame = next(self._again(path, partial(load_pixels, frame=curve.worst_frame)))
-        Image.fromarray(frame).save(f"{stem}.worst-{curve.worst_frame_s:.2f}s.png")
+        with whole_file(Path(f"{stem}.worst-{curve.worst_frame_s:.2f}s.png")) as unfinished:
+            Image.fromarray(frame).save(unfinished)
 
 
 def load_pixels(path: str, frame: int | None = None) -> "Iterator[np.ndarray]":

@@ -30,6 +30,7 @@ from .records import (
     TableReport,
     columns,
     complain,
+    prepare_folder,
     printable,
     terminal_width,
 )
@@ -151,10 +152,8 @@ class Keep:
         self.failed, self._condition = 0, condition
         self.calibration: Calibration | None = None
         folder = args.copy_to or args.link_to
-        try:
-            self._triage = Triage(folder, link=bool(args.link_to)) if folder else None
-        except OSError as error:
-            raise UsageError(f"{folder} cannot be made: {error.strerror}") from error
+        prepare_folder(folder)
+        self._triage = Triage(folder, link=bool(args.link_to)) if folder else None
 
     def __call__(self, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yields the records that are kept."""

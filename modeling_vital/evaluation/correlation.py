@@ -75,7 +75,7 @@ def correlations(
         `dict`: `n`; `srcc`, `plcc`, `krcc` in [-1, 1]; `rmse` in units of `mos`; and, after each of the curves
         fitted on these same items, `plcc_logistic4`, `rmse_logistic4`, `plcc_logistic5`, `rmse_logistic5`, rounded to
         `CURVE_DECIMALS` decimals, as far as a fit repeats. What is not defined is NaN: correlations and curves where
-        all scores, or all opinions, are alike (also curves with more parameters than items).
+        all scores, or all opinions, are alike, and curves where there are no more different scores than parameters.
 
     Raises:
         ValueError: for lengths that differ, fewer than 3 items, a number that is not finite (the item is named), only

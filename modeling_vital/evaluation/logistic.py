@@ -76,16 +76,17 @@ def fit_logistic(scores: np.ndarray, mos: np.ndarray, curve: str = "logistic4") 
         [`LogisticFit`]
 
     Raises:
-        ValueError: for an unknown curve, fewer items than parameters, or items that are all alike.
+        ValueError: for an unknown curve, items that are all alike, or no more different scores than parameters: the
+            curve would pass through them all, whatever the opinions are.
     """
     if curve not in LOGISTICS:
         raise ValueError(f"unknown curve {curve!r}; there are {', '.join(LOGISTICS)}")
     x, y = np.asarray(scores, dtype=np.float64), np.asarray(mos, dtype=np.float64)
     count = 4 if curve == "logistic4" else 5
-    if len(x) < count:
-        raise ValueError(f"{curve} has {count} parameters, {len(x)} items cannot fix them")
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         raise ValueError(f"{curve} cannot be fitted to {'scores' if np.ptp(x) == 0 else 'mos'} that are all alike")
+    if (different := len(np.unique(x))) <= count:
+        raise ValueError(f"{curve} has {count} parameters, {different} different scores cannot fix them")
     # In standard units the fit does not depend on the scales, and one tolerance serves all.
     centre, spread, level, height = x.mean(), x.std(), y.mean(), y.std()
     u, v = (x - centre) / spread, (y - level) / height

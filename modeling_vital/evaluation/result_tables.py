@@ -45,7 +45,10 @@ def table(result: dict[str, Any], subsets: bool = True) -> str:
         span = "-" if interval[0] is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
         rows.append((model["name"], str(model["n"]), span, *(number(measured.get(name)) for name in _COLUMNS)))
     lines += ["", *aligned(rows)]
-    lines.append("plcc_logistic and rmse_logistic are after a curve fitted on these same items")
+    lines.append(
+        "plcc_logistic and rmse_logistic are after a curve fitted on these same items; - where it has as many "
+        "parameters as there are different scores"
+    )
     for c in result["comparisons"]:
         lines.append(
             f"{c['a']} over {c['b']}: srcc {c['difference']:+.3f} ({c['low']:+.3f} to {c['high']:+.3f}), "

@@ -60,7 +60,12 @@ def drawn(request, monkeypatch):
     """Paths of the plots, which take longer than all else here; `test_table_and_files` draws one."""
     paths = []
     if request.function is not test_table_and_files:
-        monkeypatch.setattr(result_tables, "plot", lambda loaded, scorer, records, path: paths.append(path))
+
+        def plot(loaded, scorer, records, path):
+            paths.append(path)
+            path.touch()
+
+        monkeypatch.setattr(result_tables, "plot", plot)
     return paths
 
 
@@ -250,6 +255,56 @@ def test_wrong_use(model, tmp_path, capsys):
     assert "compares with an original" in complaint(*args, "--peer", "dataset_scripts.annotators.ssim:SSIM")
     assert "names of their own" in complaint(*args, "--model", "vital-tiny", "--model", "vital-tiny")
     assert "Unknown model" in complaint(*args, "--model", "vital-huge")
+
+
+@pytest.mark.parametrize("place", ["file", "file/inside"])
+def test_an_output_that_cannot_be_made_is_told_before_a_model_is_loaded(place, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    output = ["--output", str(tmp_path / place)]
+    for module in ("evaluate", "audit"):
+        monkeypatch.setattr(f"modeling_vital.cli.{module}.load_model", None)
+    data = ["--root", str(tmp_path), "--human", str(tmp_path / "h.csv")]
+    commands = [
+        ["evaluate", "--benchmark", "bid", "--root", str(tmp_path), "--model", "vital-tiny"],
+        ["evaluate", "--benchmark", "qbench", "--root", str(tmp_path), "--model", "vital-tiny"],
+        ["audit", "vocab"],
+        ["audit", "pmod", *data],
+        ["audit", "labels", *data],
+    ]
+    for command in commands:
+        assert main([*command, *output]) == 2
+        assert f"{place}' cannot be made or written" in capsys.readouterr().err
+
+
+def test_results_are_replaced_whole_or_not_at_all(model, tmp_path, monkeypatch, capsys):
+    COPIES["csiq"](tmp_path)
+    command = ("--benchmark", "csiq", "--root", tmp_path, "--model", "vital-tiny", "--output", tmp_path / "r")
+    assert call(*command) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir() if path.is_file()}
+    assert set(before) == {"result.json", "items.parquet", "vital-tiny.png"}
+
+    def half(*args):
+        args[-1].write_text("half")
+        raise OSError(28, "No space left on device")
+
+    for name in ("write_items", "plot"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"modeling_vital.evaluation.result_tables.{name}", half)
+            assert call(*command) == 2
+        assert "No space left on device" in capsys.readouterr().err
+        assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir() if path.is_file()} == before
+
+
+def test_a_result_is_summed_up_once_whatever_its_folder_is_called(model, tmp_path, capsys, monkeypatch):
+    COPIES["csiq"](tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert call("--benchmark", "csiq", "--root", ".", "--model", "vital-tiny", "--output", "r") == 0
+    os.symlink("r", "link")
+    capsys.readouterr()
+    assert main(["evaluate", "--summary", "r"]) == 0
+    once = capsys.readouterr().out
+    assert main(["evaluate", "--summary", "r", "./r", "link"]) == 0
+    assert capsys.readouterr().out == once
 
 
 def test_results_side_by_side(model, tmp_path, capsys, drawn):

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from pathlib import Path
@@ -248,6 +249,34 @@ def test_log_that_is_none_and_log_in_use(stand_in, folder, capsys):
     with ItemLog(folder / "s.csv.resume", {}):
         assert vital("--output", "s.csv", "--resume") == 2
     assert "in use by another run" in capsys.readouterr().err
+
+
+def test_a_run_that_waited_does_not_work_on_a_log_that_is_deleted(folder):
+    path, found = folder / "s.csv.resume", []
+
+    def wait():
+        try:
+            with ItemLog(path, {}):
+                found.append(path.exists())
+        except ItemLogError as error:
+            found.append(str(error))
+
+    with ItemLog(path, {}) as log:
+        other = threading.Thread(target=wait)
+        other.start()
+        time.sleep(0.2)  # it waits for a second
+        log.delete()
+        other.join()
+    assert found == [f"{path} was in use by another run, which has just ended; give the command again"]
+
+
+@pytest.mark.parametrize(
+    "paths", [["in", "./in"], ["in", "link"], ["in/a.jpg", "link/a.jpg"], ["in/a.jpg", "in/../in/a.jpg"]]
+)
+def test_a_file_is_scored_once_whatever_its_folder_is_called(paths, stand_in, folder):
+    (folder / "link").symlink_to("in")
+    main(["score", *paths, "--output", "s.jsonl"])
+    assert names(folder / "s.jsonl") == (sorted(SCORES) if "a.jpg" not in paths[0] else ["a.jpg"])
 
 
 @pytest.mark.parametrize("output", ["taken.csv", f"{'n' * 251}.csv", f"{'n' * 240}.csv"])

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,10 +122,40 @@ def test_a_watched_clip_gives_the_frames_it_was_asked_for(folder):
         assert np.array_equal(watched.kept, expected[[1, 5, 9, 7].index(frame)])
 
 
-def test_a_folder_for_maps_that_cannot_be_made_is_wrong_use(folder, tmp_path, caplog):
+@pytest.mark.parametrize("option", ["--map", "--curve"])
+@pytest.mark.parametrize("place", ["file", "file/m"])
+def test_a_folder_for_maps_that_cannot_be_made_is_wrong_use(folder, tmp_path, caplog, monkeypatch, option, place):
+    monkeypatch.setattr("modeling_vital.cli.work.load_model", None)  # it is told before that
     (tmp_path / "file").write_text("")
-    assert main(["score", str(folder / "a b.png"), "--map", str(tmp_path / "file" / "m")]) == 2
+    assert main(["score", str(folder / "a b.png"), option, str(tmp_path / place)]) == 2
     assert "cannot be made" in caplog.text
+
+
+def test_a_map_that_cannot_be_written_whole_leaves_the_old_one(folder, tmp_path, monkeypatch):
+    command = ["score", str(folder / "a b.png"), "--workers", "0", "--map", str(tmp_path / "m")]
+    assert main(command) == 0
+    (place,) = (tmp_path / "m").iterdir()
+    before = place.read_bytes()
+
+    def half(self, path, *args, **kwargs):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    assert main(command) == 2
+    assert [path.read_bytes() for path in (tmp_path / "m").iterdir()] == [before]
+
+
+def test_a_report_takes_a_file_once(folder, tmp_path, monkeypatch, loads):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folder / "sub", tmp_path / "h")
+    os.symlink("h", tmp_path / "link")
+    paths = ["h", "./h", "h/a b.png", str(tmp_path / "h"), "link", "h/../h"]
+    assert main(["report", *paths, "--output", "r.html", "--no-tags", "--workers", "0"]) == 0
+    assert loads == {"a b.png": 1}
+    os.symlink("a b.png", tmp_path / "h" / "other name.png")  # a name of its own
+    assert main(["report", *paths, "--output", "r.html", "--no-tags", "--workers", "0"]) == 0
+    assert loads == {"a b.png": 2, "other name.png": 1}
 
 
 def test_names_of_outputs_do_not_clash_and_fit():
@@ -257,7 +288,10 @@ def test_a_report_of_nothing_needs_no_model_and_says_why(given, options, tmp_pat
         ([], "give files and folders, or --from"),
         (["x.png", "--from", "y.json"], "not both"),
         (["--from", "gone.json"], "'gone.json' cannot be read"),
-        (["x.png", "--output", "file/r.html"], "the folder of --output file/r.html cannot be made"),
+        (
+            ["x.png", "--output", "file/r.html"],
+            "the folder 'file' cannot be made or written (File exists); name another place",
+        ),
         (["x.png", "--output", "."], "is a folder; give a file"),
         (["x.png", "--output", "pipe"], "is no regular file"),
     ],

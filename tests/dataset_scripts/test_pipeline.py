@@ -345,13 +345,13 @@ def test_a_finished_or_other_build_is_left_alone(originals, published, tmp_path)
 
 
 def test_another_build_in_the_same_folder_is_refused(originals, tmp_path, monkeypatch):
-    monkeypatch.setattr("dataset_scripts.pipeline.LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("modeling_vital.finished_parts.LOCK_TIMEOUT_S", 0.1)
     config = BuildConfig.from_dict(recipe(originals))
     found = []
 
     class Nested(LocalEngine):
         def run_stages(self, staging, shards, config):
-            with pytest.raises(BuildError, match="another build is at work"):
+            with pytest.raises(BuildError, match="another run is at work"):
                 build(config, tmp_path / "out")
             found.append(shards)
             raise KeyboardInterrupt

@@ -1,10 +1,13 @@
 """The record of finished parts: one a name, whole or absent, and never of two works."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
-from modeling_vital.finished_parts import FinishedParts, differing
+from modeling_vital import finished_parts
+from modeling_vital.finished_parts import LOCK, FinishedParts, InUseError, differing, only_run
 
 
 def test_a_part_is_finished_once_its_marker_is_whole(tmp_path, monkeypatch):
@@ -47,3 +50,19 @@ def test_another_work_is_named_by_its_settings_and_leaves_what_is_there(tmp_path
 )
 def test_differing(found, wanted, names):
     assert differing(found, wanted) == names
+
+
+def test_a_folder_has_one_run_and_a_killed_one_does_not_block_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(finished_parts, "LOCK_TIMEOUT_S", 0.1)
+    code = "import sys, pathlib; from modeling_vital.finished_parts import only_run\n"
+    code += "with only_run(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    other = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout.readline()
+    with pytest.raises(InUseError, match=f"another run is at work in {tmp_path}; wait for it"), only_run(tmp_path):
+        pass
+    other.kill()
+    other.communicate()
+    assert (tmp_path / LOCK).exists()
+    with only_run(tmp_path):
+        assert (tmp_path / LOCK).exists()
+    assert not list(tmp_path.iterdir())

@@ -162,7 +162,7 @@ def test_unreadable_exif_is_reported_and_ignored(monkeypatch, caplog):
 
 
 def test_float_picture_with_nan_is_an_error():
-    with pytest.raises(MediaError, match="nan"):
+    with pytest.raises(MediaError, match="4 values that are NaN"):
         to_rgb(Image.fromarray(np.full((2, 2), np.nan, dtype=np.float32)))
 
 
@@ -395,12 +395,25 @@ def test_loading_never_changes_the_input():
     assert image.mode == "P"
 
 
+def holed(shape, place, value, dtype=np.float64):
+    """Black, with one value that is no number."""
+    array = np.zeros(shape, dtype)
+    array[place] = value
+    return array
+
+
 @pytest.mark.parametrize(
     "item, reason",
     [
         (np.zeros((4, 4, 3), dtype=np.int64), "convert it"),
         (np.full((4, 4, 3), 2.0), "floats in"),
-        (np.full((4, 4, 3), np.nan), "floats in"),
+        (holed((4, 5, 3), (1, 2, 0), np.nan), "1 values that are NaN or infinite, the first in row 1, column 2;"),
+        (holed((3, 4, 5), (0, 1, 2), np.inf), "the first in row 1, column 2;"),
+        (holed((4, 5), (3, 4), -np.inf), "the first in row 3, column 4;"),
+        (holed((2, 4, 5, 3), (1, 2, 3, 0), np.nan), "the first in row 2, column 3 of frame 1;"),
+        (torch.tensor(holed((3, 4, 5), (0, 1, 2), np.nan)), "the first in row 1, column 2;"),
+        ([np.zeros((4, 5, 3)), holed((4, 5, 3), (1, 2, 0), np.nan)], "the first in row 1, column 2;"),
+        (Image.fromarray(holed((4, 5), (3, 4), np.nan, np.float32)), "the first in row 3, column 4;"),
         (np.full((4, 4, 3), -1.0), "floats in"),
         (np.zeros((5, 6, 2), dtype=np.uint8), "channels"),
         (np.zeros((0, 4, 3), dtype=np.uint8), "shape"),

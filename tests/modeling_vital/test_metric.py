@@ -171,8 +171,14 @@ def test_stays_in_evaluation_mode_inside_a_training_network(loss):
         ([torch.zeros(3, 8, 8), torch.zeros(1, 3, 8, 8)], r"item 1 is \[1, 3, 8, 8\]"),
         ([torch.zeros(3, 8, 8), np.zeros((3, 8, 8))], "item 1 is ndarray"),
         (torch.full((1, 3, 8, 8), 255.0), "255"),
-        (torch.full((1, 3, 8, 8), float("nan")), "picture 0 has a NaN"),
-        (torch.tensor([0.0, float("nan"), 255.0])[:, None, None, None].expand(3, 3, 8, 8), "picture 1 has a NaN"),
+        (
+            torch.full((1, 3, 8, 8), float("nan")),
+            "picture 0 has 192 that are NaN or infinite, the first in row 0, column 0",
+        ),
+        (
+            torch.tensor([0.0, float("nan"), 255.0])[:, None, None, None].expand(3, 3, 8, 8),
+            "picture 1 has 192 that are NaN",
+        ),
         ([torch.zeros(3, 8, 9), torch.zeros(3, 8, 8), torch.full((3, 8, 9), 2.0)], "picture 2 has 2 to 2"),
         ([torch.zeros(3, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)], "uint8"),
     ],

@@ -7,7 +7,9 @@ from PIL import Image
 from transformers.models.internvl.modeling_internvl import InternVLModel
 
 from modeling_vital.media_vital import MediaError
-from modeling_vital.probe_vital import VitalForQualityProbe, VitalProbeConfig, segment_mean
+from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.probe_vital import VitalForQualityProbe, VitalProbeConfig, VitalProbeProcessor, segment_mean
+from modeling_vital.processing_vital import VitalProcessor
 from tests.fixtures.tiny_models import MOTION, TILE, vision_config
 from tests.fixtures.tiny_probes import tiny_probe
 
@@ -148,3 +150,16 @@ def test_wrong_inputs_say_what_is_wrong(tmp_path):
 def test_layers_that_the_encoder_does_not_have(layers):
     with pytest.raises(ValueError, match="layers 0 to 1"):
         VitalProbeConfig(vision_config("internvl"), MOTION, feature_layers=layers)
+
+
+def test_a_processor_for_text_says_that_a_probe_has_none(tmp_path):
+    tiny_probe().save_pretrained(tmp_path)
+    for source in (tmp_path, str(tmp_path), "vital-tiny-probe"):
+        with pytest.raises(ValueError, match="is a linear probe: .* no tokenizer. Load it with VitalProbeProcessor"):
+            VitalProcessor.from_pretrained(source)
+    assert type(VitalProbeProcessor.from_pretrained(tmp_path)) is VitalProbeProcessor
+    with pytest.raises(ValueError, match="'vital_probe'.*: load it with VitalForQualityProbe"):
+        VitalForConditionalGeneration.from_pretrained(tmp_path)
+    (tmp_path / "processor_config.json").unlink()
+    with pytest.raises(OSError, match="preprocessor_config.json|processor_config.json"):
+        VitalProcessor.from_pretrained(tmp_path)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from modeling_vital.whole_files import remove_partial, whole_file, whole_folder, write_whole
+from modeling_vital.whole_files import make_output_folder, remove_partial, whole_file, whole_folder, write_whole
 
 
 def names(folder):
@@ -77,3 +77,17 @@ def test_what_a_killed_process_left_is_apart_and_can_be_removed(tmp_path):
     assert len(names(tmp_path)) == 2
     remove_partial(tmp_path)
     assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/inside", "new/folder", "read only"])
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, place, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "read only").mkdir()
+    if place == "new/folder":
+        make_output_folder(tmp_path / place)
+        assert names(tmp_path / place) == []
+        return
+    if place == "read only":  # a mode does not stop root
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: open(dir / "gone" / "x"))
+    with pytest.raises(OSError, match=f"the folder .*{place}' cannot be made or written .*; name another place"):
+        make_output_folder(tmp_path / place)

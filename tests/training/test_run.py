@@ -14,7 +14,9 @@ import yaml
 from PIL import Image
 from transformers import AutoModel
 
+from modeling_vital.finished_parts import only_run
 from tests.fixtures.tiny_models import tiny_model
+from training import probe_stage, zero_shot_stage
 from training.collators import RowError
 from training.data import DataArguments
 from training.recipe import Recipe, RecipeError, portable_settings
@@ -91,6 +93,39 @@ def test_a_saved_recipe_gives_the_same_settings(recipe_file, tmp_path):
     assert again.to_dict() == recipe.to_dict()
     assert again.loss == recipe.loss
     assert again.data == recipe.data
+
+
+def test_a_key_twice_in_a_recipe_is_named(recipe_file, caplog):
+    recipe_file.write_text(recipe_file.read_text() + "max_steps: 5\n")
+    assert main("pretrain", "", ["--config", str(recipe_file)]) == 2
+    lines = recipe_file.read_text().splitlines()
+    first = next(number for number, line in enumerate(lines, start=1) if line.startswith("max_steps"))
+    assert f"the key 'max_steps' is given twice, in line {first} and here" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["file", "file/inside"])
+def test_an_output_that_cannot_be_made_is_told_before_a_model_is_loaded(place, recipe_file, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    where = ["--output_dir", str(tmp_path / place)]
+    own = ["--dataset", "gone", "--use_cpu", "True"]
+    for call in (
+        lambda: main("pretrain", "", ["--config", str(recipe_file), "--model", "gone", *where]),
+        lambda: main("encoders", "", ["--config", str(recipe_file), "--model", "gone", "--stage", "encoders", *where]),
+        lambda: probe_stage.main("", ["--model", "gone", *own, *where]),
+        lambda: zero_shot_stage.main("", ["--vision", "gone", "--decoder", "gone", *own, *where]),
+    ):
+        caplog.clear()
+        assert call() == 2
+        assert f"`output_dir`: the folder '{tmp_path / place}' cannot be made or written" in caplog.text
+
+
+def test_a_second_run_in_one_folder_is_refused(recipe_file, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("modeling_vital.finished_parts.LOCK_TIMEOUT_S", 0.1)
+    (tmp_path / "out put").mkdir()
+    with only_run(tmp_path / "out put"):
+        assert main("pretrain", "", ["--config", str(recipe_file)]) == 2
+        assert probe_stage.main("", ["--dataset", "gone", "--output_dir", str(tmp_path / "out put")]) == 2
+    assert caplog.text.count("another run is at work in") == 2
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ import yaml
 
 from dataset_scripts.build_config import BuildError, SettingsError
 from modeling_vital.finished_parts import FinishedParts, differing
+from modeling_vital.whole_files import make_output_folder
+from modeling_vital.yaml_file import read_yaml
 from training.checkpoints import TrainingStopped
 from training.collators import RowError
 from training.experiment import ExperimentError
@@ -59,7 +61,7 @@ class Experiment:
             ExperimentError: it is not there, or has a key that is not known or lacks one; names it.
         """
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+            raw = read_yaml(path)
             parts = {name: kind(**raw[name]) for name, kind in _SECTIONS.items() if name in raw}
             recipe = cls(**{**raw, **parts})
         except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
@@ -172,6 +174,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     torch.set_num_threads(1)  # models this small are slower with more
+    try:
+        if not (arguments.list or arguments.page):
+            make_output_folder(arguments.work_dir)
+            make_output_folder(arguments.results)
+    except OSError as error:
+        parser.error(str(error))
     try:
         recipe = Experiment.load(arguments.recipe)
         if arguments.list:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from modeling_vital.whole_files import write_whole
 from training.experiment.claims import CLAIMS, opponents
 from training.experiment.measures import correlate, difference, distinct_difference, text_measures
 
@@ -61,7 +62,7 @@ def analyse(results: Path) -> dict[str, Any]:
                     apart = None not in (left[1], right[2]) and left[1] > right[2]
                     claims[claim.name].append({"a": a, "b": b, "subset": subset, **found, "apart": apart})
     analysis = {"digests": digests, "runs": runs, "claims": claims}
-    file.write_text(json.dumps(analysis, indent=1) + "\n", encoding="utf-8")
+    write_whole(file, json.dumps(analysis, indent=1) + "\n")
     return analysis
 
 

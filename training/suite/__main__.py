@@ -17,6 +17,7 @@ from pathlib import Path
 from modeling_vital.cli.errors import EXIT_USAGE, UsageError
 from modeling_vital.cli.model_loading import load_model, resolve_model
 from modeling_vital.cli.options import add_device, add_format, add_peer
+from modeling_vital.cli.records import prepare_folder
 from modeling_vital.evaluation.results import plain
 from modeling_vital.evaluation.scorers import PeerScorer
 from modeling_vital.whole_files import write_whole
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
+        prepare_folder(args.output)
         with contextlib.redirect_stdout(sys.stderr):  # a library that prints would break the output
             peers = [PeerScorer(name) for name in args.peer]
             model = load_model(resolve_model(args.model), args.device)

@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.probe_vital import VitalForQualityProbe
-from modeling_vital.whole_files import whole_folder
+from modeling_vital.whole_files import make_output_folder, whole_folder
+from modeling_vital.yaml_file import read_yaml
 from training.tiny import DATA, fetch_originals, recipe_data
 from training.tiny.cost import timed_call, write_cost
 from training.tiny.groups import fresh_tables
@@ -102,7 +101,7 @@ def export(folder: Path, destination: Path) -> None:
 def command(step: Step, work_dir: Path, data_dir: Path, more: Sequence[str] = ()) -> list[str]:
     """The command line of a step."""
     recipe = FOLDER / "recipes" / f"{step.name}.yaml"
-    options = yaml.safe_load(recipe.read_text(encoding="utf-8")).get("fresh_options")
+    options = read_yaml(recipe).get("fresh_options")
     arguments = ["--model", str(make_start(work_dir, step)), "--output_dir", str(work_dir / step.name)]
     if step.script == "linear_probe":
         processor = VitalForConditionalGeneration.from_pretrained(work_dir / step.model).processor
@@ -129,6 +128,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=["fetch", "pack", *(step.name for step in STEPS)], help="one step")
     arguments, more = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        make_output_folder(arguments.work_dir)
+    except OSError as error:
+        parser.error(f"--work_dir: {error}")
     fetch_originals(arguments.data_dir)
     if arguments.only == "fetch":
         return 0

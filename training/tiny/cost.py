@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from modeling_vital.whole_files import write_whole
+from modeling_vital.yaml_file import read_yaml
 from training.tiny.originals import DataConfig, photos_by_license
 
 
@@ -69,7 +69,7 @@ def pictures_of(folder: Path, versions: int) -> int:
     if not states:
         raise ValueError(f"{folder} has no checkpoint that says how many steps were made.")
     last = max(states, key=lambda state: state["global_step"])
-    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    recipe = read_yaml(folder / "recipe.yaml")
     groups = last["train_batch_size"] * recipe.get("gradient_accumulation_steps", 1)
     return last["global_step"] * groups * versions
 
@@ -103,6 +103,6 @@ def write_cost(
         "pictures": sum(pictures_of(folder, versions) for folder in trained) + sample_groups * versions,
         "photos_by_license": photos_by_license(data_dir, config),
     }
-    (work_dir / COST).write_text(json.dumps(cost, indent=2) + "\n", encoding="utf-8")
+    write_whole(work_dir / COST, json.dumps(cost, indent=2) + "\n")
     logger.info("Wrote %s", work_dir / COST)
     return cost

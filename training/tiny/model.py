@@ -26,6 +26,7 @@ from modeling_vital.image_processing_vital import VitalImageProcessor
 from modeling_vital.levels_vital import LEVEL_WORDS, level_token_ids
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.processing_vital import DEFAULT_ANSWER_PREFIXES, DEFAULT_DESCRIPTION_PREFIXES, VitalProcessor
+from modeling_vital.yaml_file import read_yaml
 
 
 FOLDER = Path(__file__).parent
@@ -67,7 +68,7 @@ class ModelConfig:
             ValueError: it is not there, or a field is not known or missing.
         """
         try:
-            return cls(**yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+            return cls(**read_yaml(path))
         except (OSError, yaml.YAMLError, TypeError) as error:
             raise ValueError(f"{path} cannot be used: {error}") from error
 
@@ -206,7 +207,7 @@ def build_decoder(path: Path, seed: int) -> tuple[PreTrainedModel, PreTrainedTok
         path (`Path`): with `tokenizer`, a file in `training/tiny/tokenizers`, `model_type` and fields of that.
         seed (`int`): of the weights.
     """
-    fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    fields = read_yaml(path)
     tokenizer = read_tokenizer(FOLDER / "tokenizers" / f"{fields.pop('tokenizer')}.json")
     ids = {"bos_token_id": None, "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     config = CONFIG_MAPPING[fields.pop("model_type")](

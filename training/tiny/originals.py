@@ -21,6 +21,7 @@ from dataset_scripts.rows import TIE_PROBABILITY
 from dataset_scripts.splits import is_test
 from dataset_scripts.versions import GroupPlan, LabelRule
 from modeling_vital.media_vital import Clip, MediaError, load_media
+from modeling_vital.yaml_file import read_yaml
 
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class DataConfig:
             ValueError: it is not there, or a field is not known or wrong.
         """
         try:
-            return cls(**{**yaml.safe_load(Path(path).read_text(encoding="utf-8")), **changes})
+            return cls(**{**read_yaml(path), **changes})
         except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
             raise ValueError(f"{path} cannot be used: {error}") from error
 

@@ -134,7 +134,7 @@ def test_fits_that_cannot_be():
         correlations([1, 2, 3, 4], [1, 2, 3, 4], curves=["logistic3"])
     with pytest.raises(ValueError, match="cubic"):
         fit_logistic([1, 2, 3, 4], [1, 2, 3, 4], "cubic")
-    with pytest.raises(ValueError, match="5 parameters, 4 items"):
+    with pytest.raises(ValueError, match="5 parameters, 4 different scores"):
         fit_logistic([1, 2, 3, 4], [1, 2, 3, 4], "logistic5")
     with pytest.raises(ValueError, match="mos that are all alike"):
         fit_logistic([1, 2, 3, 4], [1, 1, 1, 1])
@@ -148,6 +148,23 @@ def test_constants_have_no_correlation_but_an_error(scores, mos, recwarn):
     assert math.isfinite(result.pop("rmse"))
     assert all(math.isnan(value) for value in result.values())
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("scores", "defined"),
+    [
+        ([0.1, 0.3, 0.2, 0.5], []),
+        ([0.1, 0.1, 0.3, 0.3, 0.2, 0.5], []),  # four different ones
+        ([0.1, 0.3, 0.2, 0.5, 0.4], ["logistic4"]),
+        ([0.1, 0.3, 0.2, 0.5, 0.4, 0.7], ["logistic4", "logistic5"]),
+    ],
+)
+def test_a_curve_that_passes_through_whatever_there_is_says_nothing(scores, defined):
+    mos = [4.0, 1.0, 3.0, 2.0, 5.0, 2.5][: len(scores)]
+    result = correlations(scores, mos)
+    assert math.isfinite(result["plcc"])
+    for name in ("plcc_logistic4", "rmse_logistic4", "plcc_logistic5", "rmse_logistic5"):
+        assert math.isfinite(result[name]) == (name.split("_")[1] in defined), name
 
 
 def test_few_items():
