@@ -45,10 +45,14 @@ def check_launch(use_cpu: bool) -> None:
 def output_folder(folder: Path) -> Iterator[None]:
     """Makes the folder of a run, and keeps other runs out of it; the processes of one run share it.
 
+    A folder that is new and still empty at the end, because the run could not begin, is removed.
+
     Raises:
         RecipeError: it cannot be made or written, or another run is at work in it.
     """
     with contextlib.ExitStack() as stack:
+        if not folder.exists():
+            stack.callback(_remove_empty, folder)
         try:
             make_output_folder(folder)
             if PartialState().is_main_process:
@@ -56,6 +60,11 @@ def output_folder(folder: Path) -> Iterator[None]:
         except (OSError, InUseError) as error:
             raise RecipeError(f"`output_dir`: {error}") from error
         yield
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def start_processes(use_cpu: bool) -> PartialState:

@@ -257,8 +257,11 @@ def test_folder_of_pictures_becomes_whole(stand_in, tmp_path):
         (["--dataset", "{set}", "--split", "dev"], "cannot be opened"),
         (["--dataset", "no such folder"], "cannot be opened"),
         (["--dataset", "{set}", "--prefix", "no", "--output", "full"], "not empty"),
-        (["--dataset", "{set}", "--output", "full/mine.txt/x"], "full/mine.txt/x cannot be written"),
-        (["--dataset", "{set}", "--output", "/proc/x"], "/proc/x cannot be written"),
+        (
+            ["--dataset", "{set}", "--output", "full/mine.txt/x"],
+            "the folder 'full/mine.txt/x' cannot be made or written",
+        ),
+        (["--dataset", "{set}", "--output", "/proc/x"], "the folder '/proc/x' cannot be made or written"),
         (["--dataset", "{set}", "--copy-to", "x"], "files of this machine"),
     ],
 )
