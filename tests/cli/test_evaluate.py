@@ -325,7 +325,7 @@ def test_results_side_by_side(model, tmp_path, capsys, drawn):
         srcc[name] = json.loads((tmp_path / "out" / name / "result.json").read_text())["models"][0]["correlations"][
             "srcc"
         ]
-    assert drawn == [tmp_path / "out" / name / "vital-tiny.png" for name in srcc]
+    assert len(drawn) == 3 and all((tmp_path / "out" / name / "vital-tiny.png").exists() for name in srcc)
     capsys.readouterr()
     assert main(["evaluate", "--summary", *(str(tmp_path / "out" / name) for name in srcc)]) == 0
     lines = capsys.readouterr().out.splitlines()
