@@ -154,8 +154,9 @@ class InterpretConfig:
     """Interpreter that writes descriptions. Without one there are none.
 
     Attributes:
-        interpreter (`str`, *optional*): `module:name` of a function that, called with `options`, gives a
-            `dataset_scripts.interpreters.Interpreter`.
+        interpreter (`str`, *optional*): `module:name` of a function that, called with `options`, gives what
+            `dataset_scripts.interpretation:chat_interpreter` does: a function of the id and the pixels of a version
+            that returns an `Interpretation`.
         options (`dict`): its arguments.
         threads (`int`): items it is asked about at a time, in each worker. Changes no row.
     """

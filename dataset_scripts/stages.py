@@ -37,7 +37,7 @@ from dataset_scripts.encoding import (
     shrink_image,
 )
 from dataset_scripts.fingerprint import sha256_of, without_path
-from dataset_scripts.interpreters import Answer, Interpreter
+from dataset_scripts.interpretation.item import Interpretation
 from dataset_scripts.pmod import pmod
 from dataset_scripts.rows import preference_of
 from dataset_scripts.staging import Drop, Staging
@@ -235,7 +235,7 @@ def annotate(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[di
 
 # ---------------------------------------------------------------------------------------------------- interpret
 @lru_cache(maxsize=1)
-def _interpreter(factory: Callable[..., Interpreter], options: str) -> Interpreter:
+def _interpreter(factory: Callable[..., Callable], options: str) -> Callable[[str, np.ndarray], Interpretation]:
     return factory(**json.loads(options))
 
 
@@ -249,7 +249,7 @@ def tag_of(steps: Sequence[dict[str, Any]]) -> str | None:
 def interpret(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[dict[str, Any]], list[Drop]]:
     """Versions -> texts. Descriptions only where an interpreter is configured; what it rejected is written down."""
     versions = staging.read("distort", shard)
-    answers: Iterable[Answer | None] = [None] * len(versions)
+    answers: Iterable[Interpretation | None] = [None] * len(versions)
     if config.interpret.interpreter is not None:
         options = json.dumps(config.interpret.options, sort_keys=True)
         ask = _interpreter(config.interpret.factory(), options)

@@ -22,14 +22,14 @@ from dataset_scripts.interpretation.chat import (
     encode_picture,
 )
 from dataset_scripts.interpretation.describe import Describer
-from dataset_scripts.interpretation.interpret import Interpreter, interpret_all
+from dataset_scripts.interpretation.interpret import Interpreter
 from dataset_scripts.interpretation.item import Interpretation, Rejection, ShownItem
 from dataset_scripts.interpretation.judge import Jury
 from dataset_scripts.interpretation.ledger import Ledger, MeteredChat, Price
 from dataset_scripts.interpretation.openai_chat import OpenAIChat
 from dataset_scripts.interpretation.polish import Polisher
 from dataset_scripts.interpretation.review import Reviewer
-from dataset_scripts.interpretation.settings import InterpretationSettings, build_interpreter
+from dataset_scripts.interpretation.settings import InterpretationSettings, build_interpreter, chat_interpreter
 from dataset_scripts.interpretation.transformers_chat import TransformersChat
 
 
@@ -58,6 +58,6 @@ __all__ = [
     "TransformersChat",
     "Usage",
     "build_interpreter",
+    "chat_interpreter",
     "encode_picture",
-    "interpret_all",
 ]

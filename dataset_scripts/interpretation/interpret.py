@@ -1,14 +1,7 @@
-"""Describe, polish, judge, review: the four steps for one item, and for many."""
+"""Describe, polish, judge, review: the four steps for one item."""
 
-import contextlib
-import json
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-from dataset_scripts.interpretation import prompts
 from dataset_scripts.interpretation.chat import ChatError, ChatSetupError
 from dataset_scripts.interpretation.describe import Describer
 from dataset_scripts.interpretation.item import Interpretation, Rejection, ShownItem
@@ -55,8 +48,8 @@ class Interpreter:
         except ChatSetupError:
             raise
         except ChatError as error:
-            return Interpretation(item.item_id, description, (), tuple(rejections), str(error), prompts.VERSION)
-        return Interpretation(item.item_id, description, tuple(kept), tuple(rejections), None, prompts.VERSION)
+            return Interpretation(item.item_id, description, (), tuple(rejections), str(error))
+        return Interpretation(item.item_id, description, tuple(kept), tuple(rejections))
 
     def _holds(self, item: ShownItem, statement: str, rejections: list[Rejection]) -> bool:
         for step in (self.jury, self.review):
@@ -65,43 +58,3 @@ class Interpreter:
             if not holds:
                 return False
         return True
-
-
-def interpret_all(
-    interpreter: Interpreter, items: Iterable[ShownItem], threads: int = 1, record: str | Path | None = None
-) -> Iterator[Interpretation]:
-    """Interprets items, several at a time, and hands them back in their order, none skipped.
-
-    Args:
-        interpreter (`Interpreter`): the steps.
-        items (`Iterable[ShownItem]`): read as they are needed, at most twice `threads` ahead.
-        threads (`int`, *optional*, defaults to 1): items at a time; the models' rate limits hold over all of them.
-        record (`str` or `Path`, *optional*): JSONL file with everything that was written, kept and rejected, one line
-            an item. Written anew by each run: a run that resumes another gets the old answers from the
-            cache, and so writes the old lines again.
-
-    Yields:
-        [`Interpretation`]: one an item.
-
-    Raises:
-        ChatSetupError: as from [`Interpreter`]; items under way are finished first.
-    """
-    with contextlib.ExitStack() as stack:
-        file = None
-        if record is not None:
-            Path(record).parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(open(record, "w", encoding="utf-8"))
-        pool = ThreadPoolExecutor(threads)
-        stack.callback(pool.shutdown, cancel_futures=True)
-        waiting: deque[Future[Interpretation]] = deque()
-        source = iter(items)
-        while True:
-            while len(waiting) < 2 * threads and (item := next(source, None)) is not None:
-                waiting.append(pool.submit(interpreter, item))
-            if not waiting:
-                return
-            result = waiting.popleft().result()
-            if file is not None:
-                file.write(json.dumps(result.to_json(), ensure_ascii=False) + "\n")
-                file.flush()
-            yield result

@@ -1,8 +1,8 @@
 """Items that are described, and the results."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -75,7 +75,6 @@ class Interpretation:
         rejected (`tuple[Rejection, ...]`): every other text.
         error (`str` or `None`): why the item is not finished (a model gave no answer): to be run again, which the
             cache makes cheap.
-        prompts_version (`str`): of the wordings.
     """
 
     item_id: str
@@ -83,11 +82,6 @@ class Interpretation:
     kept: tuple[str, ...] = ()
     rejected: tuple[Rejection, ...] = ()
     error: str | None = None
-    prompts_version: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain containers, for a JSONL line."""
-        return asdict(self)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dataset_scripts.interpretation.chat import ChatError, ChatSetupError, Completion, Message, Sampling, Usage
+from modeling_vital.extras import require
 
 
 if TYPE_CHECKING:
@@ -123,12 +124,7 @@ class OpenAIChat:
         return Completion(text, finish_reason, Usage(*tokens, time.monotonic() - start, raw.retries_taken + 1))
 
     def _open(self, attempts: int) -> "openai.OpenAI":
-        try:
-            import openai
-        except ImportError as error:
-            raise ChatSetupError(
-                f'{self.model} at {self.url} is asked through the package openai: pip install "modeling-vital[openai]"'
-            ) from error
+        openai = require("openai", "openai", ChatSetupError)
         hooks = {"request": [self._before], "response": [self._after]}
         return openai.OpenAI(
             base_url=self.url,

@@ -1,9 +1,4 @@
-"""Every wording that is sent to a model. Answers are kept under the words asked, so a new wording asks anew.
-
-`VERSION` goes up with every change and is stored with each description.
-"""
-
-VERSION = "1"
+"""Every wording that is sent to a model. Answers are kept under the words asked, so a new wording asks anew."""
 
 DESCRIBE = """\
 You see {media}. Describe how good it looks technically, not what it shows or whether it is beautiful.

@@ -1,14 +1,18 @@
 """An interpreter made from settings, as a recipe states them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from dataset_scripts.build_config import BuildError
 from dataset_scripts.interpretation.cache import AnswerCache, CachedChat
-from dataset_scripts.interpretation.chat import ChatModel
+from dataset_scripts.interpretation.chat import ChatModel, ChatSetupError
 from dataset_scripts.interpretation.describe import Describer
 from dataset_scripts.interpretation.interpret import Interpreter
+from dataset_scripts.interpretation.item import Interpretation, ShownItem
 from dataset_scripts.interpretation.judge import Jury
 from dataset_scripts.interpretation.ledger import Ledger, MeteredChat, Price
 from dataset_scripts.interpretation.openai_chat import OpenAIChat
@@ -96,3 +100,34 @@ def build_interpreter(settings: InterpretationSettings) -> tuple[Interpreter, Le
     judges = [build_model(judge, cache, ledger) for judge in settings.judges]
     jury = Jury(judges, settings.rounds)
     return Interpreter(Describer(describer), Polisher(polisher), jury, Reviewer(describer)), ledger
+
+
+def chat_interpreter(**settings: Any) -> Callable[[str, np.ndarray], Interpretation]:
+    """Makes the interpreter that a recipe of `dataset_scripts build` names:
+
+        interpret:
+          interpreter: dataset_scripts.interpretation:chat_interpreter
+          options: {describer: {...}, judges: [{...}], cache: build/answers.sqlite}
+
+    Args:
+        **settings: fields of [`InterpretationSettings`].
+
+    Returns:
+        `Callable`: of the id of a version and its pixels, RGB uint8 `[H, W, 3]` or `[T, H, W, 3]`; threads may
+            share it.
+
+    Raises:
+        BuildError: the settings are wrong, or while it works a model cannot answer at all.
+    """
+    try:
+        interpreter, _ = build_interpreter(InterpretationSettings.from_dict(settings))
+    except ValueError as error:
+        raise BuildError(f"interpret: options: {error}") from error
+
+    def interpret(version: str, pixels: np.ndarray) -> Interpretation:
+        try:
+            return interpreter(ShownItem.from_pixels(version, pixels))
+        except ChatSetupError as error:
+            raise BuildError(f"{error}\nThen run the same command again: finished shards are kept.") from error
+
+    return interpret
