@@ -22,6 +22,7 @@ from tqdm import tqdm
 from dataset_scripts.build_config import BuildConfig, BuildError, SettingsError
 from dataset_scripts.stages import STAGES, run_shard
 from dataset_scripts.staging import Staging
+from modeling_vital.extras import require
 
 
 logger = logging.getLogger(__name__)
@@ -150,12 +151,7 @@ class RayEngine:
     """
 
     def __init__(self, address: str | None = None, workers: int = 1, annotate_gpus: float = 0.0) -> None:
-        try:
-            import ray.data  # noqa: F401
-        except ImportError as error:
-            raise SettingsError(
-                f'--engine ray needs Ray ({error}); `pip install "modeling-vital[ray]"` or `pip install "ray[data]"`'
-            ) from error
+        require("ray.data", "ray", SettingsError)
         self.address, self.workers, self.annotate_gpus = address, workers, annotate_gpus
         self._local = LocalEngine(workers)
 

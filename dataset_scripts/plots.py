@@ -5,6 +5,7 @@ from typing import Any
 
 from dataset_scripts.build_config import BuildError
 from dataset_scripts.statistics import MAX_STD, SCORE_BINS, STD_BINS
+from modeling_vital.extras import require
 
 
 PLOT_DIR = "plots"
@@ -24,18 +25,13 @@ def draw_plots(numbers: dict[str, Any], folder: Path) -> dict[str, str]:
     Raises:
         BuildError: matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BuildError(
-            f'the plots of a card need matplotlib; `pip install "modeling-vital[data]"` ({error})'
-        ) from error
+    make_figure = require("matplotlib.figure", "data", BuildError).Figure
     target = folder / PLOT_DIR
     target.mkdir(parents=True, exist_ok=True)
     made = {}
 
     def figure(name: str, words: str, draw: Any, size: tuple[float, float] = (6.4, 3.6)) -> None:
-        sheet = Figure(figsize=size, dpi=110, layout="constrained")  # not pyplot: no window system is asked for
+        sheet = make_figure(figsize=size, dpi=110, layout="constrained")  # not pyplot: no window system is asked for
         draw(sheet)
         sheet.savefig(target / f"{name}.png", metadata={"Software": None})
         made[f"{PLOT_DIR}/{name}.png"] = words

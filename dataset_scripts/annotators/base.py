@@ -147,24 +147,12 @@ def linear_channels(image: np.ndarray, weights: Sequence[Sequence[float]]) -> np
 
 
 class ReferenceAnnotator(Annotator):
-    """Base of metrics that compare a picture with its original, both shrunk first.
-
-    Args:
-        downsample (`int`, *optional*): shrink by this factor; by default [`viewing_factor`].
-    """
+    """Base of metrics that compare a picture with its original, both shrunk by [`viewing_factor`] first."""
 
     needs_reference = True
 
-    def __init__(self, downsample: int | None = None) -> None:
-        super().__init__()
-        self.downsample = downsample
 
-    def factor(self, item: np.ndarray) -> int:
-        """Factor by which a picture and its original are shrunk."""
-        return self.downsample or viewing_factor(item)
-
-
-def viewing_factor(image: np.ndarray, least: int = 2) -> int:
+def viewing_factor(image: np.ndarray) -> int:
     """Factor by which a full-reference metric shrinks a picture first.
 
     The metrics model a viewer who does not resolve single pixels; their authors shrink by `round(min(H, W) / 256)`,
@@ -172,13 +160,12 @@ def viewing_factor(image: np.ndarray, least: int = 2) -> int:
 
     Args:
         image (`np.ndarray` of shape `[H, W, ...]`): the picture.
-        least (`int`, *optional*, defaults to 2): lower bound.
 
     Note:
         The published factor is 1 for a 256 px crop of a 512 x 384 picture, though pixels are seen at the same
         distance. With a lower bound of 2 a crop and its whole picture are scored alike.
     """
-    return max(least, round(min(image.shape[:2]) / 256))
+    return max(2, round(min(image.shape[:2]) / 256))
 
 
 def shrink(plane: np.ndarray, factor: int) -> np.ndarray:

@@ -19,6 +19,7 @@ Curves already in the file stay where their annotator is not fitted again.
 """
 
 import argparse
+import contextlib
 import logging
 import zlib
 from collections.abc import Sequence
@@ -95,13 +96,17 @@ def _score_job(job: tuple[str, np.ndarray, Sequence[str]]) -> np.ndarray:
     return score_photo(photo, names, seed=zlib.crc32(file_name.encode()))
 
 
-def score_photos(photos: Sequence[tuple[str, np.ndarray]], names: Sequence[str], workers: int = 1) -> np.ndarray:
-    """[`score_photo`] of P photos: float64 `[P, 126, A]`. The seed of a photo comes from its name."""
+def score_photos(
+    photos: Sequence[tuple[str, np.ndarray]], names: Sequence[str], workers: int, save: str | None
+) -> np.ndarray:
+    """[`score_photo`] of P photos: float64 `[P, 126, A]`, also written to `save`. The seed is of the name."""
     jobs = [(file_name, photo, names) for file_name, photo in photos]
-    if workers == 1:
-        return np.stack([_score_job(job) for job in tqdm(jobs, desc="scoring photos")])
-    with Pool(workers) as pool:
-        return np.stack(list(tqdm(pool.imap(_score_job, jobs), total=len(jobs), desc="scoring photos")))
+    with Pool(workers) if workers > 1 else contextlib.nullcontext() as pool:
+        scored = pool.imap(_score_job, jobs) if pool else map(_score_job, jobs)
+        raw = np.stack(list(tqdm(scored, total=len(jobs), desc="scoring photos")))
+    if save:
+        np.savez_compressed(save, raw=raw, names=names, photos=[name for name, _ in photos])
+    return raw
 
 
 def cell_targets() -> np.ndarray:
@@ -115,7 +120,7 @@ def fitted_rows() -> np.ndarray:
 
 
 def fit_monotone(
-    raw: np.ndarray, target: np.ndarray, weight: np.ndarray, direction: int, best: float, knots: int = KNOTS
+    raw: np.ndarray, target: np.ndarray, weight: np.ndarray, direction: int, best: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Least-squares monotone broken line.
 
@@ -125,13 +130,13 @@ def fit_monotone(
         weight (`np.ndarray` of shape `[N]`): of each pair, > 0.
         direction (`int`): 1 where higher raw is better, else -1.
         best (`float`): raw score of a flawless item; where finite it is a knot.
-        knots (`int`, *optional*, defaults to 12): most knots; they lie on quantiles of `raw`.
 
     Returns:
-        `tuple`: knots `[K]` strictly rising and their scores `[K]` in [0, 1], monotone in `direction`.
+        `tuple`: knots `[K]`, at most 12, on quantiles of `raw` and strictly rising, and their
+            scores `[K]` in [0, 1], monotone in `direction`.
     """
     x, end = raw * direction, best * direction
-    places = np.quantile(x, np.linspace(0.0, 1.0, knots - 1))
+    places = np.quantile(x, np.linspace(0.0, 1.0, KNOTS - 1))
     if np.isfinite(end):
         places = np.append(places[places < end], end)
     spread = places[-1] - places[0]
@@ -249,24 +254,28 @@ def available_image_annotators() -> list[str]:
     return names
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point: scores, fits, reports, writes."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+def photo_arguments(argv: Sequence[str] | None, description: str, output: Path, count: int) -> argparse.Namespace:
+    """Reads the command line of a program that scores photos; its docstring and two defaults are its own."""
+    parser = argparse.ArgumentParser(description=description.split("\n", 1)[0])
     parser.add_argument("--photos", required=True, help="folder with undistorted photos")
-    parser.add_argument("--output", default=str(DEFAULT_CALIBRATION), help="calibration file to write")
-    parser.add_argument("--count", type=int, default=30, help="photos to use")
+    parser.add_argument("--output", default=str(output), help="file to write (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=count, help="photos to use (default: %(default)s)")
     parser.add_argument("--annotators", nargs="+", help="names; by default all that run here but those of the extra")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--scores", help="also save the raw scores as .npz")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    arguments.annotators = arguments.annotators or available_image_annotators()
+    return arguments
 
-    names = arguments.annotators or available_image_annotators()
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: scores, fits, reports, writes."""
+    arguments = photo_arguments(argv, __doc__, DEFAULT_CALIBRATION, 30)
+    names = arguments.annotators
     photos = choose_photos(arguments.photos, arguments.count, split="train")
     ranked, names = [n for n in names if ANNOTATORS[n].by_rank], [n for n in names if not ANNOTATORS[n].by_rank]
-    raw = score_photos(photos, names, arguments.workers) if names else np.empty((len(photos), len(CELLS) + 1, 0))
-    if arguments.scores:
-        np.savez_compressed(arguments.scores, raw=raw, names=names, photos=[name for name, _ in photos])
+    raw = score_photos(photos, names, arguments.workers, arguments.scores) if names else np.empty((len(photos), 0, 0))
     fitted_on = f"{len(photos)} training photos of 512 x 384 x 22 KADID-10k types x 5 levels against mean human scores"
     output = Path(arguments.output)
     calibrations = {**published_calibrations(), **(load_calibrations(output) if output.is_file() else {})}

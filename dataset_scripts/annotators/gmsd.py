@@ -6,7 +6,14 @@ IEEE TIP 2014.
 
 import numpy as np
 
-from dataset_scripts.annotators.base import ReferenceAnnotator, luma, prewitt_magnitude, shrink, similarity
+from dataset_scripts.annotators.base import (
+    ReferenceAnnotator,
+    luma,
+    prewitt_magnitude,
+    shrink,
+    similarity,
+    viewing_factor,
+)
 
 
 _CONSTANT = 170.0
@@ -29,11 +36,8 @@ def gradient_deviation(distorted: np.ndarray, original: np.ndarray) -> float:
 class GMSD(ReferenceAnnotator):
     """GMSD of the luma, in [0, 0.5], 0 for an identical picture (and for one that differs by a constant).
 
-    Args:
-        downsample (`int`, *optional*): see [`ReferenceAnnotator`].
-
     Note:
-        The published metric always shrinks by 2; the default does the same up to 640 px on the short side.
+        The published metric always shrinks by 2; this one does the same up to 640 px on the short side.
     """
 
     name = "gmsd"
@@ -44,5 +48,5 @@ class GMSD(ReferenceAnnotator):
     reference = "Xue et al., IEEE TIP 2014"
 
     def _score(self, item: np.ndarray, reference: np.ndarray) -> float:
-        factor = self.factor(item)
+        factor = viewing_factor(item)
         return gradient_deviation(shrink(luma(item), factor), shrink(luma(reference), factor))

@@ -7,7 +7,7 @@ Signal Processing: Image Communication 2018.
 import cv2
 import numpy as np
 
-from dataset_scripts.annotators.base import ReferenceAnnotator, linear_channels, shrink, similarity
+from dataset_scripts.annotators.base import ReferenceAnnotator, linear_channels, shrink, similarity, viewing_factor
 
 
 _YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
@@ -53,11 +53,8 @@ class HaarPSI(ReferenceAnnotator):
     Coefficients of the two fine scales are compared, those of the coarse scale weigh the places; the weighted mean is
     taken through a logistic of slope 4.2, undone, and squared.
 
-    Args:
-        downsample (`int`, *optional*): see [`ReferenceAnnotator`].
-
     Note:
-        The published metric always shrinks by 2; the default does the same up to 640 px on the short side.
+        The published metric always shrinks by 2; this one does the same up to 640 px on the short side.
     """
 
     name = "haarpsi"
@@ -68,7 +65,7 @@ class HaarPSI(ReferenceAnnotator):
     reference = "Reisenhofer et al., Signal Processing: Image Communication 2018"
 
     def _score(self, item: np.ndarray, reference: np.ndarray) -> float:
-        factor = self.factor(item)
+        factor = viewing_factor(item)
         distorted = np.moveaxis(linear_channels(shrink(item, factor), _YIQ), 2, 0)
         original = np.moveaxis(linear_channels(shrink(reference, factor), _YIQ), 2, 0)
         fine_d, middle_d, coarse_d = haar_magnitudes(distorted[0])

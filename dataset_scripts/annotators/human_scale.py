@@ -141,7 +141,6 @@ def annotate_item(
     reference: np.ndarray | None,
     names: Iterable[str],
     errors: dict[str, str] | None = None,
-    calibrations: dict[str, Calibration] | None = None,
     rendering: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Asks several annotators about one picture or clip.
@@ -151,7 +150,6 @@ def annotate_item(
         reference (`np.ndarray` of the same shape, or `None`): the original, where it is known.
         names (`Iterable[str]`): annotators of pictures or of clips.
         errors (`dict[str, str]`, *optional*): filled with the reason for each annotator that gave no opinion.
-        calibrations (`dict`, *optional*): as from [`load_calibrations`]; by default the ones stored with the package.
         rendering (`np.ndarray` of the same shape, *optional*): RGB uint8, what annotators of the picture itself
             look at where the history is known, see [`dataset_scripts.distortions.scene_rendering.render`].
 
@@ -169,7 +167,7 @@ def annotate_item(
         annotator = shared_annotator(name)
         if annotator.modality != modality:
             raise ValueError(f"annotator {name!r} scores a {annotator.modality}, this is a {modality}")
-        calibration = get_calibration(name, calibrations)
+        calibration = get_calibration(name)
         if annotator.needs_reference and reference is None:
             scores[name], reason = float("nan"), "no reference"
         else:

@@ -12,6 +12,7 @@ from dataset_scripts.annotators.base import (
     prewitt_magnitude,
     shrink,
     similarity,
+    viewing_factor,
 )
 
 
@@ -53,9 +54,6 @@ def similarity_map(distorted: np.ndarray, original: np.ndarray) -> np.ndarray:
 class MDSI(ReferenceAnnotator):
     """Mean absolute deviation of the similarity map's fourth root, to the power 1/4; 0 for an identical picture.
 
-    Args:
-        downsample (`int`, *optional*): see [`ReferenceAnnotator`].
-
     Note:
         The published code takes the complex root where the map is negative (opposite strong colours); we set such
         pixels to 0.
@@ -69,7 +67,7 @@ class MDSI(ReferenceAnnotator):
     reference = "Ziaei Nafchi et al., IEEE Access 2016"
 
     def _score(self, item: np.ndarray, reference: np.ndarray) -> float:
-        factor = self.factor(item)
+        factor = viewing_factor(item)
         root = np.maximum(similarity_map(shrink(item, factor), shrink(reference, factor)), 0.0)
         np.sqrt(root, out=root)
         np.sqrt(root, out=root)

@@ -6,7 +6,6 @@ Photos of the test split are distorted at every type and severity. An annotator 
 each photo and type, and with the mean human scores of KADID-10k over the cells.
 """
 
-import argparse
 import logging
 import time
 from collections.abc import Sequence
@@ -18,9 +17,9 @@ from scipy.stats import spearmanr
 from dataset_scripts.annotators import ANNOTATORS, shared_annotator
 from dataset_scripts.annotators.fit_calibration import (
     CELLS,
-    available_image_annotators,
     cell_srcc,
     cell_targets,
+    photo_arguments,
     score_photos,
 )
 from dataset_scripts.annotators.human_scale import get_calibration
@@ -57,11 +56,11 @@ def follows_severity(scores: np.ndarray) -> dict[str, float]:
     return {family: float(np.mean(values)) for family, values in found.items()}
 
 
-def seconds_a_picture(name: str, photo: np.ndarray, repeats: int = 5) -> float:
+def seconds_a_picture(name: str, photo: np.ndarray) -> float:
     """Wall-clock seconds of one score of a 512 x 384 picture, least of five."""
     annotator, other = shared_annotator(name), np.roll(photo, 1, axis=0)
     taken = []
-    for _ in range(repeats):
+    for _ in range(5):
         start = time.perf_counter()
         annotator.score(other, photo)
         taken.append(time.perf_counter() - start)
@@ -99,21 +98,10 @@ def table(raw: np.ndarray, names: Sequence[str], photo: np.ndarray) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: scores, measures, writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--photos", required=True, help="folder with undistorted photos")
-    parser.add_argument("--output", default=str(MEASURED), help="Markdown file to write")
-    parser.add_argument("--count", type=int, default=20, help="photos to use")
-    parser.add_argument("--annotators", nargs="+", help="names; by default all that run here but those of the extra")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
-    parser.add_argument("--scores", help="also save the raw scores as .npz")
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-
-    names = arguments.annotators or available_image_annotators()
+    arguments = photo_arguments(argv, __doc__, MEASURED, 20)
+    names = arguments.annotators
     photos = choose_photos(arguments.photos, arguments.count, split="test")
-    raw = score_photos(photos, names, arguments.workers)
-    if arguments.scores:
-        np.savez_compressed(arguments.scores, raw=raw, names=names, photos=[name for name, _ in photos])
+    raw = score_photos(photos, names, arguments.workers, arguments.scores)
     text = f"""# What the image annotators see
 
 Made by `python -m dataset_scripts.annotators.measure` on {len(photos)} photos of the test split, 512 x 384, none of

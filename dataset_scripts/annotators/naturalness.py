@@ -90,12 +90,11 @@ def _luma_features(plane: np.ndarray, patch: int) -> list[np.ndarray]:
     return columns
 
 
-def patch_features(image: np.ndarray, patch: int = PATCH) -> tuple[np.ndarray, np.ndarray]:
-    """Statistics of the patches of a picture.
+def patch_features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics of the patches of a picture, of side `PATCH` after halving it.
 
     Args:
         image (`np.ndarray` of shape `[H, W, 3]`, uint8): RGB.
-        patch (`int`, *optional*, defaults to 32): side of a patch after halving the picture.
 
     Returns:
         `tuple`: features `[P, 25]`, float64, and the mean local spread of luma (sharpness) of each patch `[P]`.
@@ -111,10 +110,10 @@ def patch_features(image: np.ndarray, patch: int = PATCH) -> tuple[np.ndarray, n
     fine = np.ascontiguousarray(channels[..., 0])
     coarse = shrink(channels, 2)
     luma_coarse, red_green, yellow_blue = (np.ascontiguousarray(coarse[..., c]) for c in range(3))
-    columns = _luma_features(fine, 2 * patch) + _luma_features(luma_coarse, patch)
+    columns = _luma_features(fine, 2 * PATCH) + _luma_features(luma_coarse, PATCH)
     for plane in (red_green, yellow_blue):
-        columns.append(np.log1p(patch_means(normalised_luminance(plane)[1], patch))[:, None])
-    columns.append(np.log1p(patch_means(cv2.magnitude(red_green, yellow_blue), patch))[:, None])
+        columns.append(np.log1p(patch_means(normalised_luminance(plane)[1], PATCH))[:, None])
+    columns.append(np.log1p(patch_means(cv2.magnitude(red_green, yellow_blue), PATCH))[:, None])
     return np.concatenate(columns, axis=1), np.expm1(columns[4][:, 0])
 
 

@@ -63,12 +63,11 @@ def _example_ids(directory: Path) -> set[str]:
         return {row["content_id"] for row in csv.DictReader(file) if row["split"] == "example"}
 
 
-def prepare_photo(path: Path, size: tuple[int, int] = KADID_SIZE) -> np.ndarray | None:
-    """Cuts the middle of a photo to the shape of `size` and shrinks it, which also removes old compression.
+def prepare_photo(path: Path) -> np.ndarray | None:
+    """Cuts the middle of a photo to 4 : 3 and shrinks it to 512 x 384, which also removes old compression.
 
     Args:
         path (`Path`): picture file.
-        size (`tuple[int, int]`, *optional*, defaults to `(512, 384)`): width and height.
 
     Returns:
         `np.ndarray` of shape `[H, W, 3]`, uint8, or `None` where the photo is less than 1.2 times as large or has no
@@ -76,9 +75,9 @@ def prepare_photo(path: Path, size: tuple[int, int] = KADID_SIZE) -> np.ndarray 
     """
     with Image.open(path) as file:
         picture = to_rgb(file)
-    if min(picture.width / size[0], picture.height / size[1]) < _LEAST_SHRINKING:
+    if min(picture.width / KADID_SIZE[0], picture.height / KADID_SIZE[1]) < _LEAST_SHRINKING:
         return None
-    pixels = np.asarray(ImageOps.fit(picture, size, Image.Resampling.LANCZOS))
+    pixels = np.asarray(ImageOps.fit(picture, KADID_SIZE, Image.Resampling.LANCZOS))
     signed = pixels.astype(np.int16)
     if np.abs(signed[..., 0] - signed[..., 1]).mean() + np.abs(signed[..., 2] - signed[..., 1]).mean() < _LEAST_COLOUR:
         return None
@@ -89,7 +88,6 @@ def choose_photos(
     directory: str | Path,
     count: int,
     skip: int = 0,
-    size: tuple[int, int] = KADID_SIZE,
     split: Literal["train", "test"] | None = None,
 ) -> list[tuple[str, np.ndarray]]:
     """The first `count` usable photos of [`list_photos`] after the first `skip` usable ones, of one split or of all.
@@ -102,7 +100,7 @@ def choose_photos(
     for path in list_photos(directory, split):
         if len(chosen) == count:
             break
-        pixels = prepare_photo(path, size)
+        pixels = prepare_photo(path)
         if pixels is None:
             logger.info("skipped %s: too small or without colour", path.name)
             continue

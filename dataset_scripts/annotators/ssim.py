@@ -7,7 +7,7 @@ Wang, Bovik, Sheikh, Simoncelli: Image quality assessment: from error visibility
 import cv2
 import numpy as np
 
-from dataset_scripts.annotators.base import ReferenceAnnotator, luma, shrink
+from dataset_scripts.annotators.base import ReferenceAnnotator, luma, shrink, viewing_factor
 
 
 _WINDOW = 11
@@ -44,11 +44,7 @@ def ssim_map(distorted: np.ndarray, original: np.ndarray) -> np.ndarray:
 
 
 class SSIM(ReferenceAnnotator):
-    """Mean SSIM of the luma, in [-1, 1], 1 for an identical picture.
-
-    Args:
-        downsample (`int`, *optional*): see [`ReferenceAnnotator`].
-    """
+    """Mean SSIM of the luma, in [-1, 1], 1 for an identical picture."""
 
     name = "ssim"
     version = "1"
@@ -58,5 +54,5 @@ class SSIM(ReferenceAnnotator):
     reference = "Wang et al., IEEE TIP 2004"
 
     def _score(self, item: np.ndarray, reference: np.ndarray) -> float:
-        factor = self.factor(item)
+        factor = viewing_factor(item)
         return float(ssim_map(shrink(luma(item), factor), shrink(luma(reference), factor)).mean())

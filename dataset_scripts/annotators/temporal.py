@@ -27,6 +27,7 @@ _LEAST_MOTION = 0.75
 _NEIGHBOURHOOD = 33
 _CHANGE_CONSTANT = 170.0
 _MAX_PAIRS = 24
+_MAX_FRAMES = 8
 
 
 def even_indices(total: int, count: int) -> np.ndarray:
@@ -50,24 +51,18 @@ class FrameMean(Annotator):
     """Mean of an image annotator over evenly chosen frames; with a reference, frame t against frame t of the original.
 
     A subclass names the image annotator. The raw score, range and direction are those of the image annotator.
-
-    Args:
-        max_frames (`int`, *optional*, defaults to 8): frames compared.
     """
 
     image_annotator: Callable[[], Annotator]
     modality = "video"
 
-    def __init__(self, max_frames: int = 8) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if max_frames < 1:
-            raise ValueError(f"max_frames must be at least 1, got {max_frames}")
-        self.max_frames = max_frames
         self._image = self.image_annotator()
         self.device = self._image.device
 
     def _score(self, item: np.ndarray, reference: np.ndarray | None) -> float:
-        indices = even_indices(len(item), self.max_frames)
+        indices = even_indices(len(item), _MAX_FRAMES)
         references = [None if reference is None else reference[index] for index in indices]
         return float(
             np.mean([self._image.score(item[index], r) for index, r in zip(indices, references, strict=True)])

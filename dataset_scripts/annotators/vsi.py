@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from dataset_scripts.annotators.base import ReferenceAnnotator, linear_channels, shrink, similarity
+from dataset_scripts.annotators.base import ReferenceAnnotator, linear_channels, shrink, similarity, viewing_factor
 
 
 _LMN = ((0.06, 0.63, 0.27), (0.30, 0.04, -0.35), (0.34, -0.60, 0.17))
@@ -77,9 +77,6 @@ class VSI(ReferenceAnnotator):
 
     `sum(VS m) / sum(m)` with m the larger saliency and VS = S_saliency(1.27) S_gradient(386)^.40 (S_M S_N)(130)^.02.
 
-    Args:
-        downsample (`int`, *optional*): see [`ReferenceAnnotator`].
-
     Note:
         Where S_M S_N is negative (opposite strong colours) the published code keeps the real part of the complex
         power; we set such pixels to 0. Where nothing is salient (a picture of one colour) all pixels weigh the same.
@@ -93,7 +90,7 @@ class VSI(ReferenceAnnotator):
     reference = "Zhang, Shen, Li, IEEE TIP 2014"
 
     def _score(self, item: np.ndarray, reference: np.ndarray) -> float:
-        factor = self.factor(item)
+        factor = viewing_factor(item)
         distorted, original = shrink(item, factor), shrink(reference, factor)
         saliency_d, saliency_r = saliency(distorted), saliency(original)
         l_d, m_d, n_d = cv2.split(linear_channels(distorted, _LMN))

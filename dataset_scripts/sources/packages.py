@@ -460,12 +460,11 @@ def dhash(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def near_duplicates(paths: Sequence[Path], max_distance: int = 24) -> list[tuple[int, Path, Path]]:
-    """Find pictures that look like copies of one original (upright or mirrored).
+def near_duplicates(paths: Sequence[Path]) -> list[tuple[int, Path, Path]]:
+    """Finds pictures that look like copies of one original, upright or mirrored.
 
     Args:
-        paths (`Sequence[Path]`): Image files.
-        max_distance (`int`): Greatest number of differing bits out of 256.
+        paths (`Sequence[Path]`): image files.
 
     Returns:
         `list[tuple[int, Path, Path]]`: (distance, first, second), nearest first.
@@ -479,7 +478,7 @@ def near_duplicates(paths: Sequence[Path], max_distance: int = 24) -> list[tuple
     for first in range(len(paths)):
         for second in range(first + 1, len(paths)):
             distance = min((hashes[first][0] ^ code).bit_count() for code in hashes[second])
-            if distance <= max_distance:
+            if distance <= 24:
                 pairs.append((distance, paths[first], paths[second]))
     return sorted(pairs)
 

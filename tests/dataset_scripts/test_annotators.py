@@ -29,7 +29,7 @@ from dataset_scripts.annotators import (
 )
 from dataset_scripts.annotators import human_scale as calibration_module
 from dataset_scripts.annotators.__main__ import main as annotators_main
-from dataset_scripts.annotators.base import shrink, similarity, viewing_factor
+from dataset_scripts.annotators.base import luma, shrink, similarity, viewing_factor
 from dataset_scripts.annotators.blockiness import Blockiness, block_features
 from dataset_scripts.annotators.brisque import MODEL_VARIABLE
 from dataset_scripts.annotators.fit_calibration import (
@@ -60,7 +60,7 @@ from dataset_scripts.annotators.naturalness import Naturalness, fit_pristine, ga
 from dataset_scripts.annotators.photos import choose_photos, list_photos, prepare_photo
 from dataset_scripts.annotators.piqe import has_flat_edge, is_noisy, split_blocks
 from dataset_scripts.annotators.sharpness_noise import block_excess, blur_effect, noise_sigma
-from dataset_scripts.annotators.ssim import SSIM
+from dataset_scripts.annotators.ssim import ssim_map
 from dataset_scripts.annotators.temporal import even_indices, still_runs
 from dataset_scripts.annotators.tone import tone_features
 from dataset_scripts.distortions import distort_clip, distort_image
@@ -206,7 +206,7 @@ def test_ssim_equals_scikit_image():
         expected = metrics.structural_similarity(
             *gray, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
         )
-        assert SSIM(downsample=1).score(other, photo) == pytest.approx(expected, abs=1e-3)
+        assert ssim_map(luma(other), luma(photo)).mean() == pytest.approx(expected, abs=1e-3)
 
 
 def test_gmsd_by_hand():
@@ -467,7 +467,7 @@ def test_calibration_file_errors(tmp_path):
     stale = {"gmsd": Calibration("0", "piecewise_linear", {"raw": [0, 1], "score": [1, 0]}, -1, "hand", 0)}
     with pytest.raises(CalibrationError, match="version 1.* 0"):
         get_calibration("gmsd", stale)
-    with pytest.raises(CalibrationError, match="no calibration"):
+    with pytest.raises(CalibrationError, match="'ssim'.* gmsd"):
         get_calibration("ssim", stale)
 
 
@@ -489,7 +489,7 @@ def test_kadid_table():
     assert all(0 <= mos < PRISTINE_MOS for mos in cells.values())
     for name in ("mean_shift", "contrast_change"):
         assert (np.diff([human_mos(name, level) for level in range(1, 6)]) <= 0).all()
-    with pytest.raises(ValueError, match="no cell"):
+    with pytest.raises(ValueError, match="gaussian_blur.* 6"):
         human_mos("gaussian_blur", 6)
 
 
@@ -543,7 +543,7 @@ def test_annotate_clip():
     names = FRAMES + WATCH_TIME
     scores = annotate_item(clip(), clip(), names)
     assert list(scores) == list(names) and all(0.8 < score <= 1 for score in scores.values())
-    with pytest.raises(ValueError, match="scores a image|scores a video"):
+    with pytest.raises(ValueError, match="'(gmsd|jerkiness)' .*(image|video)"):
         annotate_item(clip(), clip(), ["gmsd"])
 
 
@@ -569,7 +569,7 @@ def test_photos_are_varied_and_prepared(tmp_path):
     assert prepare_photo(tmp_path / "c-small.png") is None and prepare_photo(tmp_path / "d-gray.png") is None
     first, rest = choose_photos(tmp_path, 2), choose_photos(tmp_path, 9, skip=2)
     assert [name[0] for name, _ in first + rest] == ["a", "b", "a", "a"]
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="pictures .*a-1.png"):
         list_photos(tmp_path / "a-1.png")
 
 
@@ -631,15 +631,15 @@ def test_a_failed_item_is_kept_with_its_reason(caplog):
 
 def test_errors_name_the_cause():
     photo = photos()[0]
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match=r"\(256, 256, 3\).*\(254, 256, 3\)"):
         get_annotator("gmsd").score(photo, photo[:-2])
     with pytest.raises(ValueError, match=r"\[H, W, 3\]"):
         get_annotator("naturalness").score(photo[..., 0])
     with pytest.raises(ValueError, match="64 px"):
         get_annotator("naturalness").score(photo[:40, :40])
-    with pytest.raises(ValueError, match="2 items but 1 references"):
+    with pytest.raises(ValueError, match="2 items.* 1 "):
         get_annotator("gmsd").score_batch([photo, photo], [photo])
-    with pytest.raises(ValueError, match="at least 3 frames"):
+    with pytest.raises(ValueError, match="'jerkiness' .* 3 frames.* 2"):
         get_annotator("jerkiness").score(clip()[:2])
     with pytest.raises(ValueError, match="'topiq'"):
         get_annotator("topiq")

@@ -92,9 +92,9 @@ def test_qalign_takes_one_at_a_time_and_frames_of_a_clip(pyiqa):
     annotator = get_annotator("qalign")
     annotator.score_batch([PICTURE, PICTURE])
     assert [len(batch) for batch in annotator._model.batches] == [1, 1]
-    clip = get_annotator("frame_qalign", max_frames=4)
-    assert clip.score(CLIP) == pytest.approx(1.0 + 4.0 * CLIP[[8, 26, 43, 61]].mean() / 255.0, abs=1e-4)
-    assert not clip.needs_reference and len(clip._image._model.batches) == 4
+    clip = get_annotator("frame_qalign")
+    assert clip.score(CLIP) == pytest.approx(1.0 + 4.0 * CLIP[[4, 13, 21, 30, 39, 48, 56, 65]].mean() / 255.0, abs=1e-4)
+    assert not clip.needs_reference and len(clip._image._model.batches) == 8
 
 
 def test_scores_come_to_the_common_scale_by_the_published_range(pyiqa):
@@ -112,10 +112,10 @@ def test_what_pyiqa_lacks_is_said(pyiqa, monkeypatch):
     module = ModuleType("pyiqa")
     module.create_metric = lambda *args, **options: (_ for _ in ()).throw(OSError("no network"))
     monkeypatch.setitem(sys.modules, "pyiqa", module)
-    with pytest.raises(MissingPackageError, match="no network"):
+    with pytest.raises(MissingPackageError, match="'liqe'.*no network"):
         get_annotator("liqe")
     module.create_metric = lambda *args, **options: SimpleNamespace(lower_better=True, device="cpu")
-    with pytest.raises(RuntimeError, match="another direction"):
+    with pytest.raises(RuntimeError, match="'liqe'.* direction"):
         get_annotator("liqe")
 
 
@@ -193,14 +193,14 @@ def test_missing_packages_and_weights_are_said(name, file, packages, monkeypatch
     ):
         (tmp_path / folder).mkdir()
         torch.save(content, tmp_path / folder / file)
-    with pytest.raises(MissingPackageError, match="does not hold the weights of this network"):
+    with pytest.raises(MissingPackageError, match=f"other/{file} .*weights of this"):
         get_annotator(name, weights=tmp_path / "other")
-    with pytest.raises(MissingPackageError, match="not read for safety"):
+    with pytest.raises(MissingPackageError, match=f"unsafe/{file} .*safety"):
         get_annotator(name, weights=tmp_path / "unsafe")
     (tmp_path / "other" / file).write_bytes(b"")
-    with pytest.raises(MissingPackageError, match="is no file of weights"):
+    with pytest.raises(MissingPackageError, match=f"other/{file} is no"):
         get_annotator(name, weights=tmp_path / "other")
-    with pytest.raises(MissingPackageError, match=f"no weights file .*{file}"):
+    with pytest.raises(MissingPackageError, match=f"none/{file}"):
         get_annotator(name, weights=tmp_path / "none")
     package = "fastvqa" if name == "fast_vqa" else name
     monkeypatch.setitem(sys.modules, f"{package}.models", None)
