@@ -1,4 +1,21 @@
-"""Parts of messages."""
+"""Progress bars and parts of messages."""
+
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def progress_bar(*items: Any, **options: Any) -> "tqdm":
+    """Makes a bar on stderr that shows after 2 s, on a terminal alone, and goes when the work is done.
+
+    Args:
+        items, options: of `tqdm.tqdm`.
+    """
+    from tqdm import tqdm
+
+    return tqdm(*items, **{"delay": 2, "leave": False, "disable": None, **options})
 
 
 def first_line(error: BaseException) -> str:

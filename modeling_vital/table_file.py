@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .extras import require
 from .messages import short
 
 
@@ -109,8 +110,6 @@ class TableFile:
             yield
         except UnicodeDecodeError as error:
             raise self._error(f"{self._path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
-        except ImportError as error:
-            raise self._error('Parquet needs the package pyarrow: pip install "modeling-vital[cli]"') from error
         except (OSError, ValueError, csv.Error) as error:
             raise self._error(f"{self._path} cannot be read as a table: {short(str(error))}") from error
 
@@ -120,9 +119,7 @@ class TableFile:
     def _header(self, delimiter: str) -> list[str]:
         """The names of the columns, those that were asked for as they were asked for."""
         if self._suffix == ".parquet":
-            from pyarrow import parquet
-
-            names = parquet.read_schema(self._path).names
+            names = require("pyarrow.parquet", "cli", ValueError).read_schema(self._path).names
         else:
             with self._open() as file:
                 names = next(csv_rows(file, delimiter, self._comment), TableRow("")).cells or []
@@ -141,9 +138,7 @@ class TableFile:
                 yield TableRow(row.place, dict(zip(self.columns, cells, strict=False)))
 
     def _parquet_rows(self) -> Iterator[TableRow]:
-        from pyarrow import parquet
-
-        with parquet.ParquetFile(self._path) as table:
+        with require("pyarrow.parquet", "cli", ValueError).ParquetFile(self._path) as table:
             names = dict(zip(table.schema_arrow.names, self.columns, strict=True))
             chosen = [name for name, known in names.items() if self._others or known in self._asked]
             batches = table.iter_batches(batch_size=1024, columns=chosen)

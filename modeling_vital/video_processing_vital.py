@@ -95,11 +95,6 @@ class FrameSampling:
         return math.ceil(self.min_motion_frames / self.motion_multiple_of) * self.motion_multiple_of
 
     @classmethod
-    def released_train(cls) -> "FrameSampling":
-        """The released training rule: every 8th of the first `32 * (L // 32)` frames; key frames on multiples of 8."""
-        return cls._released(motion_stride=8)
-
-    @classmethod
     def released_score(cls) -> "FrameSampling":
         """The released scoring rule: all of the first `4 * (L // 4)` frames; one key frame a second."""
         return cls._released(motion_stride=1)

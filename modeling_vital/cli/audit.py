@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..item_log import SUFFIX
-from ..messages import first_line
+from ..messages import first_line, progress_bar
 from ..whole_files import whole_file, write_whole
 from .errors import EXIT_INTERRUPTED, UsageError
 from .model_loading import load_model, resolve_model
@@ -189,7 +189,6 @@ def run_labels(args: argparse.Namespace) -> int:
         UsageError: for a model without this use, data or a table that are not as they should be.
     """
     import numpy as np
-    from tqdm import tqdm
 
     from ..evaluation.benchmarks.pairs import load_pairs
     from ..evaluation.label_audit import audit_labels, extract_features
@@ -204,7 +203,7 @@ def run_labels(args: argparse.Namespace) -> int:
         store, features = args.output and args.output / f"features{SUFFIX}", []
         for part in parts:
             media: list[Any] = [known[name].media for name in part.ids]
-            with tqdm(total=len(media), desc="features", unit="item", delay=2, disable=None) as bar:
+            with progress_bar(total=len(media), desc="features", unit="item") as bar:
                 features.append(extract_features(model, part.ids, media, store, bar.update))
         probs = np.array([known[name].level_probs for name in parts[0].ids])
         found = audit_labels(parts[0], features[0], probs, parts[1], features[1], args.resamples, args.seed)
@@ -218,8 +217,8 @@ def run_labels(args: argparse.Namespace) -> int:
 
 
 def _opinions(args: argparse.Namespace, split: str) -> Any:
-    from ..evaluation.extras import MissingExtraError
     from ..evaluation.human_labels import load_opinions, stratified
+    from ..extras import MissingExtraError
 
     if args.mos_range[0] == args.mos_range[1]:
         raise UsageError("--mos-range needs two different ends")

@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import Any
 
+from ..extras import require
 from .errors import UsageError
 
 
@@ -41,10 +42,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: if shtab is not installed.
     """
-    try:
-        import shtab
-    except ImportError as error:
-        raise UsageError('completion needs the package shtab: pip install "modeling-vital[cli]"') from error
+    shtab = require("shtab", "cli", UsageError)
     from .main import build_parser
 
     parser = build_parser()

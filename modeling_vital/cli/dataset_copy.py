@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..extras import require
 from ..finished_parts import LOCK, FinishedParts, InUseError, differing, only_run
+from ..messages import progress_bar
 from ..publishing.data_card import card_text
 from ..video_backend_vital import set_video_backend, video_backend
 from ..whole_files import remove_partial, whole_file, write_whole
@@ -22,7 +24,7 @@ from .dataset_rows import Rows, open_rows, tables, to_items
 from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
 from .filters import Condition, parse_condition
 from .model_loading import fingerprint, load_model
-from .records import MOS_COLUMNS, columns, prepare_folder, require_pyarrow
+from .records import MOS_COLUMNS, columns, prepare_folder
 from .scoring import Item, score_items
 
 
@@ -104,7 +106,7 @@ def copy_dataset(args: argparse.Namespace, source: str) -> int:
         UsageError: for arguments that cannot be, or an output that is of something else.
         Interrupted: after Ctrl-C.
     """
-    require_pyarrow("parquet")
+    require("pyarrow.parquet", "cli", UsageError)
     import torch
 
     output = Path(args.output)
@@ -191,24 +193,16 @@ def _name(split: str, index: int) -> str:
 
 # --------------------------------------------------------------------------------------------------- the engines
 def _run_here(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], address: str | None, model: Any) -> None:
-    from tqdm import tqdm
-
     if not pending:
         return
     model = model or load_model(job.model, job.device)
-    with tqdm(unit="row", delay=2, disable=None) as bar:
+    with progress_bar(unit="row") as bar:
         for split, index in pending:
             _copy_shard(job, model, rows, split, index, bar.update)
 
 
 def _run_on_ray(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], address: str | None, model: Any) -> None:
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise UsageError('--engine ray needs the package ray: pip install "modeling-vital[ray]"') from error
-    from tqdm import tqdm
-
+    ray, _ = require("ray", "ray", UsageError), require("ray.data", "ray", UsageError)
     if not pending:
         return
     workers = max(job.workers or 1, 1)
@@ -223,7 +217,7 @@ def _run_on_ray(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], addres
         done = ray.data.from_items(shards, override_num_blocks=len(shards)).map(
             _RayWorker, fn_constructor_args=(job,), num_cpus=1, num_gpus=int(on_gpu), compute=pool
         )
-        with tqdm(total=len(shards), unit="shard", delay=2, disable=None) as bar:
+        with progress_bar(total=len(shards), unit="shard") as bar:
             for _ in done.iter_rows():
                 bar.update()
     except ray.exceptions.RayError as error:
@@ -303,7 +297,7 @@ class _PartWriter:
     """Writes one file of a copy; it is there when it is whole, and then a marker says so."""
 
     def __init__(self, job: CopyJob, rows: Rows, level_words: list[str], split: str, index: int, part: int) -> None:
-        self._arrow, parquet = require_pyarrow("lib"), require_pyarrow("parquet")
+        self._arrow, parquet = require("pyarrow.lib"), require("pyarrow.parquet")
         self._features = _features(job, rows, level_words)
         self._names = job.columns
         self._prefix, self._parts = job.prefix, _parts(Path(job.output))

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..extras import require
 from ..manifest_paths import belongs_to_dataset, missing_folder
 from ..messages import first_line
 from .errors import UsageError
@@ -69,11 +70,9 @@ def open_rows(
     Raises:
         UsageError: if there is no such data set, split or column, or the package `datasets` is missing.
     """
-    try:
-        import datasets
-        from huggingface_hub.errors import HTTPError
-    except ImportError as error:
-        raise UsageError('--dataset needs the package datasets: pip install "modeling-vital[cli]"') from error
+    datasets = require("datasets", "cli", UsageError)
+    from huggingface_hub.errors import HTTPError
+
     if problem := missing_folder(name):
         raise UsageError(f"data set {name!r} cannot be opened: {problem}")
     try:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ..item_log import SUFFIX
+from ..messages import progress_bar
 from ..whole_files import whole_file, write_whole
 from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
 from .model_loading import load_model, resolve_model
@@ -126,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
         UsageError: for a model, peer or benchmark that is not there, a copy that is not whole, or a missing package.
     """
     from ..evaluation.benchmarks import BenchmarkError
-    from ..evaluation.extras import MissingExtraError
+    from ..extras import MissingExtraError
 
     if args.list:
         sys.stdout.write(_list())
@@ -148,14 +149,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from ..evaluation import result_tables
     from ..evaluation.benchmarks import BENCHMARKS, load_benchmark, load_mirrored
     from ..evaluation.benchmarks.pairs import load_pairs
     from ..evaluation.benchmarks.ratings import load_ratings
     from ..evaluation.results import Settings, make_result
-    from ..evaluation.runner import score_items
+    from ..evaluation.runner import score_benchmark
 
     if args.mirror:
         loaded = load_mirrored(args.benchmark, args.mirror, args.split, args.partial, args.root)
@@ -172,8 +171,8 @@ def _bench(args: argparse.Namespace) -> int:
     with contextlib.redirect_stdout(sys.stderr):
         for scorer in _scorers(args):
             store = args.output and args.output / "scores" / f"{result_tables.file_name(scorer.name)}{SUFFIX}"
-            with tqdm(total=len(loaded.items), desc=scorer.name, unit="item", delay=2, disable=None) as bar:
-                scored.append((scorer, score_items(loaded, scorer, store, _chunk(args), bar.update)))
+            with progress_bar(total=len(loaded.items), desc=scorer.name, unit="item") as bar:
+                scored.append((scorer, score_benchmark(loaded, scorer, store, _chunk(args), bar.update)))
         result = make_result(loaded, scored, Settings(resamples=args.resamples, seed=args.seed))
         failed = sum(len(model["failed"]) for model in result["models"])
         for model in result["models"]:
@@ -196,12 +195,10 @@ def _question_files() -> dict:
 
 def _ask(args: argparse.Namespace) -> int:
     """Asks every question and prints accuracies."""
-    from tqdm import tqdm
-
     from ..evaluation import result_tables
     from ..evaluation.qbench import QuestionScorer, accuracy_report, load_questions
     from ..evaluation.results import versions
-    from ..evaluation.runner import score_items
+    from ..evaluation.runner import score_benchmark
 
     if args.peer or args.split not in (None, "dev"):
         raise UsageError(f"{args.benchmark} is for models, not peers, and has the split dev only")
@@ -215,8 +212,8 @@ def _ask(args: argparse.Namespace) -> int:
                 raise UsageError(f"{name!r} is a linear probe: it cannot answer questions")
             scorer = QuestionScorer(name, source, model, args.batch_size, args.method, args.seed)
             store = args.output and args.output / "answers" / f"{result_tables.file_name(name)}-{args.method}{SUFFIX}"
-            with tqdm(total=len(loaded.items), desc=name, unit="question", delay=2, disable=None) as bar:
-                records = score_items(loaded, scorer, store, _chunk(args), bar.update)
+            with progress_bar(total=len(loaded.items), desc=name, unit="question") as bar:
+                records = score_benchmark(loaded, scorer, store, _chunk(args), bar.update)
             models.append(accuracy_report(loaded, scorer, records))
     about = {"name": args.benchmark, "title": loaded.benchmark.title, "questions": len(loaded.items)}
     about |= {"partial": loaded.partial, "not_asked": loaded.missing, "note": loaded.benchmark.note}

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..extras import require
+from ..messages import progress_bar
 from ..table_file import TableFile
 from ..whole_files import whole_file
 from .errors import EXIT_SOME_FAILED, UsageError
@@ -20,8 +22,6 @@ from .scoring import Item, score_items
 
 GROUP_COLUMN = "content_id"
 """Column with the content of each file, used where a table has it."""
-
-PROGRESS_DELAY_S = 2
 
 logger = logging.getLogger(__name__)
 
@@ -143,10 +143,8 @@ def _rows(args: argparse.Namespace, column: str, parse: Callable[[Any], Any]) ->
 
 
 def _score(model: Any, items: list[Item], args: argparse.Namespace) -> list[dict[str, Any]]:
-    from tqdm import tqdm
-
     records = []
-    with tqdm(total=len(items), unit="file", delay=PROGRESS_DELAY_S, leave=False, disable=None) as bar:
+    with progress_bar(total=len(items), unit="file") as bar:
         for batch in score_items(model, items, args.batch_size, args.workers, args.timeout):
             records += [record for _, record in batch]
             bar.update(len(batch))
@@ -178,17 +176,13 @@ def fit_table(
             be known; for a missing package; for values that cannot be fitted.
     """
     from ..evaluation.correlation import NothingToFitError
-    from ..evaluation.extras import MissingExtraError, require
 
     if args.output:
         if args.output.suffix.lower() != ".json":
             raise UsageError(f"--output {args.output} must end in .json; the plot goes beside it as .png")
         prepare_output(args.output)
-    try:
-        require("scipy.stats")
-        require("matplotlib")
-    except MissingExtraError as error:
-        raise UsageError(str(error)) from error
+    for module in ("scipy.stats", "matplotlib"):
+        require(module, error=UsageError)
     items = scored()
     try:
         found = fit(items)

@@ -4,11 +4,11 @@ import json
 import logging
 import unicodedata
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, TextIO
 
+from ..extras import require
 from ..spreadsheet import CsvWriter
 from ..whole_files import make_output_folder
 from .errors import UsageError
@@ -194,18 +194,6 @@ def is_table(output: Path) -> bool:
     return output.suffix.lower() in _BY_SUFFIX
 
 
-def require_pyarrow(module: str) -> ModuleType:
-    """Imports a module of pyarrow.
-
-    Raises:
-        UsageError: if it is not installed.
-    """
-    try:
-        return import_module(f"pyarrow.{module}")
-    except ImportError as error:
-        raise UsageError('Parquet needs the package pyarrow: pip install "modeling-vital[cli]"') from error
-
-
 def columns(record: dict[str, Any]) -> dict[str, Any]:
     """A record as columns: the probabilities of the levels become `prob_high` and so on, the error goes last."""
     flat = {name: value for name, value in record.items() if name not in ("level_probs", "error")}
@@ -275,8 +263,8 @@ class ParquetReport:
     """
 
     def __init__(self, path: Path) -> None:
-        self._parquet, self._path = require_pyarrow("parquet"), path
-        self._arrow = require_pyarrow("lib")
+        self._parquet, self._path = require("pyarrow.parquet", "cli", UsageError), path
+        self._arrow = require("pyarrow.lib", "cli", UsageError)
         self.level_words: Sequence[str] = ()
         self.calibrated = False
         self._rows: list[dict[str, Any]] = []

@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..item_log import SUFFIX, ItemLog
+from ..messages import progress_bar
 from ..whole_files import write_whole
 from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, Interrupted, UsageError
 from .model_loading import fingerprint, load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
 from .paths import collect
 from .records import complain, prepare_output
-from .scoring import Extras, Item, Read, grouped, read_items, score_reads
+from .scoring import Extras, Item, Read, grouped, read_items, score_items
 
 
 if TYPE_CHECKING:
     from ..modeling_vital import VitalForConditionalGeneration
     from ..report_page import ReportPage
 
-PROGRESS_DELAY_S = 2
 MAP_PX = 480
 
 logger = logging.getLogger(__name__)
@@ -233,7 +233,7 @@ def _work(
     if args.rows is None:
         items = [Item(*each) for each in log.pending()]
         with _progress("file") as step:
-            for scored in score_reads(
+            for scored in score_items(
                 model, items, args.batch_size, args.workers, args.timeout, allow_urls=False, extras=sides
             ):
                 rows = [{**record, "tag": None} for _, record in scored]
@@ -344,9 +344,7 @@ def _follow(page: "ReportPage", model: "VitalForConditionalGeneration", args: ar
 @contextmanager
 def _progress(unit: str) -> Iterator[Any]:
     """A bar on stderr, moved by a function of how many are done and of how many."""
-    from tqdm import tqdm
-
-    with tqdm(unit=unit, delay=PROGRESS_DELAY_S, leave=False, disable=None) as bar:
+    with progress_bar(unit=unit) as bar:
 
         def step(done: int, total: int) -> None:
             bar.total = total

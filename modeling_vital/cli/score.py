@@ -7,11 +7,11 @@ from ..item_log import ORDERS, SUFFIX, ItemLog
 from .calibrations import add_calibration
 from .errors import EXIT_SOME_FAILED, UsageError
 from .filters import parse_condition
+from .locator import add_options
 from .model_loading import fingerprint, level_words, resolve_model
 from .options import add_batch_size, add_model, add_reading, positive
 from .paths import HUB_PREFIX
 from .records import FORMATS, format_of, is_table, prepare_folder, prepare_output
-from .where import add_options
 from .work import Keep, Work, write_file, write_live, write_sorted
 
 

@@ -84,7 +84,8 @@ def score_items(
     workers: int | None,
     timeout_s: float,
     allow_urls: bool = False,
-) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+    extras: Extras = Extras(),
+) -> Iterator[list[tuple[Read, dict[str, Any]]]]:
     """Scores items, taking few ahead of those being scored.
 
     A batch is the items whose `ordinal // batch_size` is the same: after an interruption, what is left is batched as
@@ -99,32 +100,11 @@ def score_items(
         workers (`int`, *optional*): processes that read; 0 reads in this one; by default, as suits the machine.
         timeout_s (`float`): seconds that a worker may take for one item.
         allow_urls (`bool`, *optional*, defaults to `False`): whether paths may be http(s) addresses.
-
-    Yields:
-        `list[tuple[int, dict]]`: places and records of one batch: `path`, `modality`, `score`, `std`, `level`,
-        `level_probs`, `error`.
-    """
-    for batch in score_reads(model, items, batch_size, workers, timeout_s, allow_urls):
-        yield [(read.item.ordinal, record) for read, record in batch]
-
-
-def score_reads(
-    model: "VitalForConditionalGeneration | VitalForQualityProbe | None",
-    items: Iterable[Item],
-    batch_size: int | str,
-    workers: int | None,
-    timeout_s: float,
-    allow_urls: bool = False,
-    extras: Extras = Extras(),
-) -> Iterator[list[tuple[Read, dict[str, Any]]]]:
-    """[`score_items`] for a caller that has more to do with what was read.
-
-    Args:
-        model, items, batch_size, workers, timeout_s, allow_urls: as for [`score_items`].
         extras (`Extras`, *optional*): what else is made of each item.
 
     Yields:
-        `list[tuple[Read, dict]]`: what was read, and the records, of one batch.
+        `list[tuple[Read, dict]]`: what was read, and the records, of one batch: `path`, `modality`, `score`, `std`,
+        `level`, `level_probs`, `error`.
     """
     if model is None:
         yield [(Read(item, error=item.error), make_record(item.path, str(item.error))) for item in items]
@@ -240,7 +220,7 @@ def read_items(
     """Reads items ahead, in processes that may crash or hang: that is an error of the item, not of the run.
 
     Args:
-        model, items, workers, timeout_s, allow_urls, extras: as for [`score_reads`].
+        model, items, workers, timeout_s, allow_urls, extras: as for [`score_items`].
         ahead (`int`): items of a batch: so many are read while the model works on those before.
 
     Yields:

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..item_log import ItemLog
+from ..messages import progress_bar
 from ..whole_files import whole_file
 from .calibrations import checked_calibration, open_calibration, require_calibration, with_mos
+from .drawn_pictures import PageCount
 from .errors import Interrupted, UsageError
 from .filters import Condition
+from .locator import Locator, plain_name
 from .model_loading import load_model
-from .pages import PageCount
 from .paths import collect
 from .records import (
     CsvReport,
@@ -34,17 +36,13 @@ from .records import (
     printable,
     terminal_width,
 )
-from .scoring import Extras, Item, score_reads
+from .scoring import Extras, Item, score_items
 from .triage import Triage
-from .where import Locator, plain_name
 
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from ..calibration_vital import Calibration
 
-PROGRESS_DELAY_S = 2
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +97,9 @@ class Work:
         yield []
         from .. import reading  # noqa: F401  its import shall not count as slow scoring
 
-        with _progress(None, None if args.dataset else log.items, log.done) as bar:
+        with progress_bar(total=None if args.dataset else log.items, initial=log.done, unit="file") as bar:
             settings = (args.batch_size, args.workers, args.timeout, args.allow_urls)
-            for batch in score_reads(model, items, *settings, Extras(picture=args.map is not None)):
+            for batch in score_items(model, items, *settings, Extras(picture=args.map is not None)):
                 for read, _ in batch:
                     if read.error is None:
                         pages.add(read.media)
@@ -114,7 +112,7 @@ class Work:
         pages.warn()
 
     def _list(self) -> None:
-        with _progress("listing", None) as bar:
+        with progress_bar(desc="listing", unit="file") as bar:
             for target in collect(self._args.paths, self._args.column or "path", self._args.allow_outside):
                 if self.log.add(target.path, target.error, target.stamp):
                     if self._args.map or self._args.curve:
@@ -123,14 +121,6 @@ class Work:
                     bar.update()
         if changed := self.log.changed:
             logger.warning("%d files have changed since they were scored; they are scored again", changed)
-
-
-def _progress(what: str | None, total: int | None, done: int = 0) -> "tqdm":
-    """A bar on stderr that shows after `PROGRESS_DELAY_S` seconds, and only on a terminal."""
-    from tqdm import tqdm
-
-    options = {"unit": "file", "delay": PROGRESS_DELAY_S, "leave": False, "disable": None}
-    return tqdm(desc=what, total=total, initial=done, **options)
 
 
 class Keep:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save
 
@@ -19,7 +18,7 @@ from ..assessment_vital import VitalScoringMixin
 from ..configuration_vital import VitalConfig
 from ..conventions_vital import SCORING_CONVENTIONS, scoring_convention
 from ..levels_vital import level_token_ids
-from ..messages import first_line
+from ..messages import first_line, progress_bar
 from ..modeling_vital import VitalProjector
 from .errors import ConversionError, ConversionUsageError
 from .layout import Layout
@@ -31,7 +30,6 @@ from .tokenizer import load_tokenizer
 from .writer import Part, Workspace, check_destination
 
 
-PROGRESS_DELAY_S = 2
 MOTION_ENCODER, MOTION_PROJECTOR = "model.motion_encoder.", "model.motion_projector."
 TURN_END = "<|im_end|>"
 
@@ -120,9 +118,7 @@ def carry_out(plan: Conversion, destination: Path) -> Path:
     outline = [[[name, list(t.shape), str(t.dtype)] for name, t in part.tensors.items()] for part in plan.parts]
     workspace = Workspace(destination, [__version__, files, outline])
     total = sum(part.size for part in plan.parts)
-    with tqdm(
-        total=total, unit="B", unit_scale=True, delay=PROGRESS_DELAY_S, leave=False, disable=None, desc="converting"
-    ) as bar:
+    with progress_bar(total=total, unit="B", unit_scale=True, desc="converting") as bar:
         workspace.write_weights(plan.parts, bar.update)
     _write_side_files(plan, workspace.folder)
     workspace.finish()

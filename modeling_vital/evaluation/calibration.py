@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..calibration_vital import Calibration
+from ..extras import require
 from .correlation import CORRELATIONS, NothingToFitError, bootstrap, checked, ranks
-from .extras import require
 from .logistic import rising_curve, rising_logistics
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .extras import require
+from ..extras import require
 from .logistic import LOGISTICS, fit_logistic
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..extras import require
 from ..table_file import TableFile, as_number
 from .benchmarks import BenchmarkError
 from .benchmarks.loading import listed
-from .extras import require
+from .benchmarks.pairs import scoring_files
 
 
 @dataclass(frozen=True)
@@ -142,13 +143,10 @@ def _human_table(path: Path, mos_range: tuple[float, float], std_column: str) ->
 
 
 def _rows(root: Path, split: str) -> list[Mapping]:
-    paths = sorted(root.glob("data/scoring/*.parquet"))
-    if not paths:
-        raise BenchmarkError(f"{root} has no data/scoring/*.parquet; give a folder that dataset_scripts built")
     columns = ["id", "content_id", "split", "modality", "annotators", "distortion"]
     parquet = require("pyarrow.parquet")
     rows: list[Mapping] = []
-    for path in paths:
+    for path in scoring_files(root):
         for row in parquet.read_table(path, columns=columns).to_pylist():
             made = row["distortion"] or {}
             if split in ("all", row["split"]):

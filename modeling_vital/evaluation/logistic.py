@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .extras import require
+from ..extras import require
 
 
 def logistic4(x: np.ndarray, b1: float, b2: float, b3: float, b4: float) -> np.ndarray:

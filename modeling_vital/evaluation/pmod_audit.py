@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..extras import require
 from .correlation import MIN_ITEMS, bootstrap_intervals, correlations
-from .extras import require
 from .human_labels import Opinions
 
 

@@ -209,7 +209,7 @@ def accuracy_report(loaded: LoadedBenchmark, scorer: QuestionScorer, records: Se
     Args:
         loaded ([`LoadedBenchmark`]): of [`load_questions`].
         scorer ([`QuestionScorer`]): what answered.
-        records (`Sequence[Mapping]`): as `score_items` returns them.
+        records (`Sequence[Mapping]`): as `score_benchmark` returns them.
 
     Returns:
         `dict`: the model's description, `n`, `accuracy` in [0, 1], `always_a_in_the_file` and `always_a_as_shown`,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..extras import require
 from .benchmarks import LoadedBenchmark
-from .extras import require
 from .logistic import fit_logistic
 from .results import oriented
 from .scorers import Scorer

@@ -45,7 +45,7 @@ def make_result(
 
     Args:
         loaded (`LoadedBenchmark`): the items.
-        scored (`Sequence`): models with their records, as `score_items` returns them.
+        scored (`Sequence`): models with their records, as `score_benchmark` returns them.
         settings (`Settings`): of the intervals.
 
     Returns:

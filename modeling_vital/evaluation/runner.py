@@ -10,7 +10,7 @@ from .benchmarks import BenchmarkItem, LoadedBenchmark
 from .scorers import Scorer
 
 
-def score_items(
+def score_benchmark(
     loaded: LoadedBenchmark,
     scorer: Scorer,
     store: Path | None = None,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..extras import require
 from .correlation import NothingToFitError, bootstrap, checked, ranks
-from .extras import require
 
 
 MIN_LABELS = 20

@@ -40,7 +40,6 @@ def audit_vocabulary(
     tokenizer: Any,
     model: Any = None,
     vocabulary: Mapping[str, tuple[str, Sequence[str]]] = VOCABULARY,
-    batch_size: int = 8,
 ) -> dict[str, Any]:
     """Looks at every word of a vocabulary, as it stands after a space.
 
@@ -49,7 +48,6 @@ def audit_vocabulary(
         model (`torch.nn.Module`, *optional*): a VITAL model or any causal language model, for embedding norms and
             probabilities; without it, only tokens are looked at.
         vocabulary (`Mapping[str, tuple[str, Sequence[str]]]`, *optional*): kind -> prefix and words.
-        batch_size (`int`, *optional*, defaults to 8): texts a forward pass.
 
     Returns:
         `dict`: `words`, each with `kind word tokens n_tokens unknown like`, where `like` lists the words of its kind
@@ -66,7 +64,7 @@ def audit_vocabulary(
             entry["norm_z"] = max((float(z[i]) for i in entry["ids"]), key=abs)
         prefixes = {kind: prefix for kind, (prefix, _) in vocabulary.items()}
         texts = [(prefixes[entry["kind"]], entry["ids"]) for entry in words]
-        for entry, value in zip(words, log_probabilities(tokenizer, model, texts, batch_size), strict=True):
+        for entry, value in zip(words, log_probabilities(tokenizer, model, texts), strict=True):
             entry["probability"] = math.exp(value)
     for entry in words:
         del entry["ids"]

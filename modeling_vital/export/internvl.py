@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, InternVLConfig
 from transformers import InternVLForConditionalGeneration as InternVL
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
@@ -21,6 +20,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 from ..configuration_vital import VitalConfig
 from ..image_processing_vital import VitalImageProcessor
 from ..levels_vital import level_token_ids
+from ..messages import progress_bar
 from ..processing_vital import VitalProcessor
 from .folders import ExportError, checkpoint_folder, new_folder, read_config, write_json
 
@@ -236,7 +236,7 @@ def _write_weights(folder: Path, partial: Path) -> dict[str, list[int]]:
     weight_map: dict[str, str] = {}
     shapes: dict[str, list[int]] = {}
     total_size = 0
-    for i, name in enumerate(tqdm(names, unit="shard", delay=2, leave=False, disable=None), start=1):
+    for i, name in enumerate(progress_bar(names, unit="shard"), start=1):
         target = "model.safetensors" if len(names) == 1 else f"model-{i:05d}-of-{len(names):05d}.safetensors"
         try:
             with safe_open(folder / name, "pt") as shard:

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 from torch.export import Dim
-from tqdm import tqdm
 
+from ..extras import require
 from ..levels_vital import expected_score, score_std
+from ..messages import progress_bar
 from ..probe_vital import VitalForQualityProbe, VitalProbeConfig, VitalProbeProcessor
 from .folders import ExportError, checkpoint_folder, new_folder, read_config, write_json
 
@@ -93,7 +94,8 @@ def export_onnx(source: str, destination: str | Path) -> None:
         ExportError: if the checkpoint is no linear probe, the extra `onnx` is not installed, the graphs' results
             differ from torch's, or the destination exists.
     """
-    _require_onnx()
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        require(package, "onnx", ExportError)
     destination = Path(destination)
     with new_folder(destination) as partial:
         folder = checkpoint_folder(source)
@@ -109,7 +111,7 @@ def export_onnx(source: str, destination: str | Path) -> None:
         except (OSError, ValueError, TypeError) as error:
             raise ExportError(f"The linear probe in {folder} cannot be loaded: {error}") from error
         with torch.no_grad():
-            for export in tqdm((_export_motion, _export_probe), unit="graph", delay=2, leave=False, disable=None):
+            for export in progress_bar((_export_motion, _export_probe), unit="graph"):
                 export(probe, processor, partial)
         write_json(partial / SETTINGS_FILE, onnx_settings(probe.config, processor))
         processor.to_json_file(partial / "processor_config.json")
@@ -207,14 +209,3 @@ def _quiet_exporter() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-
-
-def _require_onnx() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ExportError(
-            f"The ONNX export needs {error.name}, which is not installed: pip install 'modeling-vital[onnx]'."
-        ) from error

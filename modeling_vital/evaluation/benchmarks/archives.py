@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import IO, BinaryIO
 
-from ...messages import first_line
+from ...messages import first_line, progress_bar
 from ...whole_files import whole_folder
 from .definition import BenchmarkError
 
@@ -28,18 +28,18 @@ def unpack(archive: Path, target: Path) -> None:
     Raises:
         BenchmarkError: if the archive is damaged, or has a member that is a link or device or would lie outside.
     """
-    from tqdm import tqdm
+    from tqdm.utils import CallbackIOWrapper
 
     if target.is_dir():
         return
-    about = {"total": archive.stat().st_size, "desc": f"unpacking {archive.name}", "delay": 2, "disable": None}
+    about = {"total": archive.stat().st_size, "unit": "B", "unit_scale": True, "desc": f"unpacking {archive.name}"}
     try:
         with (
             whole_folder(target) as part,
             archive.open("rb") as file,
-            tqdm.wrapattr(file, "read", **about) as watched,
+            progress_bar(**about) as bar,
         ):
-            for name, content in _members(archive, watched):
+            for name, content in _members(archive, CallbackIOWrapper(bar.update, file, "read")):
                 path = part.joinpath(*_parts(archive, name))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("wb") as out:

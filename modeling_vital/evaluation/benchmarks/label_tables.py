@@ -5,8 +5,8 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ...extras import require
 from ...table_file import DELIMITERS, csv_rows
-from ..extras import require
 from .definition import BenchmarkError
 
 

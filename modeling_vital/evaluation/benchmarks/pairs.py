@@ -3,7 +3,7 @@
 from functools import lru_cache, partial
 from pathlib import Path
 
-from ..extras import require
+from ...extras import require
 from .definition import Benchmark, BenchmarkError
 from .loading import BenchmarkItem, LoadedBenchmark, check_no_leak, list_hash
 
@@ -39,15 +39,24 @@ def load_pairs(root: str | Path, split: str | None = None) -> LoadedBenchmark:
     split = split or PAIRS.default_split
     if split not in (*PAIRS.counts, "all"):
         raise BenchmarkError(f"vital-pairs has no split {split!r}; it has {', '.join(PAIRS.counts)} and all")
-    paths = sorted(Path(root).glob("data/scoring/*.parquet"))
-    if not paths:
-        raise BenchmarkError(f"{root} has no data/scoring/*.parquet; give a folder that dataset_scripts built")
-    items = [item for path in paths for item in _items(path)]
+    items = [item for path in scoring_files(Path(root)) for item in _items(path)]
     check_no_leak(items)
     chosen = [item for item in items if split in ("all", item.split)]
     if not chosen:
         raise BenchmarkError(f"{root} has no items in the split {split!r}")
     return LoadedBenchmark(PAIRS, split, chosen, [], False, list_hash(chosen))
+
+
+def scoring_files(root: Path) -> list[Path]:
+    """Finds the Parquet of the configuration `scoring`, sorted.
+
+    Raises:
+        BenchmarkError: if the folder has none.
+    """
+    paths = sorted(root.glob("data/scoring/*.parquet"))
+    if not paths:
+        raise BenchmarkError(f"{root} has no data/scoring/*.parquet; give a folder that dataset_scripts built")
+    return paths
 
 
 def _items(path: Path) -> list[BenchmarkItem]:

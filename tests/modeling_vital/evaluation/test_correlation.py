@@ -1,7 +1,6 @@
 """Measures of agreement: hand numbers, definitions written out, scipy, edge cases, intervals that respect groups."""
 
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from modeling_vital.evaluation import (
     paired_difference,
     subset_correlations,
 )
-from modeling_vital.evaluation.extras import MissingExtraError, require
 from modeling_vital.evaluation.logistic import _SLOPES, LOGISTICS, LogisticFit, logistic4, logistic5
 
 
@@ -64,7 +62,7 @@ def test_rmse_is_on_the_scale_of_the_opinions():
     assert result["rmse"] == pytest.approx(math.sqrt(1 / 3), abs=1e-12)  # 1, 3, 5 against 1, 3, 4
     with pytest.raises(ValueError, match="together"):
         correlations([0, 0.5, 1], [1, 3, 4], score_range=(0, 1))
-    with pytest.raises(ValueError, match="low to high"):
+    with pytest.raises(ValueError, match="score_range .* 1 to 1"):
         correlations([0, 0.5, 1], [1, 3, 4], score_range=(1, 1), mos_range=(1, 5))
 
 
@@ -136,7 +134,7 @@ def test_fits_that_cannot_be():
         fit_logistic([1, 2, 3, 4], [1, 2, 3, 4], "cubic")
     with pytest.raises(ValueError, match="5 parameters, 4 different scores"):
         fit_logistic([1, 2, 3, 4], [1, 2, 3, 4], "logistic5")
-    with pytest.raises(ValueError, match="mos that are all alike"):
+    with pytest.raises(ValueError, match="logistic4 .*mos"):
         fit_logistic([1, 2, 3, 4], [1, 1, 1, 1])
 
 
@@ -178,9 +176,9 @@ def test_few_items():
 def test_a_number_that_is_none_names_its_item():
     with pytest.raises(ValueError, match="item 1 .*nan.* 1 more"):
         correlations([1, math.nan, math.inf], [1, 2, 3])
-    with pytest.raises(ValueError, match=r"mos of 'b\.png' is inf"):
+    with pytest.raises(ValueError, match=r"mos .*'b\.png' .*inf"):
         correlations([1, 2, 3], [1, math.inf, 3], ids=["a.png", "b.png", "c.png"])
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match=r"\(3,\) .*\(4,\)"):
         correlations([1, 2, 3], [1, 2, 3, 4])
     with pytest.raises(ValueError, match="2 ids"):
         correlations([1, 2, 3], [1, 2, 3], ids=["a", "b"])
@@ -214,7 +212,7 @@ def test_interval_covers_the_truth_as_often_as_it_says():
 
 
 def test_intervals_that_cannot_be():
-    with pytest.raises(ValueError, match="one group"):
+    with pytest.raises(ValueError, match="group:"):
         bootstrap_intervals([1, 2, 3], [1, 2, 3], ["a", "a", "a"])
     with pytest.raises(ValueError, match="2 groups"):
         bootstrap_intervals([1, 2, 3], [1, 2, 3], ["a", "b"])
@@ -259,12 +257,6 @@ def test_the_metric_of_evaluate_loads_from_its_folder(opinions, tmp_path, monkey
     assert got == correlations(scores, mos, score_range=(0, 1), mos_range=(1, 5))
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "scipy.stats", None)
-    with pytest.raises(MissingExtraError, match=r"'scipy'.*modeling-vital\[eval\]"):
-        require("scipy.stats")
-
-
 def test_intervals_of_a_share_draw_groups_as_a_whole():
     hits = np.array([1, 1, 0, 0, 1, 1, 0, 0], dtype=float)
     alone, pairs, opposite = (
@@ -274,5 +266,5 @@ def test_intervals_of_a_share_draw_groups_as_a_whole():
     assert alone[1] - alone[0] < pairs[1] - pairs[0]  # four that vary together say less than eight
     assert pairs == (0, 1)
     assert opposite == (0.5, 0.5)  # each group has one of both
-    with pytest.raises(ValueError, match="one for each item"):
+    with pytest.raises(ValueError, match="8 .* 2 groups"):
         bootstrap(lambda rows: [0.0], 8, [0, 1])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from modeling_vital.cli.drawn_pictures import PageCount, looks_drawn
 from modeling_vital.cli.main import main
-from modeling_vital.cli.pages import PageCount, looks_drawn
 from tests.fixtures.tiny_media import photo
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from dataset_scripts.encoding import encode_clip
 from modeling_vital import curve_frames, media_vital
+from modeling_vital.cli.locator import output_stem
 from modeling_vital.cli.main import main
-from modeling_vital.cli.where import output_stem
 from modeling_vital.media_vital import load_media
 from modeling_vital.thumbnails import WatchedClip
 from tests.fixtures import loads as loads_fixture
