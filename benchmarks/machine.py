@@ -31,21 +31,20 @@ def describe() -> dict[str, str | int]:
     return about
 
 
-def matmul_gflops(dtype: torch.dtype, size: int = 1024, repeats: int = 5) -> float:
-    """The measured matrix-product peak: the best of some products of the encoder's own shape, in GFLOP/s.
+def matmul_gflops(dtype: torch.dtype, size: int = 1024) -> float:
+    """The measured matrix-product peak: the best of six products of the encoder's own shape, in GFLOP/s.
 
     In bfloat16, where the hardware has it, products with packed weights count too, as they are faster.
 
     Args:
         dtype (`torch.dtype`): of both factors.
         size (`int`, *optional*, defaults to 1024): `(size, size)` by `(size, 4 * size)`, an MLP layer at that width.
-        repeats (`int`, *optional*, defaults to 5): products; the fastest counts.
     """
     a, layers = torch.randn(size, size).to(dtype), [torch.nn.Linear(size, 4 * size, bias=False).to(dtype)]
     if dtype == torch.bfloat16 and fast_bf16():
         layers.append(PackedLinear(layers[0]))
     with torch.no_grad():
-        best = min(timed(lambda layer=layer: layer(a))[0] for layer in layers for _ in range(repeats + 1))
+        best = min(timed(lambda layer=layer: layer(a))[0] for layer in layers for _ in range(6))
     return 2 * size * size * 4 * size / best / 1e9
 
 

@@ -24,16 +24,16 @@ _FROM_FILES = "from files, start included"
 _NONE = "-"
 
 
-def write_models_page(page: Path = PAGE, data: Path = DATA, results: Path = RESULTS) -> None:
+def write_models_page(page: Path = PAGE, data: Path = DATA) -> None:
     """Puts the tables between their markers.
 
     Args:
-        page, data, results (`Path`, *optional*): the page, folder of the cards' data, that of the benchmarks' results.
+        page, data (`Path`, *optional*): the page, and the folder of the cards' data.
 
     Raises:
         CardError: if the page lacks a marker.
     """
-    text = _put(check_markers(page), ZOO, zoo_tables(data, results))
+    text = _put(check_markers(page), ZOO, zoo_tables(data))
     measured = read_measured(DEFAULT_MODEL, data)
     if measured is not None:
         text = _put(text, NUMBERS, numbers_table(measured))

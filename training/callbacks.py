@@ -12,6 +12,8 @@ from transformers import TrainerCallback
 from training.checkpoints import stopped_for
 
 
+_MIN_RATIO = 0.5  # below this share of the variety of the true texts, a warning
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,17 +45,13 @@ class CollapseMonitor(TrainerCallback):
     Args:
         trainer (`VitalTrainer`): logs what is measured.
         rows (`Dataset`): held-out items with a text; these texts say how varied answers should be.
-        batch_size (`int`, *optional*, defaults to 8): items at once.
         max_new_tokens (`int`, *optional*, defaults to 32): longest text.
-        min_ratio (`float`, *optional*, defaults to 0.5): below this share of the variety of the true texts it warns.
     """
 
-    def __init__(self, trainer, rows: Dataset, batch_size: int = 8, max_new_tokens: int = 32, min_ratio: float = 0.5):
+    def __init__(self, trainer, rows: Dataset, max_new_tokens: int = 32):
         self.trainer = trainer
         self.rows = rows
-        self.batch_size = batch_size
         self.max_new_tokens = max_new_tokens
-        self.min_ratio = min_ratio
         self.truth = variety([_answer(row) for row in rows.select_columns(["messages"])])
 
     def on_evaluate(self, args, state, control, **kwargs):
@@ -65,10 +63,10 @@ class CollapseMonitor(TrainerCallback):
         sources = [(row["images"] or row["videos"])[0] for row in self.rows]
         media = [source["bytes"] or source["path"] for source in sources]
         with torch.no_grad():
-            texts = model.describe(media, batch_size=self.batch_size, max_new_tokens=self.max_new_tokens)
+            texts = model.describe(media, batch_size=8, max_new_tokens=self.max_new_tokens)
         model.train(was_training)
         measured = variety(texts)
-        for warning in collapsed(measured, self.truth, self.min_ratio):
+        for warning in collapsed(measured, self.truth, _MIN_RATIO):
             logger.warning("Step %d: %s For example: %r", state.global_step, warning, texts[0])
         trainer.log({f"eval_text_{name}": value for name, value in measured.items()})
 

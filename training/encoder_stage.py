@@ -38,11 +38,11 @@ class EncoderHead(nn.Module):
     Args:
         channels (`int`): width of the features.
         levels (`int`): number of levels.
-        width (`int`, *optional*, defaults to 256): of the hidden layer.
     """
 
-    def __init__(self, channels: int, levels: int, width: int = 256):
+    def __init__(self, channels: int, levels: int):
         super().__init__()
+        width = 256
         self.body = nn.Sequential(nn.LayerNorm(2 * channels), nn.Linear(2 * channels, width), nn.GELU())
         self.level = nn.Linear(width, levels)
         self.kind = nn.Linear(width, len(KINDS))

@@ -40,12 +40,11 @@ STEPS = {
 }
 
 
-def make_smoke_data(folder: Path, examples: Path = EXAMPLES) -> Path:
+def make_smoke_data(folder: Path) -> Path:
     """Writes the data set, unless it is there already.
 
     Args:
         folder (`Path`): where; appears only when it is complete.
-        examples (`Path`, *optional*): pictures and clips it is made from.
 
     Returns:
         `Path`: `folder`.
@@ -53,7 +52,7 @@ def make_smoke_data(folder: Path, examples: Path = EXAMPLES) -> Path:
     if (folder / "README.md").exists():
         return folder
     rows = {"scoring": [], "pairwise": [], "distortion": []}
-    for path in sorted(p for p in examples.iterdir() if p.suffix in (".jpg", ".mp4")):
+    for path in sorted(p for p in EXAMPLES.iterdir() if p.suffix in (".jpg", ".mp4")):
         variants = _variants(path)
         rows["scoring"] += variants
         rows["pairwise"] += [_pair(a, b) for a, b in zip(variants, variants[1:], strict=False)]

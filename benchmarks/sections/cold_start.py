@@ -1,4 +1,4 @@
-"""(e) Cold start: from nothing to the score of one photo on the command line, and what imports take of it."""
+"""Cold start: from nothing to the score of one photo on the command line, and what imports take of it."""
 
 import re
 import statistics

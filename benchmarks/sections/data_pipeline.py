@@ -1,4 +1,4 @@
-"""(d) Building a data set: rows a second of each stage, with one and two workers and with Ray."""
+"""Building a data set: rows a second of each stage, with one and two workers and with Ray."""
 
 import importlib.util
 import tempfile

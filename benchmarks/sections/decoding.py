@@ -1,4 +1,4 @@
-"""(b) Decoding and preprocessing alone, a backend at a time, and how much of scoring the model is at work."""
+"""Decoding and preprocessing alone, a backend at a time, and how much of scoring the model is at work."""
 
 import importlib.util
 import sys

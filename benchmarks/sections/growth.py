@@ -1,4 +1,4 @@
-"""(g) How time and memory grow with tiles, frames, batch and items."""
+"""Growth of time and memory with tiles, frames, batch and items."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""(f) How much of the machine's measured matrix-product peak each part of the forward reaches, and why no more."""
+"""Share of the machine's measured matrix-product peak that each part of the forward reaches, and why no more."""
 
 from collections.abc import Callable
 from typing import Any

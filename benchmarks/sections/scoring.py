@@ -1,4 +1,4 @@
-"""(a) Scoring: throughput and memory against transformers' InternVL and the released procedure, same weights."""
+"""Scoring: throughput and memory against transformers' InternVL and the released procedure, same weights."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""(c) A training step, against the same step without what frozen parts, answer positions and bucketing save."""
+"""A training step, against the same step without what frozen parts, answer positions and bucketing save."""
 
 import tempfile
 from collections.abc import Callable

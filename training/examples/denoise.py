@@ -29,15 +29,11 @@ SIDE = 128
 
 
 class Denoiser(nn.Module):
-    """Four convolutions that say what to take away from a picture.
+    """Four convolutions that say what to take away from a picture."""
 
-    Args:
-        channels (`int`, *optional*, defaults to 16): of the layers between.
-    """
-
-    def __init__(self, channels: int = 16) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        widths = [3, channels, channels, channels, 3]
+        widths = [3, 16, 16, 16, 3]
         layers: list[nn.Module] = []
         for wide, narrow in zip(widths, widths[1:], strict=False):
             layers += [nn.Conv2d(wide, narrow, 3, padding=1), nn.ReLU()]
@@ -119,9 +115,9 @@ def compare(
     return {name: picture[0] for name, picture in pictures.items()}, numbers
 
 
-def sheet(pictures: dict[str, torch.Tensor], numbers: dict[str, tuple[float, float]], zoom: int = 2) -> Image.Image:
+def sheet(pictures: dict[str, torch.Tensor], numbers: dict[str, tuple[float, float]]) -> Image.Image:
     """The pictures side by side with their names, scores and PSNR."""
-    side, foot = SIDE * zoom, 34
+    side, foot = SIDE * 2, 34
     drawing = Image.new("RGB", (len(pictures) * (side + 6) - 6, side + foot), "white")
     draw = ImageDraw.Draw(drawing)
     for place, (name, picture) in enumerate(pictures.items()):

@@ -82,10 +82,10 @@ def measure(
     return {"scores": scores, "texts": said}
 
 
-def _by_chunks(table: Dataset, places: Sequence[int], ask: Callable[[list], list], size: int = 64) -> list:
+def _by_chunks(table: Dataset, places: Sequence[int], ask: Callable[[list], list]) -> list:
     answers = []
-    for start in range(0, len(places), size):
-        chunk = [table[int(i)] for i in places[start : start + size]]
+    for start in range(0, len(places), 64):
+        chunk = [table[int(i)] for i in places[start : start + 64]]
         sources = [(row["images"] or row["videos"])[0] for row in chunk]
         answers += ask([source["bytes"] or source["path"] for source in sources])
     return answers

@@ -10,7 +10,6 @@ def fidelity_loss(
     level_probs_b: torch.Tensor,
     preference: torch.Tensor,
     values=LEVEL_VALUES,
-    eps: float = 1e-8,
 ) -> torch.Tensor:
     """1 - sqrt(P g) - sqrt((1 - P)(1 - g)) a pair, with P = Phi((m_A - m_B) / sqrt(s_A^2 + s_B^2)).
 
@@ -22,7 +21,6 @@ def fidelity_loss(
         preference (`torch.FloatTensor` of shape `(num_pairs,)`): probability that A is the better: 1, 0, or 0.5 for a
             tie.
         values (`tuple[float]`, *optional*): value of each level.
-        eps (`float`, *optional*, defaults to 1e-8): keeps the square roots' gradients finite.
 
     Returns:
         `torch.FloatTensor` of shape `(num_pairs,)`: in [0, 1], 0 where prediction and preference agree.
@@ -33,4 +31,5 @@ def fidelity_loss(
         expected_score(level_probs_b, values),
         score_std(level_probs_b, values).detach(),
     )
+    eps = 1e-8  # keeps the square roots' gradients finite
     return 1 - torch.sqrt(p * preference + eps) - torch.sqrt((1 - p) * (1 - preference) + eps)

@@ -23,18 +23,3 @@ def focal_token_loss(
     """
     log_p = -F.cross_entropy(logits.float(), labels, reduction="none")
     return -alpha * (1 - log_p.exp()) ** beta * log_p
-
-
-def focal_text_loss(logits: torch.Tensor, labels: torch.Tensor, alpha: float = 1.0, beta: float = 2.0) -> torch.Tensor:
-    """Mean of [`focal_token_loss`] over the labelled tokens.
-
-    Args:
-        logits (`torch.FloatTensor` of shape `(..., vocab_size)`): already aligned: `logits[i]` predicts `labels[i]`.
-        labels (`torch.LongTensor` of shape `(...)`): token ids, -100 where nothing is to be learned.
-        alpha, beta (`float`, *optional*): see [`focal_token_loss`].
-
-    Returns:
-        `torch.FloatTensor` of shape `()`; 0 if no token is labelled.
-    """
-    kept = labels != -100
-    return focal_token_loss(logits[kept], labels[kept], alpha, beta).sum() / kept.sum().clamp_min(1)

@@ -13,9 +13,9 @@ from training.tiny.originals import DataConfig
 DATA = Path(__file__).parent / "data.yaml"
 
 
-def recipe_data(path: Path = DATA) -> DataConfig:
+def recipe_data() -> DataConfig:
     """Reads the data part of the recipe: the originals, distortions and annotators that `vital-tiny` learns from."""
-    return DataConfig.load(path)
+    return DataConfig.load(DATA)
 
 
 def fetch_originals(folder: Path) -> Path:

@@ -68,7 +68,7 @@ SAMPLE = {"tiles": 500, "wholes": 300, "clips": 60}
 """Groups that the probe learns from."""
 
 
-def make_start(work_dir: Path, step: Step, seed: int = 0) -> Path:
+def make_start(work_dir: Path, step: Step) -> Path:
     """The checkpoint a step begins with; where no earlier step left it, it is made, unless it is there."""
     if step.model != "start" and step.decoder is None:
         return work_dir / step.model
@@ -76,9 +76,9 @@ def make_start(work_dir: Path, step: Step, seed: int = 0) -> Path:
     if (folder / "config.json").exists():
         return folder
     if step.decoder is None:
-        model = build_model(ModelConfig.load(FOLDER / "model.yaml"), seed)
+        model = build_model(ModelConfig.load(FOLDER / "model.yaml"), seed=0)
     elif step.decoder == "new":
-        decoder = build_decoder(FOLDER / "warmup_decoder.yaml", seed)
+        decoder = build_decoder(FOLDER / "warmup_decoder.yaml", seed=0)
         model = VitalForConditionalGeneration.from_parts(work_dir / step.model, *decoder)
     else:
         model = VitalForConditionalGeneration.from_parts(work_dir / step.model, work_dir / step.decoder)
