@@ -171,11 +171,11 @@ def test_a_video_distortion_on_a_picture_points_to_distort_clip(photos):
     ("picture", "message"),
     [
         (np.zeros((16, 16, 3), np.float32), "uint8 array.*got float32"),
-        ([[[0, 0, 0]]], "got list"),
-        (np.zeros((16, 16), np.uint8), r"expected shape \[H, W, 3\]"),
+        ([[[0, 0, 0]]], "list"),
+        (np.zeros((16, 16), np.uint8), r"\[H, W, 3\].* \(16, 16\)"),
         (np.zeros((16, 16, 4), np.uint8), r"got \(16, 16, 4\)"),
         (np.zeros((3, 16, 16), np.uint8), r"got \(3, 16, 16\)"),
-        (np.zeros((7, 16, 3), np.uint8), "at least 8 px"),
+        (np.zeros((7, 16, 3), np.uint8), r" 8 px.*\(7, 16, 3\)"),
     ],
 )
 def test_wrong_pictures_are_refused(picture, message):

@@ -24,9 +24,9 @@ def numbered_frames(count: int) -> np.ndarray:
 
 def test_wrong_clips_are_refused(clip):
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match=r"expected shape \[T, H, W, 3\]"):
+    with pytest.raises(ValueError, match=r"\[T, H, W, 3\].*\(63, 81, 3\)"):
         distort_clip(clip[0], "flicker", 1, rng)
-    with pytest.raises(ValueError, match="at least one frame"):
+    with pytest.raises(ValueError, match=r"frame.*\(0, 16, 16, 3\)"):
         distort_clip(np.zeros((0, 16, 16, 3), np.uint8), "flicker", 1, rng)
     for fps in (0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="fps .* 1 to 1000"):

@@ -137,9 +137,9 @@ def test_nobody_there():
 @pytest.mark.parametrize(
     ("status", "hint"),
     [
-        (401, "key in OPENAI_API_KEY is missing or wrong"),
-        (403, "may not use it"),
-        (404, "model's name"),
+        (401, "OPENAI_API_KEY .*wrong.* 401"),
+        (403, "OPENAI_API_KEY .* 403"),
+        (404, "model.* 404"),
     ],
 )
 def test_a_wrong_setup_is_not_tried_again(status, hint, monkeypatch):
@@ -166,7 +166,7 @@ def test_a_redirect_does_not_take_the_key_elsewhere(status, monkeypatch):
         serve([answer("thanks for the key")]) as elsewhere,
         serve([refuse(status, {"Location": elsewhere.url})]) as server,
     ):
-        with pytest.raises(ChatSetupError, match="has moved to http://127"):
+        with pytest.raises(ChatSetupError, match="moved.* http://127"):
             client(server).complete(QUESTION, Sampling())
         assert elsewhere.requests == [] and len(server.requests) == 1
 
@@ -174,7 +174,7 @@ def test_a_redirect_does_not_take_the_key_elsewhere(status, monkeypatch):
 def test_a_key_the_server_repeats_is_not_shown(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-123")
     with serve([raw(b"wrong key: secret-123", 401)]) as server:
-        with pytest.raises(ChatSetupError, match=r"wrong key: \*\*\*"):
+        with pytest.raises(ChatSetupError, match=r" 401 .*\*\*\*"):
             client(server).complete(QUESTION, Sampling())
 
 
@@ -388,5 +388,5 @@ def test_checkpoints_of_one_name_are_told_apart(tmp_path):
 
 def test_a_model_that_cannot_be_loaded_is_said(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ChatSetupError, match="cannot be loaded"):
+    with pytest.raises(ChatSetupError, match="BertConfig"):
         TransformersChat(tmp_path).complete(QUESTION, Sampling())

@@ -70,9 +70,9 @@ def test_read_rcc_zstd_without_the_package_says_what_to_install(monkeypatch):
 
 
 def test_read_rcc_rejects_other_files():
-    with pytest.raises(ValueError, match="Not a Qt resource file"):
+    with pytest.raises(ValueError, match="RIFF.*qres"):
         read_rcc(b"RIFF" + bytes(40))
-    with pytest.raises(ValueError, match="version 9 is unknown"):
+    with pytest.raises(ValueError, match="version 9"):
         read_rcc(b"qres" + struct.pack(">4I", 9, 0, 0, 0))
 
 
@@ -327,7 +327,7 @@ def test_client_errors_carry_the_end_of_its_messages(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 100, "", "noise\nE: Unable to locate\nE: package x\n")
 
     monkeypatch.setattr(packages.subprocess, "run", fail)
-    with pytest.raises(OSError, match=" 100: E: Unable to locate E: package x"):
+    with pytest.raises(OSError, match=" 100: .*E: package x"):
         packages._run_client([sys.executable], tmp_path)
 
 
@@ -344,11 +344,11 @@ def test_command_line(clients, items_csv, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sha256": "abc"}, "64 hex digits"),
-        ({"license": ""}, "needs a license"),
-        ({"package_manager": "conda"}, "unknown kind or archive"),
-        ({"kind": "sound"}, "unknown kind or archive"),
-        ({"content_id": "../up"}, "lower-case words"),
+        ({"sha256": "abc"}, r"deb-photo \(image\).*sha256.*'abc'"),
+        ({"license": ""}, r"deb-photo \(image\).*license"),
+        ({"package_manager": "conda"}, r"deb-photo \(image\).* conda/deb"),
+        ({"kind": "sound"}, r"deb-photo \(sound\).* sound,"),
+        ({"content_id": "../up"}, r"\.\./up .*content_id"),
     ],
 )
 def test_read_items_rejects_a_bad_row(tmp_path, change, message):

@@ -333,11 +333,11 @@ def test_descriptions_become_a_configuration(originals, tmp_path):
 def test_a_finished_or_other_build_is_left_alone(originals, published, tmp_path):
     before = (published / "run_report.json").read_text()
     assert build(BuildConfig.from_dict(recipe(originals)), published) == json.loads(before)
-    with pytest.raises(SettingsError, match=r"other settings \(seed\)"):
+    with pytest.raises(SettingsError, match=r"pairs and more .*\(seed\).*--output"):
         build(BuildConfig.from_dict(recipe(originals, seed=1)), published)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("dear to somebody")
-    with pytest.raises(SettingsError, match="not an empty folder"):
+    with pytest.raises(SettingsError, match="full .*empty.*--output"):
         build(BuildConfig.from_dict(recipe(originals)), tmp_path / "full")
     Staging(tmp_path / "begun" / ".staging").prepare(BuildConfig.from_dict(recipe(originals, seed=1)))
     with pytest.raises(SettingsError, match=r"\(seed\)"):
@@ -351,7 +351,7 @@ def test_another_build_in_the_same_folder_is_refused(originals, tmp_path, monkey
 
     class Nested(LocalEngine):
         def run_stages(self, staging, shards, config):
-            with pytest.raises(BuildError, match="another run is at work"):
+            with pytest.raises(BuildError, match="another run .*out; "):
                 build(config, tmp_path / "out")
             found.append(shards)
             raise KeyboardInterrupt
@@ -364,7 +364,7 @@ def test_another_build_in_the_same_folder_is_refused(originals, tmp_path, monkey
 @pytest.mark.usefixtures("without_plots")
 def test_nothing_is_published_that_does_not_pass(originals, tmp_path, monkeypatch):
     monkeypatch.setattr("dataset_scripts.vital_pairs.score_text", lambda modality, mos: "It is what it is")
-    with pytest.raises(BuildError, match="(?s)nothing is published.*ERROR: answer: 77 times"):
+    with pytest.raises(BuildError, match="(?s)ERROR: answer: 77"):
         build(BuildConfig.from_dict(recipe(originals)), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".staging"]
 

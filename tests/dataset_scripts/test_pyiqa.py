@@ -119,13 +119,13 @@ def test_a_folder_that_lacks_a_file_or_holds_another_is_said(name, folder, tmp_p
     tensors = content if name == "qualiclip" else content["params"]
     del tensors[next(key for key in tensors if key.endswith("weight"))]
     torch.save(content, own)
-    with pytest.raises(MissingPackageError, match="does not hold the weights of this network"):
+    with pytest.raises(MissingPackageError, match=f"{files[0]} .*weights of this"):
         get_annotator(name, weights=tmp_path)
     torch.save({"other": 1}, own)
-    with pytest.raises(MissingPackageError, match="it has no entry"):
+    with pytest.raises(MissingPackageError, match=f"{files[0]} .*entry"):
         get_annotator(name, weights=tmp_path)
     torch.save({ANNOTATORS[name].weights_key: print}, own)
-    with pytest.raises(MissingPackageError, match="not read for safety"):
+    with pytest.raises(MissingPackageError, match=f"{files[0]} .*safety"):
         get_annotator(name, weights=tmp_path)
 
 
@@ -139,7 +139,7 @@ def test_reading_from_a_folder_leaves_no_trace(folder, annotators):
 
 
 def test_qalign_takes_no_folder(folder):
-    with pytest.raises(MissingPackageError, match="Hub's cache, not from a folder"):
+    with pytest.raises(MissingPackageError, match="'qalign'.*cache"):
         get_annotator("qalign", weights=folder)
 
 

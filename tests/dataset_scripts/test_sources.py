@@ -77,14 +77,14 @@ def test_manifest_reads_three_forms_alike(tmp_path, form):
 def test_manifest_names_the_row_that_is_wrong(tmp_path):
     table = tmp_path / "list.csv"
     table.write_text("file,license\na.png,MIT\n")
-    with pytest.raises(SourceError, match="no column 'path'.* file, license"):
+    with pytest.raises(SourceError, match=r"list\.csv .*'path'.* file, license"):
         list(get_source("manifest", path=str(table)))
     table.write_text("path,license\na.png,MIT,more\n")
-    with pytest.raises(SourceError, match="line 2: has 3 cells"):
+    with pytest.raises(SourceError, match="line 2: .* 3 cells"):
         list(get_source("manifest", path=str(table)))
     lines = tmp_path / "list.jsonl"
     lines.write_text('{"path": "a.png"}\n{"path"\n')
-    with pytest.raises(SourceError, match="line 2: no JSON"):
+    with pytest.raises(SourceError, match="line 2: .*JSON"):
         list(get_source("manifest", path=str(lines)))
 
 
@@ -96,7 +96,7 @@ def test_manifest_names_no_files_outside_unless_allowed(entry, tmp_path):
     (tmp_path / "in" / "up").symlink_to(tmp_path)
     table = tmp_path / "in" / "list.csv"
     table.write_text(f"path\n{entry.format(tmp_path)}\n")
-    with pytest.raises(SourceError, match=r"list.csv, line 2: .*leads out of.*`allow_outside`"):
+    with pytest.raises(SourceError, match=r"list.csv, line 2: .*`allow_outside`"):
         list(get_source("manifest", path=str(table)))
     (item,) = get_source("manifest", path=str(table), allow_outside=True)
     assert item.media.read_bytes() == png(1)
@@ -108,7 +108,7 @@ def test_hub_rows_name_no_files_outside(tmp_path):
     features = datasets.Features({"shot": datasets.Image()})
     rows = datasets.Dataset.from_list([{"shot": {"bytes": None, "path": str(tmp_path / "secret.png")}}], features)
     pq.write_table(rows.data.table, tmp_path / "set" / "train.parquet")
-    with pytest.raises(SourceError, match="no file of the data set"):
+    with pytest.raises(SourceError, match="row 0, column shot .*secret.png"):
         list(get_source("hub", path=str(tmp_path / "set")))
 
 
@@ -155,7 +155,7 @@ def test_hub_streams_a_column_undecoded(tmp_path):
     assert [item.name for item in items] == ["train/00000000", "train/00000001", "train/00000002"]
     with pytest.raises(SourceError, match="sound.* shot, who"):
         list(get_source("hub", path=str(tmp_path / "set"), column="sound"))
-    with pytest.raises(SourceError, match="cannot be opened"):
+    with pytest.raises(SourceError, match="nothing'.*org/name"):
         list(get_source("hub", path=str(tmp_path / "nothing")))
 
 
@@ -204,9 +204,9 @@ def test_wrong_options_are_refused_by_name(tmp_path):
         get_source("zip", path="x")
     with pytest.raises(SourceError, match="'depth'.* path"):
         get_source("folder", path=str(tmp_path), depth=2)
-    with pytest.raises(SourceError, match="'folder' needs a path"):
+    with pytest.raises(SourceError, match="'folder' needs .*license"):
         get_source("folder")
-    with pytest.raises(SourceError, match="no picture or clip in"):
+    with pytest.raises(SourceError, match=f"{tmp_path}.*known"):
         get_source("folder", path=str(tmp_path))
-    with pytest.raises(SourceError, match="tiers must be A, B or both"):
+    with pytest.raises(SourceError, match=r"tiers .*\['C'\]"):
         get_source("registry", path=str(tmp_path), tiers=["C"])

@@ -1,6 +1,7 @@
 """Results of the suite become the data of a card and the page of models, or say why not."""
 
 import json
+import re
 
 import pytest
 
@@ -43,12 +44,13 @@ def test_another_model_leaves_the_numbers_of_the_default_one_alone(folder):
 def test_nothing_is_written_where_something_is_wrong(folder, capsys):
     page = folder / "models.md"
     (folder / "half.json").write_text('{"suite": "tiny", "rows": []}')
-    for result, message in ((folder / "half.json", "has no orders, pairs"), (folder / "none.json", "cannot be read")):
+    for name, message in (("half.json", "half.json .*orders, pairs"), ("none.json", "none.json .*JSON")):
+        result = folder / name
         with pytest.raises(CardError, match=message):
             record("vital-tiny", result, data=folder, page=page)
         assert main(["record", "vital-tiny", str(result)]) == 2
-        assert message in capsys.readouterr().err
-    with pytest.raises(CardError, match="has no core_hours"):
+        assert re.search(message, capsys.readouterr().err)
+    with pytest.raises(CardError, match="half.json .*core_hours"):
         record("vital-tiny", folder / "result.json", folder / "half.json", data=folder, page=page)
     page.write_text("no markers")
     with pytest.raises(CardError, match="zoo:begin"):

@@ -150,7 +150,7 @@ def test_unreadable_items_keep_their_place(model, tmp_path):
 def test_training_mode_is_refused():
     model = tiny_model().train()
     for call in (model.describe, model.score, lambda item: model.answer(item, "?"), lambda x: model.compare(x, x)):
-        with pytest.raises(RuntimeError, match="training mode"):
+        with pytest.raises(RuntimeError, match=r"`model\.eval\(\)`"):
             call(picture())
 
 
@@ -256,9 +256,9 @@ def test_bad_choices_are_refused_before_any_work(model, choices, encodings):
 def test_bad_requests_are_refused(model):
     for call in (lambda text: model.describe(picture(), text), lambda text: model.answer(picture(), text)):
         for text in ([], [None], 3):
-            with pytest.raises(ValueError, match="a text or a list of at least one"):
+            with pytest.raises(ValueError, match="`(prompt|question)` .* got"):
                 call(text)
-    with pytest.raises(ValueError, match="several times"):
+    with pytest.raises(ValueError, match="`generate`"):
         model.describe(picture(), do_sample=True, num_return_sequences=2)
 
 

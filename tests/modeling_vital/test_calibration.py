@@ -81,9 +81,9 @@ def test_another_model_is_refused(model, tmp_path):
     other = tiny_model(seed=1)
     other.save_pretrained(tmp_path)
     other = VitalForConditionalGeneration.from_pretrained(tmp_path).eval()
-    with pytest.raises(ValueError, match="two models.*vital calibrate"):
+    with pytest.raises(ValueError, match="vital calibrate"):
         other.score(PICTURE, calibration=calibration_for(model))
-    with pytest.raises(ValueError, match="do not share a scale"):
+    with pytest.raises(ValueError, match="vital calibrate"):
         other.calibration = calibration_for(model)
 
 
@@ -95,7 +95,7 @@ def test_other_scoring_settings_are_refused(model):
 
 
 def test_a_model_from_memory_cannot_be_told_from_others():
-    with pytest.raises(ValueError, match="save it and load it"):
+    with pytest.raises(ValueError, match=".safetensors"):
         weights_sha256(tiny_model())
 
 

@@ -3,6 +3,7 @@
 import http.server
 import io
 import ipaddress
+import re
 import socket
 import threading
 import time
@@ -120,9 +121,9 @@ def test_addresses_are_opt_in(server, allowed):
 @pytest.mark.parametrize(
     "path, reason",
     [
-        ("/missing.png", "missing.png' cannot be downloaded.*404"),
-        ("/to?file:///etc/hostname", "not an http"),
-        ("/to?ftp://127.0.0.1/a", "not an http"),
+        ("/missing.png", "missing.png'.*404"),
+        ("/to?file:///etc/hostname", "hostname'.* https "),
+        ("/to?ftp://127.0.0.1/a", "ftp:.* https "),
         ("/short", "early"),
     ],
 )
@@ -136,7 +137,7 @@ def test_endless_redirects_slow_and_large_answers_are_given_up(server, allowed, 
         download(f"{server.url}/to?" + "/to?" * 9 + "/a%20b.png", "'loop'")
     monkeypatch.setattr(download_vital, "DOWNLOAD_TIMEOUT_S", 0.1)
     began = time.monotonic()
-    with pytest.raises(MediaError, match="takes over 0.1 s"):
+    with pytest.raises(MediaError, match="0.1 s"):
         download(f"{server.url}/slow", "'slow'")
     assert time.monotonic() - began < 1.5
     monkeypatch.setattr(download_vital, "MAX_URL_BYTES", 10)
@@ -148,18 +149,18 @@ def test_endless_redirects_slow_and_large_answers_are_given_up(server, allowed, 
 def test_one_deadline_holds_for_the_whole_exchange(server, allowed, path, monkeypatch):
     monkeypatch.setattr(download_vital, "DOWNLOAD_TIMEOUT_S", 0.3)
     began = time.monotonic()
-    with pytest.raises(MediaError, match="takes over 0.3 s"):
+    with pytest.raises(MediaError, match="0.3 s"):
         download(server.url + path, "'slow'")
     assert time.monotonic() - began < 1.5
 
 
 def test_the_deadline_holds_over_redirects_and_slow_name_servers(server, allowed, monkeypatch):
     monkeypatch.setattr(download_vital, "DOWNLOAD_TIMEOUT_S", 0.3)
-    with pytest.raises(MediaError, match="takes over 0.3 s"):
+    with pytest.raises(MediaError, match="0.3 s"):
         download(f"{server.url}/to?/to?/slow-header", "'slow'")
     monkeypatch.setattr(download_vital.socket, "getaddrinfo", lambda *args, **kwargs: time.sleep(2))
     began = time.monotonic()
-    with pytest.raises(MediaError, match="takes over 0.3 s"):
+    with pytest.raises(MediaError, match="0.3 s"):
         download("http://slow.test/a", "'slow'")
     assert time.monotonic() - began < 1.5
 
@@ -176,7 +177,7 @@ def test_the_thread_of_an_exchange_that_was_given_up_ends(server, allowed, monke
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a", "data:image/png;base64,AA", "http:///a"])
 def test_other_schemes_are_refused(url):
-    with pytest.raises(MediaError, match="not an http"):
+    with pytest.raises(MediaError, match=re.escape(repr(url)) + ".* https "):
         load_media(url, allow_url=True)
 
 
@@ -185,7 +186,7 @@ def test_other_schemes_are_refused(url):
     ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433", "169.254.169.254", "10.0.0.1"],
 )
 def test_private_hosts_are_refused_without_a_connection(server, host):
-    with pytest.raises(MediaError, match="not public"):
+    with pytest.raises(MediaError, match=" public"):
         download(f"http://{host}:{server.server_port}/a", "'a'")
     assert server.seen == []
 
@@ -247,7 +248,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(server, monkeypatch
 def test_a_redirect_to_a_private_host_is_refused(server, monkeypatch):
     answers(monkeypatch, ["127.0.0.1"], ["10.0.0.1"])
     monkeypatch.setattr(download_vital, "is_public", lambda address: str(address) == "127.0.0.1")
-    with pytest.raises(MediaError, match="leads to 10.0.0.1"):
+    with pytest.raises(MediaError, match="10.0.0.1"):
         download(f"http://first.test:{server.server_port}/to?http://second.test/a", "'a'")
 
 

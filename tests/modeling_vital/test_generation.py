@@ -81,7 +81,7 @@ def test_batches_of_conversations_generate_as_single_ones(model):
 
 def test_an_address_in_a_message_is_not_fetched_by_itself(model):
     message = user({"type": "image", "url": "http://127.0.0.1:9/photo.jpg"})
-    with pytest.raises(MediaError, match="download it first"):
+    with pytest.raises(MediaError, match="`allow_url=True`"):
         model.processor.apply_chat_template(message, tokenize=True, return_dict=True)
 
 

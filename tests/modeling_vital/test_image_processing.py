@@ -173,7 +173,7 @@ def test_native_rule_turns_with_the_picture():
         ({"min_tiles": 0}, "min_tiles"),
         ({"min_tiles": 5, "max_tiles": 4}, "min_tiles"),
         ({"rule": "arae"}, "native, aspect_ratio, area"),
-        ({"rule": "area", "max_tiles": 13}, "up to max_tiles=12"),
+        ({"rule": "area", "max_tiles": 13}, "'area' .*max_tiles=12, got 13"),
     ],
 )
 def test_choose_grid_errors(arguments, reason):
@@ -253,9 +253,9 @@ def test_pictures_of_other_kinds(tmp_path):
 
 def test_preprocess_errors(tmp_path):
     processor = VitalImageProcessor(tile_size=8)
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="VitalImageProcessor .*empty"):
         processor.preprocess([])
-    with pytest.raises(MediaError, match="is a video"):
+    with pytest.raises(MediaError, match="video.*`prepare`"):
         processor.preprocess(np.zeros((2, 8, 8, 3), dtype=np.uint8))
     with pytest.raises(MediaError, match="missing.png"):
         processor.preprocess([str(tmp_path / "missing.png")])

@@ -113,12 +113,12 @@ def test_a_model_of_another_type_is_refused(tmp_path, monkeypatch, load, kind):
     monkeypatch.setattr(VitalModel, "__init__", lambda *_: pytest.fail("a model of 8B with random weights"))
     if kind == "resnet":
         ResNetConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=f"is a model of type '{kind}'"):
+    with pytest.raises(ValueError, match=f"'{kind}'.*'vital'"):
         load(str(tmp_path) if kind == "resnet" else "vital-tiny-probe")
 
 
 def test_a_probe_is_not_made_of_a_model_with_a_decoder():
-    with pytest.raises(ValueError, match="type 'vital', and what was asked for is one of type 'vital_probe'"):
+    with pytest.raises(ValueError, match="'vital'.*'vital_probe'"):
         VitalForQualityProbe.from_pretrained("vital-tiny")
 
 
@@ -138,7 +138,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path, make, part):
     model = make()
     model.save_pretrained(tmp_path)
     without(tmp_path, part)
-    with pytest.raises(ValueError, match=rf"lacks \d+ weights of a {type(model).__name__}, .*{part}"):
+    with pytest.raises(ValueError, match=rf"\d+ .* {type(model).__name__}, .*{part}"):
         type(model).from_pretrained(tmp_path)
     _, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
     assert any(part in name for name in info["missing_keys"])

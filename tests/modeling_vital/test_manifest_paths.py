@@ -1,6 +1,7 @@
 """Entries of a manifest stay inside its root."""
 
 import os
+import re
 
 import pytest
 
@@ -30,13 +31,13 @@ def test_inside(root, entry):
     ["../secret.png", "/etc/hostname", "sub/../../secret.png", "link.png", "out/secret.png", "..\\secret.png", ".."],
 )
 def test_outside(root, entry):
-    with pytest.raises(MediaError, match="leads out of"):
+    with pytest.raises(MediaError, match=re.escape(f"{entry!r} leads out of {str(root)!r}")):
         resolve_entry(root, entry)
     assert resolve_entry(root, entry, allow_outside=True) == root / entry
 
 
 def test_a_sibling_with_the_roots_name_is_outside(root):
-    with pytest.raises(MediaError, match="leads out of"):
+    with pytest.raises(MediaError, match=f"'../root-2/a.png' .*'{root}'"):
         resolve_entry(root, "../root-2/a.png")
 
 
@@ -52,8 +53,8 @@ def test_a_root_behind_a_link_is_fine(root, tmp_path):
         ("file:///etc/hostname", "address"),
         ("zip://a.zip::b.png", "address"),
         ("C:\\a.png", "drive"),
-        ("", "not a path"),
-        ("a\0b", "not a path"),
+        ("", "'' .*manifest"),
+        ("a\0b", r"'a\\x00b' .*manifest"),
     ],
 )
 def test_what_is_not_a_path(root, entry, reason):

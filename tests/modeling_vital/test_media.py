@@ -186,7 +186,7 @@ def with_one(value, top, dtype):
 def test_a_scale_that_is_not_known_is_an_error(tmp_path, image, kind):
     image.save(tmp_path / "a.file", format=kind)
     for item in (image, tmp_path / "a.file", [image, image]):
-        with pytest.raises(MediaError, match=r"convert (it|them) to .*floats in \[0, 1\]"):
+        with pytest.raises(MediaError, match=r"convert .*floats in \[0, 1\]"):
             load_media(item)
     with pytest.raises(MediaError, match="a.file"):
         load_media(tmp_path / "a.file")
@@ -405,32 +405,32 @@ def holed(shape, place, value, dtype=np.float64):
 @pytest.mark.parametrize(
     "item, reason",
     [
-        (np.zeros((4, 4, 3), dtype=np.int64), "convert it"),
-        (np.full((4, 4, 3), 2.0), "floats in"),
-        (holed((4, 5, 3), (1, 2, 0), np.nan), "1 values that are NaN or infinite, the first in row 1, column 2;"),
-        (holed((3, 4, 5), (0, 1, 2), np.inf), "the first in row 1, column 2;"),
-        (holed((4, 5), (3, 4), -np.inf), "the first in row 3, column 4;"),
-        (holed((2, 4, 5, 3), (1, 2, 3, 0), np.nan), "the first in row 2, column 3 of frame 1;"),
-        (torch.tensor(holed((3, 4, 5), (0, 1, 2), np.nan)), "the first in row 1, column 2;"),
-        ([np.zeros((4, 5, 3)), holed((4, 5, 3), (1, 2, 0), np.nan)], "the first in row 1, column 2;"),
-        (Image.fromarray(holed((4, 5), (3, 4), np.nan, np.float32)), "the first in row 3, column 4;"),
-        (np.full((4, 4, 3), -1.0), "floats in"),
+        (np.zeros((4, 4, 3), dtype=np.int64), "int64 .*uint8 .*uint16"),
+        (np.full((4, 4, 3), 2.0), "from 2 to 2"),
+        (holed((4, 5, 3), (1, 2, 0), np.nan), "1 values .*NaN .* row 1, column 2;"),
+        (holed((3, 4, 5), (0, 1, 2), np.inf), "row 1, column 2;"),
+        (holed((4, 5), (3, 4), -np.inf), "row 3, column 4;"),
+        (holed((2, 4, 5, 3), (1, 2, 3, 0), np.nan), "row 2, column 3 of frame 1;"),
+        (torch.tensor(holed((3, 4, 5), (0, 1, 2), np.nan)), "row 1, column 2;"),
+        ([np.zeros((4, 5, 3)), holed((4, 5, 3), (1, 2, 0), np.nan)], "row 1, column 2;"),
+        (Image.fromarray(holed((4, 5), (3, 4), np.nan, np.float32)), "row 3, column 4;"),
+        (np.full((4, 4, 3), -1.0), "from -1 to -1"),
         (np.zeros((5, 6, 2), dtype=np.uint8), "channels"),
         (np.zeros((0, 4, 3), dtype=np.uint8), "shape"),
         (np.zeros(5, dtype=np.uint8), "shape"),
         (torch.zeros(1, 1, 1, 3, 3), "shape"),
-        (3.5, "not something to load"),
-        (None, "not something to load"),
+        (3.5, "<float> "),
+        (None, "<NoneType> "),
         ({}, "neither"),
         ({"bytes": None, "path": None}, "neither"),
-        ([], "no frames"),
+        ([], "<list of 0> .*frames"),
         (["a.png", "b.png"], "Item 0"),
         ([Image.new("RGB", (2, 2)), Image.new("RGB", (3, 2))], "Frame 1"),
         ([np.zeros((2, 3, 4, 3), np.uint8)], "Item 0"),
         (b"", "empty"),
-        (b"hello, I am a text", "not a picture or video"),
-        (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/secret.ts\n", "not a picture or video"),
-        (b"RIFF\x24\0\0\0WAVEfmt ", "not a picture or video"),
+        (b"hello, I am a text", "(18|46|16) bytes.*PNG"),
+        (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/secret.ts\n", "(18|46|16) bytes.*PNG"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "(18|46|16) bytes.*PNG"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS"),
     ],
@@ -445,11 +445,11 @@ def test_bad_paths_are_media_errors_that_name_the_file(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "notes.txt").write_text("just words\n" * 99)
     cases = {
-        "missing.png": "does not exist",
-        "empty.png": "empty",
-        ".": "is a folder",
-        "notes.txt": "not a picture or video",
-        "a\0b": "cannot be opened",
+        "missing.png": "missing.png",
+        "empty.png": "empty.png.*0 bytes",
+        ".": "folder",
+        "notes.txt": "notes.txt.*PNG",
+        "a\0b": "opened",
     }
     for name, reason in cases.items():
         with pytest.raises(MediaError, match=reason) as caught:
@@ -488,7 +488,7 @@ def test_decompression_bombs_are_errors(tmp_path, mp4):
     (tmp_path / "bomb.png").write_bytes(
         data.getvalue()[:12] + header + struct.pack(">I", zlib.crc32(header)) + data.getvalue()[33:]
     )
-    with pytest.raises(MediaError, match="too large"):
+    with pytest.raises(MediaError, match="bomb.png.*180000000"):
         load_media(tmp_path / "bomb.png")
     for item in (picture(), mp4):
         with pytest.raises(MediaError, match="max_pixels"):
@@ -604,7 +604,7 @@ def test_clips_are_limited_by_the_frame_and_in_total(tmp_path, monkeypatch):
     monkeypatch.setattr(clip_vital, "MAX_TOTAL_BYTES", 12 * WIDTH * HEIGHT * 3)
     clip = load_media(np.zeros((20, HEIGHT, WIDTH, 3), np.uint8))
     assert len(clip.get_frames(range(12))) == 12 and sum(1 for _ in clip.iter_frames(range(20))) == 20
-    with pytest.raises(MediaError, match="20 frames of 96x64 take over"):
+    with pytest.raises(MediaError, match="20 frames .*96x64 "):
         clip.get_frames(range(20))
 
 
@@ -735,7 +735,7 @@ def test_video_without_frames_or_stream_is_an_error(tmp_path):
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(MediaError, match="no video stream"):
+    with pytest.raises(MediaError, match="sound.mp4"):
         load_media(tmp_path / "sound.mp4")
 
 
@@ -804,7 +804,7 @@ def test_heic_that_was_turned_is_upright_and_too_large_is_refused(tmp_path):
     pillow_heif.from_pillow(picture).save(tmp_path / "turned.heic", quality=95, exif=exif.tobytes())
     found = load_media(tmp_path / "turned.heic")
     assert found.size == (64, 96) and found.getpixel((32, 10))[2] > 200 and found.getpixel((32, 86))[0] > 200
-    with pytest.raises(MediaError, match="turned.heic.*too large"):
+    with pytest.raises(MediaError, match="turned.heic.*64x96"):
         load_media(tmp_path / "turned.heic", max_pixels=1000)
 
 

@@ -48,7 +48,7 @@ def test_scores_and_words_stay():
 
 @needs_bf16
 def test_a_packed_model_is_not_saved(tmp_path):
-    with pytest.raises(RuntimeError, match="packed model can't be saved"):
+    with pytest.raises(RuntimeError, match="q_proj.*saved"):
         pack_linears(tiny()).save_pretrained(tmp_path)
 
 
@@ -56,9 +56,9 @@ def test_a_packed_model_is_not_saved(tmp_path):
 def test_a_packed_model_has_no_gradients_and_stays_where_it_is():
     model = pack_linears(tiny())
     pixels = torch.rand(1, 3, 128, 128, dtype=torch.bfloat16)
-    with pytest.raises(RuntimeError, match="no gradients"):
+    with pytest.raises(RuntimeError, match="gradients"):
         model.model.encode_tiles(pixels.requires_grad_())
-    with pytest.raises(RuntimeError, match="can't be moved"):
+    with pytest.raises(RuntimeError, match="dtype"):
         model.float()
 
 

@@ -62,9 +62,9 @@ def test_mismatches_are_named(processor):
         processor(text="<image>", images=[picture(), picture()])
     with pytest.raises(ValueError, match="0 <video> .* 1 "):
         processor(text="no media", videos=[clip()])
-    with pytest.raises(MediaError, match="video was given"):
+    with pytest.raises(MediaError, match="video .*<image>"):
         processor(text="<image>", images=[clip()])
-    with pytest.raises(ValueError, match="PyTorch"):
+    with pytest.raises(ValueError, match="return_tensors='np'"):
         processor(text="x", return_tensors="np")
 
 
@@ -123,7 +123,7 @@ def test_chat_templates_pass_arguments_on_and_mark_the_answer(processor):
 
 def test_visual_tokens_are_not_cut_off(processor):
     for kwargs in ({"images": picture()}, {"videos": [clip()]}):
-        with pytest.raises(ValueError, match="cuts off .*max_tiles"):
+        with pytest.raises(ValueError, match="`max_length` .*`max_tiles`"):
             processor(text=f"<{next(iter(kwargs))[:-1]}>", truncation=True, max_length=3, **kwargs)
 
 

@@ -222,7 +222,7 @@ def test_clips_come_cut_with_the_frames_that_are_looked_at():
     assert (clip.modality, clip.num_tiles, clip.motion_lengths) == ("video", [1], [8])
     assert np.array_equal(clip.tiles, frames[choice.key_frames])
     assert clip.motion_frames.shape == (8, 4, 4, 3)
-    with pytest.raises(MediaError, match="at least 16 frames"):
+    with pytest.raises(MediaError, match=" 16 frames .* 3;"):
         MediaCutter(sampling=FrameSampling.released_score_less_token())(frames[:3])
 
 

@@ -68,7 +68,7 @@ def test_every_caller_reads_what_spreadsheets_write_and_names_file_and_column(ca
     error, call = CALLERS[caller]
     with pytest.raises(error, match=r"t\.csv .*(path|mos).*file"):
         call(table(tmp_path, "file;n\na.jpg;1\n"))
-    with pytest.raises(error, match=r"t\.csv is not UTF-8"):
+    with pytest.raises(error, match=r"t\.csv .*UTF-8"):
         (tmp_path / "t.csv").write_bytes("path,mos\nä.jpg,1\n".encode("latin-1"))
         call(tmp_path / "t.csv")
     path = table(tmp_path, "\ufeffMOS;Path\r\n1;gone.jpg;more\r\n")

@@ -117,9 +117,9 @@ def test_a_conversation_goes_on_about_the_same_item(ask, model):
     more = ask("chat", PHOTOS[0], "Is it <image> sharp? <video>", first, "vital-tiny")
     assert [turn["role"] for turn in more] == ["user", "assistant"] * 2
     assert [said(turn) for turn in more[:3]] == [*map(said, first), "Is it <image> sharp? <video>"] and said(more[3])
-    with pytest.raises(Exception, match="Write a question first"):
+    with pytest.raises(Exception, match="question"):
         ask("chat", PHOTOS[0], " ", first, "vital-tiny")
-    with pytest.raises(Exception, match="8 questions here"):
+    with pytest.raises(Exception, match="8 questions"):
         ask("chat", PHOTOS[0], "And?", first * 8, "vital-tiny")
 
 
@@ -150,13 +150,13 @@ def test_batch_goes_on_after_a_bad_file(ask, tmp_path):
 
 
 def test_refusals_are_said_in_plain_words(ask, tmp_path):
-    with pytest.raises(Exception, match="Add a picture or a clip first"):
+    with pytest.raises(Exception, match="picture .*clip"):
         ask("score", None, "vital-tiny")
-    with pytest.raises(Exception, match="B: Add a picture or a clip first"):
+    with pytest.raises(Exception, match="B: .*picture .*clip"):
         ask("compare", PHOTOS[0], None, "vital-tiny")
-    with pytest.raises(Exception, match="Choose at least one model"):
+    with pytest.raises(Exception, match="model"):
         ask("zoo", PHOTOS[0], [])
-    with pytest.raises(Exception, match="takes 20 at a time"):
+    with pytest.raises(Exception, match="21 .* 20 "):
         ask("batch", [PHOTOS[0]] * 21, "vital-tiny")
     cut = tmp_path / "cut short.png"
     cut.write_bytes(b"\x89PNG\r\n\x1a\n")

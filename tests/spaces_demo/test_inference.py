@@ -41,16 +41,16 @@ def test_models_come_from_the_environment(inference, monkeypatch):
 
 def test_limits(inference, assessor, tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "MAX_FILE_MB", 0.01)
-    with pytest.raises(inference.Refused, match="this demo takes 0.01 MB"):
+    with pytest.raises(inference.Refused, match=f"{PHOTOS[0].name} .* 0.01 MB"):
         assessor.score(str(PHOTOS[0]), "vital-tiny")
     monkeypatch.undo()
     clip = tmp_path / "long.mp4"
     clip.write_bytes(encode_clip(np.zeros((12, 64, 64, 3), np.uint8), 1.0, 30))
     monkeypatch.setattr(inference, "MAX_CLIP_S", 10)
-    with pytest.raises(inference.Refused, match="long.mp4 is 12 s.* 10 s"):
+    with pytest.raises(inference.Refused, match="long.mp4 .* 12 s.* 10 s"):
         assessor.score(str(clip), "vital-tiny")
     monkeypatch.setattr(inference, "MAX_PIXELS", 100)
-    with pytest.raises(inference.Refused, match="too large"):
+    with pytest.raises(inference.Refused, match=f"{PHOTOS[0].name}.* large"):
         assessor.score(str(PHOTOS[0]), "vital-tiny")
     with pytest.raises(inference.Refused, match="'vital-8b'"):
         inference.Assessor(["vital-tiny"])._model("vital-8b")
@@ -68,18 +68,18 @@ def turns(*texts):
 
 
 LONG = {
-    "question": ("What? " * 100, [], "up to 500 characters here; this one has 600"),
-    "question of 96,000 characters": ("x" * 96_000, [], "up to 500 characters"),
-    "no text": (["x"] * 9, [], "A question is a text"),
+    "question": ("What? " * 100, [], " 500 .* 600"),
+    "question of 96,000 characters": ("x" * 96_000, [], " 500 "),
+    "no text": (["x"] * 9, [], "is a text"),
     "earlier question": ("And?", turns("x" * 501, "good"), "too long"),
     "earlier answer": ("And?", turns("x", "y" * 2001), "too long"),
     "earlier answer in parts": ("And?", turns("x", [{"text": "y" * 1500}, {"text": "z" * 1500}]), "too long"),
-    "many turns": ("And?", turns(*["x"] * 16), "has 8 questions"),
+    "many turns": ("And?", turns(*["x"] * 16), "8 questions"),
     "no list": ("And?", {"a": 1}, "no conversation"),
     "no turns": ("And?", ["x", "y"], "no conversation"),
     "another role": ("And?", [{"role": "system", "content": "x"}], "no conversation"),
     "no content": ("And?", [{"role": "user"}], "no conversation"),
-    "no answer": ("And?", turns("x"), "has no answer"),
+    "no answer": ("And?", turns("x"), "answer"),
 }
 
 
@@ -95,7 +95,7 @@ def test_texts_have_limits_on_the_server(inference, assessor, name, monkeypatch)
 
 
 def test_a_model_is_asked_once_and_its_name_is_not_echoed_at_length(inference, assessor):
-    with pytest.raises(inference.Refused, match="each model once"):
+    with pytest.raises(inference.Refused, match="model once"):
         assessor.zoo(str(PHOTOS[0]), ["vital-tiny"] * 1000)
     for name in ("x" * 10_000, ["vital-tiny"], None):
         with pytest.raises(inference.Refused) as refused:

@@ -161,12 +161,12 @@ def test_several_turns_about_one_picture(data):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": []}, "has 0 pictures or clips; it needs 1"),
+        ({"images": []}, " 0 .* 1$"),
         ({"images": [{"bytes": b"not a picture", "path": None}]}, "row 'bad'"),
-        ({"modality": "video"}, "its modality is 'video', but its file is of kind 'image'"),
-        ({"messages": [turn("user", ("image", None))]}, "no human turn before an answer"),
-        ({"messages": [turn("assistant", ("text", "sharp"))]}, "no human turn before an answer shows"),
-        ({"level_probs": [0.2] * 5, "mos": 0.5}, "does not end in one of high, good"),
+        ({"modality": "video"}, "modality .*'video'.*'image'"),
+        ({"messages": [turn("user", ("image", None))]}, "human turn .*image"),
+        ({"messages": [turn("assistant", ("text", "sharp"))]}, "human turn .*image"),
+        ({"level_probs": [0.2] * 5, "mos": 0.5}, " high, good"),
     ],
 )
 def test_rows_that_cannot_be_trained_on_are_named(data, changes, message):
@@ -180,13 +180,13 @@ def test_a_chat_template_that_cannot_be_taken_apart_is_an_error(data):
     processor = tiny_model().processor
     processor.chat_template = "{{ messages | length }}{% for m in messages %}<image>{{ m.role }}{% endfor %}"
     collator = VitalCollator(processor, conversation(data))
-    with pytest.raises(RowError, match="chat template"):
+    with pytest.raises(RowError, match="row .*template"):
         collator([{"table": "distortion", "row": 0}])
 
 
 def test_too_long_is_an_error_not_a_cut(data):
     collator = VitalCollator(tiny_model().processor, data.tables, max_length=20)
-    with pytest.raises(RowError, match="more than max_length"):
+    with pytest.raises(RowError, match=r"tokens.* max_length \(20\)"):
         collator([{"table": "scoring", "row": 0}])
 
 

@@ -74,8 +74,8 @@ def test_without_a_held_out_split_it_warns(smoke_data, caplog):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": None}, "No data"),
-        ({"mixture": {"scores": 1}}, "no configurations"),
+        ({"dataset": None}, "`dataset`.*`fresh`"),
+        ({"mixture": {"scores": 1}}, "'scores'.* scoring"),
         ({"train_split": "trian"}, "trian"),
     ],
 )

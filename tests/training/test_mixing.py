@@ -83,9 +83,9 @@ def test_a_longer_run_begins_as_a_shorter_one():
 def test_state_tells_a_run_that_would_go_on_differently():
     state = sampler(batch_size=4, batches_per_step=2)[0].state_dict(5)
     sampler(batch_size=2, batches_per_step=4, num_steps=99)[0].check_state(state)
-    with pytest.raises(ValueError, match="items_per_step 8 there and 4 here"):
+    with pytest.raises(ValueError, match="items_per_step 8 .* 4 "):
         sampler(batch_size=4)[0].check_state(state)
-    with pytest.raises(ValueError, match="seed 0 there and 3 here"):
+    with pytest.raises(ValueError, match="seed 0 .* 3 "):
         sampler(batch_size=8, seed=3)[0].check_state(state)
 
 

@@ -102,9 +102,9 @@ def test_every_bad_row_is_named_at_once(folder):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("file,mos\na,1\n", "no column 'mos'|needs `mos` and one of path"),
+        ("file,mos\na,1\n", "'?mos.*(file|path)"),
         ("path,mos\n", "no row"),
-        ("path,score\na,1\n", "no column 'mos'"),
+        ("path,score\na,1\n", "'mos'.* path, score"),
     ],
 )
 def test_a_file_that_is_no_manifest(folder, text, words):
@@ -133,7 +133,7 @@ def test_rows_that_are_none_cost_themselves(folder):
     text = (
         "path,mos\nmy photos/0.jpg,3\n" + "x" * 200_000 + ",2\na\0b.jpg,2\n" + "y/" * 9000 + ",1\nmy photos/1.jpg,4\n"
     )
-    with pytest.raises(ManifestError, match="cannot be used: 3") as refused:
+    with pytest.raises(ManifestError, match="csv .*: 3\n") as refused:
         rows_of(write_csv(folder, text))
     assert "field larger than" in str(refused.value) and "4,096 at most" in str(refused.value)
 
@@ -144,7 +144,7 @@ def test_a_copy_with_another_rating_is_an_error(folder):
     text = (
         "path,mos\nmy photos/0.jpg,3\nmy photos/1.jpg,2\nmy photos/a copy.jpg,{}\nmy photos/clip.mp4,4\ncopy.mp4,{}\n"
     )
-    with pytest.raises(ManifestError, match="cannot be used: 2") as refused:
+    with pytest.raises(ManifestError, match="csv .*: 2\n") as refused:
         rows_of(write_csv(folder, text.format(4, 1)))
     assert "line 4 (my photos/a copy.jpg): byte for byte the file of line 2" in str(refused.value)
     assert "rated otherwise (4 here, 3 there)" in str(refused.value) and "line 6 (copy.mp4)" in str(refused.value)
@@ -163,7 +163,7 @@ def test_a_copy_inside_parquet_with_another_rating_is_an_error(folder):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(ManifestError, match="There is no file"):
+    with pytest.raises(ManifestError, match="none.csv"):
         import_manifest(tmp_path / "none.csv", tmp_path, ManifestSettings())
 
 

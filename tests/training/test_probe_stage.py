@@ -140,7 +140,7 @@ def test_features_are_computed_once(args, smoke_data, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"loss": "mse"}, "`loss` is one"),
+        ({"loss": "mse"}, "`loss` .*'mse'"),
         ({"epochs": 0}, "`epochs`"),
         ({"encoder_dtype": "f8"}, "`encoder_dtype`"),
     ],
@@ -152,13 +152,13 @@ def test_options_out_of_range(options, words):
 
 def test_a_layer_that_is_not_there(args):
     args.feature_layers = [7]
-    with pytest.raises(RecipeError, match="cannot be probed"):
+    with pytest.raises(RecipeError, match="layers"):
         build_probe(args)
 
 
 def test_no_such_model(args, tmp_path):
     args.model = str(tmp_path / "none")
-    with pytest.raises(RecipeError, match="cannot be probed"):
+    with pytest.raises(RecipeError, match=args.model):
         build_probe(args)
 
 
@@ -182,5 +182,5 @@ def test_two_processes_are_refused_where_they_would_do_the_same(monkeypatch, tmp
         num_processes = 2
 
     monkeypatch.setattr(zero_shot_stage, "start_processes", lambda use_cpu: Two())
-    with pytest.raises(RecipeError, match="in one process"):
+    with pytest.raises(RecipeError, match="`python`"):
         zero_shot_stage.run(zero_shot_stage.ZeroShotArguments(vision="x", decoder="y"), DataArguments())

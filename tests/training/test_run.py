@@ -160,11 +160,11 @@ def test_rows_made_of_ratings_lie_beside_the_models_folder(tmp_path):
     [
         ("learning_rat: 1\n", "learning_rat"),
         ("[1, 2]\n", "mapping"),
-        ("stage: warm_up\nmodel: x\n", "'warm_up', the script is for 'pretrain'"),
+        ("stage: warm_up\nmodel: x\n", "'warm_up'.*'pretrain'"),
         ("loss_form: papr\nmodel: x\n", "paper, released"),
-        ("dataset: x\n", "No model"),
+        ("dataset: x\n", "`model`"),
         ("max_samples: 0\nmodel: x\n", "max_samples"),
-        ("a: [\n", "cannot be used"),
+        ("a: [\n", "wrong.yaml.* line 2"),
     ],
 )
 def test_wrong_recipes(tmp_path, text, message):

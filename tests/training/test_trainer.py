@@ -290,7 +290,7 @@ def test_older_checkpoints_go_when_the_newest_is_whole_and_not_before(data, data
 
 def test_going_on_with_other_data_or_unasked_is_an_error(data, data_args, tmp_path):
     make_trainer(data, data_args, tmp_path, save_strategy="steps", save_steps=2, max_steps=2).train()
-    with pytest.raises(TrainingStopped, match="seed 42 there and 7 here"):
+    with pytest.raises(TrainingStopped, match="seed 42 .* 7 "):
         make_trainer(data, data_args, tmp_path, seed=7).train()
     with pytest.raises(TrainingStopped, match="checkpoint-2"):
         make_trainer(data, data_args, tmp_path, resume=False).train()
@@ -402,7 +402,7 @@ def test_a_full_disk_stops_clearly_and_keeps_the_last_checkpoint(data, data_args
     name = "_save" if where == "weights" else "_save_optimizer_and_scheduler"
     original = getattr(trainer, name)
     monkeypatch.setattr(trainer, name, save)
-    with pytest.raises(TrainingStopped, match="No space left on device.*GB .*checkpoint-2 is untouched"):
+    with pytest.raises(TrainingStopped, match="checkpoint-4 .*No space.* GB .*checkpoint-2 "):
         trainer.train()
     assert not (tmp_path / "checkpoint-4").exists()
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
@@ -423,7 +423,7 @@ def test_the_file_system_really_full(data, data_args, tmp_path):
         stack.callback(signal.signal, signal.SIGXFSZ, handler)
         stack.callback(resource.setrlimit, resource.RLIMIT_FSIZE, old)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
-        with pytest.raises(TrainingStopped, match="Could not write the checkpoint"):
+        with pytest.raises(TrainingStopped, match="checkpoint-2 .* GB "):
             trainer.train()
     assert not (tmp_path / "checkpoint-2").exists()
 

@@ -46,5 +46,5 @@ def test_what_does_not_fit_is_said_before_anything_is_written(parts, smoke_data,
 def test_both_parts_and_data_must_be_given(parts, tmp_path):
     with pytest.raises(ValueError, match="`vision`.*`decoder`"):
         ZeroShotArguments(vision="x")
-    with pytest.raises(RecipeError, match="No data"):
+    with pytest.raises(RecipeError, match="`dataset`"):
         stage.run(ZeroShotArguments(**parts, output_dir=str(tmp_path / "run")), DataArguments())

@@ -168,9 +168,9 @@ def test_broken_files_are_named(source, tmp_path):
     for number, (name, damage, message) in enumerate(
         [
             ("model-00002-of-00003.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-100]), "00002-of"),
-            ("model-00002-of-00003.safetensors", lambda path: path.unlink(), "files that are missing.*00002-of"),
-            ("config.json", lambda path: path.write_text("{"), "config.json cannot be read as JSON"),
-            ("config.json", lambda path: path.write_text('{"model_type": "other"}'), "no layout known here.*'other'"),
+            ("model-00002-of-00003.safetensors", lambda path: path.unlink(), "missing.*00002-of"),
+            ("config.json", lambda path: path.write_text("{"), "config.json .*JSON"),
+            ("config.json", lambda path: path.write_text('{"model_type": "other"}'), "'other'"),
         ]
     ):
         folder = tmp_path / str(number)
@@ -184,9 +184,9 @@ def test_broken_files_are_named(source, tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"llm_config": {}}, "no architecture 'nothing'"),
-        ({"vision_config": {"num_attention_heads": 3}}, "config.json does not describe a model.*divisible"),
-        ({"vision_config": {"hidden_size": "large"}}, "config.json does not describe a model"),
+        ({"llm_config": {}}, "'nothing'"),
+        ({"vision_config": {"num_attention_heads": 3}}, "config.json .*divisible"),
+        ({"vision_config": {"hidden_size": "large"}}, "config.json .*hidden_size"),
     ],
 )
 def test_a_configuration_that_makes_no_model(change, message, tmp_path):
@@ -213,9 +213,9 @@ def test_tokenizers(source, tmp_path, caplog):
 
 
 def test_usage(source, converted, tmp_path):
-    with pytest.raises(ConversionUsageError, match="exists already"):
+    with pytest.raises(ConversionUsageError, match="converted "):
         convert(str(source), converted)
-    with pytest.raises(ConversionUsageError, match="neither a folder nor a Hub id"):
+    with pytest.raises(ConversionUsageError, match="'no/such/folder' .* org/name"):
         convert("no/such/folder", tmp_path / "ours")
     with pytest.raises(ConversionUsageError, match="released_less_token"):
         convert(str(source), tmp_path / "ours", scoring="new")

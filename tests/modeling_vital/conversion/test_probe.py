@@ -148,7 +148,7 @@ def test_configurations_that_are_no_probes(tmp_path):
 
 
 def test_a_scoring_convention_is_no_choice_here(tmp_path):
-    with pytest.raises(ConversionUsageError, match="no choice of scoring"):
+    with pytest.raises(ConversionUsageError, match="linear probe.*--scoring"):
         convert(source(tmp_path), tmp_path / "converted", scoring="released")
 
 

@@ -126,11 +126,11 @@ def test_native_layout_becomes_a_starting_point(native, slowfast, names, tmp_pat
 def test_motion_weights_are_needed_for_internvl_and_refused_elsewhere(original, slowfast, tmp_path):
     with pytest.raises(ConversionUsageError, match="--motion"):
         convert(str(original[0]), tmp_path / "ours")
-    with pytest.raises(ConversionUsageError, match="no file"):
+    with pytest.raises(ConversionUsageError, match="nothing.pyth"):
         convert(str(original[0]), tmp_path / "ours", motion=tmp_path / "nothing.pyth")
     config = released_config()
     source = write_checkpoint(tmp_path / "released", config, random_weights(released_shapes(config)), tokenizer=False)
-    with pytest.raises(ConversionUsageError, match="leave --motion out"):
+    with pytest.raises(ConversionUsageError, match="VITAL, released.*--motion"):
         convert(str(source), tmp_path / "ours", motion=slowfast[0])
     assert not (tmp_path / "ours").exists()
 
@@ -146,10 +146,10 @@ def test_pickles_that_hold_code_are_not_run(original, tmp_path):
     for content in ({"model_state": Payload()}, Payload()):
         bad = tmp_path / "bad.pyth"
         torch.save(content, bad)
-        with pytest.raises(ConversionError, match="bad.pyth.*can run code"):
+        with pytest.raises(ConversionError, match="bad.pyth.*tensors"):
             convert(str(original[0]), tmp_path / "ours", motion=bad)
     torch.save({"epoch": 1}, bad)
-    with pytest.raises(ConversionError, match="no state dict"):
+    with pytest.raises(ConversionError, match="bad.pyth.*'model_state'"):
         convert(str(original[0]), tmp_path / "ours", motion=bad)
     torch.save({"model_state": {"blocks.0.other": torch.zeros(1)}}, bad)
     with pytest.raises(ConversionError, match="bad.pyth[^$]*blocks.0.other"):
@@ -171,7 +171,7 @@ def test_features_before_the_last_layer(original, slowfast, tmp_path):
 def test_kinds_of_internvl_that_ours_cannot_be(original, slowfast, change, tmp_path):
     _, config, state = original
     folder = write_checkpoint(tmp_path / "source", {**config, **change}, state)
-    with pytest.raises(ConversionError, match="v1|pad2square|hidden state -9"):
+    with pytest.raises(ConversionError, match="v1|pad2square|-9"):
         convert(str(folder), tmp_path / "ours", motion=slowfast[0])
 
 

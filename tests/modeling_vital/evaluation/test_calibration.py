@@ -125,14 +125,14 @@ def test_scores_without_a_word_about_the_ratings_are_refused():
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda s, m: {"scores": s[:49], "mos": m[:49]}, "49 ratings are too few.*50 or more"),
-        (lambda s, m: {"scores": s, "mos": [*m[:-1], np.nan]}, "mos of item 59 is nan"),
-        (lambda s, m: {"scores": s, "mos": m, "mos_range": (1, 3)}, "outside the scale from 1 to 3"),
+        (lambda s, m: {"scores": s[:49], "mos": m[:49]}, "49 ratings.* 50 "),
+        (lambda s, m: {"scores": s, "mos": [*m[:-1], np.nan]}, "mos .*59 .*nan"),
+        (lambda s, m: {"scores": s, "mos": m, "mos_range": (1, 3)}, r"3\.0\d+, .* 1 to 3"),
         (lambda s, m: {"scores": s, "mos": m, "mos_range": (2, 2)}, "both 2"),
-        (lambda s, m: {"scores": s, "mos": [3.0] * 60}, "all ratings are 3"),
-        (lambda s, m: {"scores": [0.5] * 60, "mos": m}, "all scores are 0.5"),
-        (lambda s, m: {"scores": s, "mos": m, "groups": ["a"] * 59}, "60 items and 59 groups"),
-        (lambda s, m: {"scores": s, "mos": m, "groups": list("abcdef") * 10}, "6 contents are too few"),
+        (lambda s, m: {"scores": s, "mos": [3.0] * 60}, "ratings are 3"),
+        (lambda s, m: {"scores": [0.5] * 60, "mos": m}, "scores are 0.5"),
+        (lambda s, m: {"scores": s, "mos": m, "groups": ["a"] * 59}, "60 .* 59 groups"),
+        (lambda s, m: {"scores": s, "mos": m, "groups": list("abcdef") * 10}, "6 contents"),
     ],
 )
 def test_what_cannot_be_fitted_says_why(change, message):

@@ -66,9 +66,9 @@ def test_heads_by_themselves():
 def test_training_and_test_must_be_apart():
     rng = np.random.default_rng(0)
     (train, x), (other, y) = part("a", 40, rng, 0), part("b", 40, rng, 0)
-    with pytest.raises(ValueError, match="training and test.* a0"):
+    with pytest.raises(ValueError, match="10 contents.* a0"):
         audit_labels(train, x, pmod(train.matrix()).level_probs, train, x)
-    with pytest.raises(ValueError, match="3 items of 2 contents"):
+    with pytest.raises(ValueError, match="3 items.* 2 contents"):
         audit_labels(train, x, pmod(train.matrix()).level_probs, other.take([0, 1]), y[:2])
 
 
@@ -120,10 +120,10 @@ def test_features_are_kept_and_belong_to_one_model(model, tmp_path, monkeypatch)
     assert np.array_equal(extract_features(model, names[:1], get[:1]), first[:1])
     with monkeypatch.context() as patch:
         patch.setenv(BACKEND_VARIABLE, "pyav")
-        with pytest.raises(ItemLogError, match=" video_backend: .*delete it"):
+        with pytest.raises(ItemLogError, match=" video_backend: .*--output"):
             extract_features(model, names, get, store)
     model.config.level_values = [1.0, 0.8, 0.6, 0.4, 0.2]
-    with pytest.raises(ItemLogError, match=" level_values: .*delete it"):
+    with pytest.raises(ItemLogError, match=" level_values: .*--output"):
         extract_features(model, names, get, store)
     with pytest.raises(BenchmarkError, match="gone: .*nowhere.png"):
         extract_features(model, ["gone"], [lambda: str(tmp_path / "nowhere.png")])

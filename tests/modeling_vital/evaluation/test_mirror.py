@@ -1,6 +1,7 @@
 """Benchmarks from pyiqa's mirror: the same items as from a distributed copy, and archives not to be trusted."""
 
 import io
+import re
 import stat
 import tarfile
 import zipfile
@@ -76,7 +77,7 @@ def test_koniq_has_its_official_split_and_the_larger_pictures(tmp_path):
     loaded = load_mirrored("koniq10k", str(tmp_path), partial=True)
     assert (loaded.split, len(loaded.items)) == ("test", 5)
     assert all(Path(item.media).parent.name == "1024x768" for item in loaded.items)
-    with pytest.raises(BenchmarkError, match="1 labelled items in meta_info_.* 1000"):
+    with pytest.raises(BenchmarkError, match="1 .* meta_info_.* 1000"):
         load_mirrored("koniq10k", str(tmp_path), "validation")
 
 
@@ -148,13 +149,13 @@ def test_wrong_use(tmp_path):
     put_mirror("csiq", tmp_path)
     with pytest.raises(BenchmarkError, match="'uhdiqa'.* koniq10k, spaq.*--root"):
         load_mirrored("uhdiqa", str(tmp_path))
-    with pytest.raises(BenchmarkError, match="no split 'dev'"):
+    with pytest.raises(BenchmarkError, match="CSIQ .*'dev'.* all"):
         load_mirrored("csiq", str(tmp_path), "dev")
-    with pytest.raises(BenchmarkError, match="neither a folder nor a Hub id"):
+    with pytest.raises(BenchmarkError, match="none' .* org/name"):
         load_mirrored("csiq", str(tmp_path / "none"))
     with pytest.raises(BenchmarkError, match=r"AGIQA-3K.*data\.csv"):
         load_mirrored("agiqa3k", str(tmp_path))
-    with pytest.raises(BenchmarkError, match="leave out --root"):
+    with pytest.raises(BenchmarkError, match="CSIQ; .*--root"):
         load_mirrored("csiq", str(tmp_path), labels=tmp_path)
     with pytest.raises(BenchmarkError, match=r"meta_info_SPAQDataset\.csv"):
         load_mirrored("spaq", str(tmp_path))
@@ -183,7 +184,7 @@ def test_nothing_is_put_outside(suffix, name, tmp_path):
             file.writestr(name, "0.5")
     else:
         put_tar(archive, name)
-    with pytest.raises(BenchmarkError, match="would lie outside"):
+    with pytest.raises(BenchmarkError, match=re.escape(repr(name))):
         unpack(archive, tmp_path / "cache" / "a")
     assert list((tmp_path / "cache").iterdir()) == []
     assert {path.name for path in tmp_path.iterdir()} == {archive.name, "cache"}
@@ -202,7 +203,7 @@ def test_a_zip_with_a_link_is_refused(tmp_path):
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr(info, "/etc/hosts")
-    with pytest.raises(BenchmarkError, match="is a link"):
+    with pytest.raises(BenchmarkError, match="'link.png'"):
         unpack(tmp_path / "a.zip", tmp_path / "cache" / "a")
 
 
@@ -213,7 +214,7 @@ def test_a_damaged_archive_leaves_nothing(name, tmp_path):
     data = archive.read_bytes()
     for damaged in (data[: len(data) // 2], b"no archive"):
         archive.write_bytes(damaged)
-        with pytest.raises(BenchmarkError, match="delete it"):
+        with pytest.raises(BenchmarkError, match=archive.name):
             unpack(archive, tmp_path / "cache" / "a")
         assert list((tmp_path / "cache").iterdir()) == []
 

@@ -143,7 +143,7 @@ def test_by_cell_and_by_item(data_set, tmp_path):
 
 
 def test_tables_that_do_not_fit(data_set, tmp_path):
-    with pytest.raises(BenchmarkError, match=r"\('jpeg', 1\) is 4.0, outside 1 to 3"):
+    with pytest.raises(BenchmarkError, match=r"line 3: .*\('jpeg', 1\) is 4.0, .* 1 to 3"):
         load_opinions(data_set, tmp_path / "cells.csv", (1, 3))
     with pytest.raises(BenchmarkError, match="'var'.* distortion, level, mean, n"):
         load_opinions(data_set, tmp_path / "cells.csv", (1, 5), std_column="var")
@@ -161,7 +161,7 @@ def test_tables_that_do_not_fit(data_set, tmp_path):
         load_opinions(data_set, tmp_path / "other.csv", (1, 5))
     with pytest.raises(BenchmarkError, match="'dev'"):
         load_opinions(data_set, tmp_path / "cells.csv", (1, 5), split="dev")
-    with pytest.raises(BenchmarkError, match="no data/scoring"):
+    with pytest.raises(BenchmarkError, match=" data/scoring/"):
         load_opinions(tmp_path, tmp_path / "cells.csv", (1, 5))
 
 

@@ -1,6 +1,7 @@
 """A folder with a table of people's opinions as a benchmark, by the loader and by the command."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -57,13 +58,13 @@ def test_command(folder, capsys):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("path,mos\nphotos/0.png,3\nphotos/1.png,3\n", "all opinions are 3"),
-        ("file,mos\nphotos/0.png,3\n", "no row has the columns path and mos"),
+        ("path,mos\nphotos/0.png,3\nphotos/1.png,3\n", "ratings.csv: .*are 3,"),
+        ("file,mos\nphotos/0.png,3\n", "ratings.csv: .* path and mos"),
         ("path,mos\nphotos/0.png,good\nphotos/1.png,3\nphotos/2.png,4\n", "photos/0.png"),
         ("path,mos\nphotos/0.png,good\nphotos/1.png,3\n", "photos/0.png"),
         ("path,mos\nphotos/0.png,1\nphotos/9.png,2\nphotos/2.png,3\n", "photos/9.png"),
         pytest.param("path,mos\n" + "x" * 200_000 + ",3\n", "ratings.csv, line 2: ", id="a cell over the limit"),
-        (None, "has no ratings.csv"),
+        (None, "ratings.csv"),
     ],
 )
 def test_bad_tables_are_named(folder, capsys, table, message):
@@ -72,4 +73,4 @@ def test_bad_tables_are_named(folder, capsys, table, message):
     with pytest.raises(BenchmarkError, match=message):
         load_ratings(folder)
     assert main(["evaluate", "--benchmark", "ratings", "--root", str(folder), "--model", "vital-tiny"]) == 2
-    assert message in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)

@@ -79,10 +79,10 @@ def test_copies_of_one_content_do_not_make_it_surer():
 @pytest.mark.parametrize(
     "scores, keep, message",
     [
-        (np.arange(100.0), np.arange(100) > 80, "only 19 to keep among 100 labels.*20 of each kind"),
-        (np.arange(30.0), np.arange(30) > 14, "only 15 to keep and 15 to drop"),
-        (*simulate(100, apart=0.0), "no better than chance.*take another model"),
-        (-simulate(100)[0], simulate(100)[1], "no better than chance"),
+        (np.arange(100.0), np.arange(100) > 80, "19 .* 100 labels: .* 20 "),
+        (np.arange(30.0), np.arange(30) > 14, " 15 .* 15 .* 30 labels"),
+        (*simulate(100, apart=0.0), "chance .*59%.*model"),
+        (-simulate(100)[0], simulate(100)[1], "chance .*11%"),
     ],
 )
 def test_labels_that_give_no_threshold(scores, keep, message):
@@ -93,7 +93,7 @@ def test_labels_that_give_no_threshold(scores, keep, message):
 def test_a_precision_that_is_never_reached_says_how_far_it_goes():
     scores, keep = simulate(400, apart=0.7)
     scores[:5], keep[:5] = 9.0, False  # the highest scores are no good
-    with pytest.raises(NothingToFitError, match="precision of 0.99.* 0.[678]"):
+    with pytest.raises(NothingToFitError, match="precision .*0.99.* 0.[678]"):
         find_threshold(scores, keep, "precision", 0.99)
 
 

@@ -169,7 +169,7 @@ def test_files_say_what_engines_look_for(source, tmp_path):
 def test_a_clip_in_the_chat_is_an_error(source, tmp_path):
     export_internvl(str(source), tmp_path / "export")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "export")
-    with pytest.raises(TemplateError, match="still pictures only"):
+    with pytest.raises(TemplateError, match="still pictures"):
         tokenizer.apply_chat_template([{"role": "user", "content": [{"type": "video"}]}], tokenize=False)
 
 
@@ -298,7 +298,7 @@ def test_broken_checkpoints_name_what_is_broken(source, tmp_path):
     with pytest.raises(ExportError, match="model.sound_encoder.weight"):
         export_internvl(str(tmp_path / "source"), tmp_path / "export")
     index.unlink()
-    with pytest.raises(ExportError, match="no readable safetensors weights"):
+    with pytest.raises(ExportError, match="source has .*model.safetensors"):
         export_internvl(str(tmp_path / "source"), tmp_path / "export")
     (tmp_path / "source/config.json").write_text("{")
     with pytest.raises(ExportError, match="config.json"):

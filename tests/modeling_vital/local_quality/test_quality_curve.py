@@ -145,10 +145,10 @@ def test_the_whole_score_is_the_models_own(model):
 
 
 def test_what_has_no_curve_is_refused(model):
-    with pytest.raises(MediaError, match="is a picture.*quality_map"):
+    with pytest.raises(MediaError, match="picture.*quality_map"):
         quality_curve(model, Image.new("RGB", (64, 64)))
     for wrong in ({"window_s": 0}, {"step_s": -1}, {"key_frames_per_s": 1}, {"window_s": float("nan")}):
-        with pytest.raises(ValueError, match="two key frames"):
+        with pytest.raises(ValueError, match="`window_s`.*`step_s`.*key_frames_per_s="):
             quality_curve(model, frames(0), **wrong)
     released = tiny_model()
     released.use_scoring("released_less_token")

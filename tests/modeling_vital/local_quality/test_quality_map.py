@@ -208,18 +208,18 @@ def test_a_map_of_12_megapixels_takes_under_5_seconds(vital_tiny):
 
 
 def test_what_cannot_be_mapped_is_refused(model):
-    with pytest.raises(MediaError, match="is a clip.*quality_curve"):
+    with pytest.raises(MediaError, match="clip.*quality_curve"):
         quality_map(model, frames(0))
-    with pytest.raises(MediaError, match="does not exist"):
+    with pytest.raises(MediaError, match="'no such.png'"):
         quality_map(model, "no such.png")
     picture = photo(0)
     for wrong in ({"overlap": 1}, {"context": "near"}, {"batch_size": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             quality_map(model, picture, **wrong)
-    with pytest.raises(TypeError, match="Linear has none"):
+    with pytest.raises(TypeError, match="decoder.*Linear"):
         quality_map(torch.nn.Linear(1, 1), picture)
     model.train()
-    with pytest.raises(RuntimeError, match="training mode"):
+    with pytest.raises(RuntimeError, match=r"`model\.eval\(\)`"):
         quality_map(model, picture)
     model.eval()
 

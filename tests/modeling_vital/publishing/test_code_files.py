@@ -37,7 +37,7 @@ def test_embedded_checkpoints_are_sent_with_code(name):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"auto_map": {"AutoModel": "nobodys.Model"}}, "nobodys.py, neither in the folder nor in this package"),
+        ({"auto_map": {"AutoModel": "nobodys.Model"}}, "nobodys.py"),
         ({"sub": {"auto_map": {"AutoTokenizer": ["nobodys.Slow", None]}}}, "nobodys.py"),
         ({"custom_pipelines": {"a": {"impl": "nobodys.Pipeline"}}}, "nobodys.py"),
     ],

@@ -75,7 +75,7 @@ def test_what_training_left_behind_stays_and_is_named(tmp_path):
     assert list(contents.files) == ["README.md", "config.json", "model.safetensors", "recipe.yaml"]
     assert contents.left_out == sorted(LEFT_BY_TRAINING)
     assert "notes.txt" in read_contents("model", root, also=["notes.txt"]).files
-    with pytest.raises(PublishError, match="has no file gone.txt"):
+    with pytest.raises(PublishError, match="gone.txt"):
         read_contents("model", root, also=["gone.txt"])
 
 
@@ -117,7 +117,7 @@ def test_what_looks_like_a_secret_stops_the_push_unless_named(name, tmp_path):
     (root / "sub").mkdir()
     for place in (name, f"sub/{name}"):
         (root / place).write_text(SECRETS[name])
-        with pytest.raises(PublishError, match=f"nothing is sent.*{re.escape(place)} .*--also"):
+        with pytest.raises(PublishError, match=f"{re.escape(place)} .*--also"):
             read_contents("space", root)
         assert place in read_contents("space", root, also=[place]).files
         (root / place).unlink()
@@ -167,7 +167,7 @@ def test_a_link_out_of_the_folder_stops_the_push_unless_named(kind, make, name, 
     (tmp_path / "elsewhere").mkdir()
     (root / name).rename(tmp_path / "elsewhere" / name)
     (root / name).symlink_to(tmp_path / "elsewhere" / name)
-    with pytest.raises(PublishError, match=f"{name} .a link out of the folder"):
+    with pytest.raises(PublishError, match=f"{name} .*link.*--also"):
         read_contents(kind, root)
     assert name in read_contents(kind, root, also=[name]).files
     (root / name).unlink()
@@ -197,7 +197,7 @@ def test_a_data_set_that_points_to_files_of_this_machine_is_refused(tmp_path):
         (name,) = features
         rows = datasets.Dataset.from_list([{name: value}], datasets.Features(features))
         pq.write_table(rows.data.table, root / "a.parquet")
-        with pytest.raises(PublishError, match="a path of this machine"):
+        with pytest.raises(PublishError, match="a.parquet .*a.png"):
             read_contents("dataset", root)
 
 
@@ -260,7 +260,7 @@ def test_defects_are_named(name, tmp_path):
 
 
 def test_not_a_folder(tmp_path):
-    with pytest.raises(PublishError, match="not a folder"):
+    with pytest.raises(PublishError, match="nothing .*folder of the model"):
         read_contents("model", tmp_path / "nothing")
 
 

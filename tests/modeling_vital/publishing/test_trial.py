@@ -23,5 +23,5 @@ def test_an_answer_counts_though_a_library_crashed_afterwards(monkeypatch):
 )
 def test_without_an_answer_the_last_words_are_the_reason(monkeypatch, code, err, said):
     ended(monkeypatch, code, "noise\n", err)
-    with pytest.raises(PublishError, match=f"the model folder cannot be used as it is: .*{said}"):
+    with pytest.raises(PublishError, match=f"model folder .*{said}"):
         trial.run_trial("model", "folder")

@@ -81,21 +81,21 @@ def test_private_and_branch(hub, folder):
 def test_private_does_not_leak_into_a_public_repository(hub, folder):
     push(hub, folder)
     (folder / "secret.txt").write_text("x")
-    with pytest.raises(PublishError, match="exists and is public"):
+    with pytest.raises(PublishError, match="org/model .*--private"):
         push(hub, folder, private=True)
     assert commits(hub) == 1
 
 
 FAILURES = {
     "token": (r"GET /api/whoami", 401, "hf auth login"),
-    "server error at a large file": (r"PUT /objects/", 500, "already is not sent again"),
-    "cut in a large file": (r"PUT /objects/", "cut", "already is not sent again"),
-    "cut before the modes": (r"POST .*/preupload/", "cut", "nothing was published"),
-    "server error at the commit": (r"POST .*/commit/", 503, "all or nothing"),
-    "cut at the commit": (r"POST .*/commit/", "cut", "all or nothing"),
-    "no right to commit": (r"POST .*/commit/", 403, "may not write"),
-    "someone else was quicker": (r"POST .*/commit/", 412, "someone else"),
-    "repository not made": (r"POST /api/repos/create", 500, "nothing was published"),
+    "server error at a large file": (r"PUT /objects/", 500, "500 .*again"),
+    "cut in a large file": (r"PUT /objects/", "cut", "org/model .*again"),
+    "cut before the modes": (r"POST .*/preupload/", "cut", "org/model .*again"),
+    "server error at the commit": (r"POST .*/commit/", 503, "not known .*503"),
+    "cut at the commit": (r"POST .*/commit/", "cut", "not known .*org/model"),
+    "no right to commit": (r"POST .*/commit/", 403, "403.*token"),
+    "someone else was quicker": (r"POST .*/commit/", 412, "412 .*again"),
+    "repository not made": (r"POST /api/repos/create", 500, "500 .*again"),
 }
 
 
@@ -130,7 +130,7 @@ def test_a_passing_failure_is_waited_out(hub, folder):
 
 def test_a_commit_whose_answer_was_lost_is_found_by_the_next_run(hub, folder):
     hub.fail(r"POST .*/commit/", "silence", times=1)
-    with pytest.raises(PublishError, match="not known whether org/model"):
+    with pytest.raises(PublishError, match="not known .*org/model.*again"):
         push(hub, folder)
     assert hub.repos["model", "org/model"].files() == content(folder)
     assert push(hub, folder).commit == hub.repos["model", "org/model"].branches["main"]
@@ -148,7 +148,7 @@ def test_someone_else_was_quicker(hub, folder, monkeypatch):
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(HfApi, "preupload_lfs_files", meanwhile)
-    with pytest.raises(PublishError, match="someone else"):
+    with pytest.raises(PublishError, match="412 .*again"):
         push(hub, folder)
     assert repo.files()["config.json"] == b"theirs"
 
@@ -194,7 +194,7 @@ def test_no_token_and_no_right(hub, folder):
         push(hub, folder, token=False)
     with pytest.raises(PublishError, match="hf auth login"):
         push(hub, folder, token="hf_wrong")
-    with pytest.raises(PublishError, match="may not write"):
+    with pytest.raises(PublishError, match="not-mine/model .*token"):
         push(hub, folder, "not-mine/model")
     assert hub.repos == {}
 
@@ -204,10 +204,10 @@ def test_no_server(folder, monkeypatch):
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     with serve() as server:
         url = server.url
-    with pytest.raises(PublishError, match="nothing was published to org/model"):
+    with pytest.raises(PublishError, match="org/model .*refused.*again"):
         upload(read_contents("model", folder), "org/model", api=HfApi(endpoint=url, token=TOKEN))
 
 
 def test_offline_is_said(folder):
-    with pytest.raises(PublishError, match="nothing was published.*offline"):
+    with pytest.raises(PublishError, match="org/model .*HF_HUB_OFFLINE"):
         upload(read_contents("model", folder), "org/model", api=HfApi(endpoint="http://127.0.0.1:9", token=TOKEN))

@@ -137,12 +137,12 @@ def test_rows_are_read_from_json_and_jsonl(tmp_path):
 @pytest.mark.parametrize(
     "text,said",
     [
-        ("{", "neither a JSON array nor JSONL"),
-        ('[{"score": 1}]', "row 1 has no 'path'"),
-        ('{"path": "a", "score": 0.1}\n{"path": "b"}', "line 2 .'b'. has no number as its score"),
-        ('{"path": "a", "score": 1.5}', "the score 1.5, which is not in"),
-        ('{"path": "a", "score": NaN}', "no number as its score"),
-        ('{"path": "a", "score": true}', "no number as its score"),
+        ("{", "JSONL"),
+        ('[{"score": 1}]', "row 1 .*'path'.*vital score"),
+        ('{"path": "a", "score": 0.1}\n{"path": "b"}', "line 2 .'b'. .*score"),
+        ('{"path": "a", "score": 1.5}', "line 1 .'a'. .*score 1.5"),
+        ('{"path": "a", "score": NaN}', "line 1 .'a'. .*number.*score"),
+        ('{"path": "a", "score": true}', "line 1 .'a'. .*number.*score"),
     ],
 )
 def test_wrong_rows_are_refused(tmp_path, text, said):

@@ -95,5 +95,5 @@ def test_held_out_sets_have_their_own_distortions_and_sources(folder, tmp_path):
 
 def test_data_of_other_settings_are_not_used(tmp_path):
     (tmp_path / "data.json").write_text(json.dumps({"seed": 7}))
-    with pytest.raises(ExperimentError, match=r"other settings \(seed"):
+    with pytest.raises(ExperimentError, match=r" \(seed"):
         make_data(CONFIG, tmp_path, tmp_path)

