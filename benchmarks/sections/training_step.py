@@ -117,4 +117,4 @@ def prepared(stage: str, data: str, folder: str, steps: int, savings: bool) -> t
     rows = load_data(data_args, model.processor, 0)
     trainer = (VitalTrainer if savings else PlainTrainer)(model, args, rows, data_args)
     model.train()
-    return model, trainer, list(trainer.get_train_dataloader())
+    return model, trainer, [trainer._prepare_inputs(batch) for batch in trainer.get_train_dataloader()]
