@@ -40,7 +40,7 @@ def _slopes5(x: np.ndarray, b1: float, b2: float, b3: float, b4: float, b5: floa
 LOGISTICS: dict[str, Callable[..., np.ndarray]] = {"logistic4": logistic4, "logistic5": logistic5}
 """The curves by name."""
 
-_SLOPES = {"logistic4": _slopes4, "logistic5": _slopes5}
+_SLOPES: dict[str, Callable[..., np.ndarray]] = {"logistic4": _slopes4, "logistic5": _slopes5}
 
 _SPREADS = (0.2, 0.5, 1.0, 3.0, 10.0)  # of the first guesses, in standard deviations of the scores
 _MIDDLES, _WIDTHS = np.linspace(-2, 2, 17), np.geomspace(0.15, 2, 8)  # of curves for use on other items, in the same

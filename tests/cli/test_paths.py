@@ -80,7 +80,7 @@ def test_parquet_table(tree):
         ("list.parquet, row 2", "no path in the column 'file'"),
         "sub/c.jpg",
     ]
-    with pytest.raises(UsageError, match="no column 'path'.* file, n"):
+    with pytest.raises(UsageError, match="'path'.* file, n"):
         found("list.parquet")
 
 

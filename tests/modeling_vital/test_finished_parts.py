@@ -58,7 +58,7 @@ def test_a_folder_has_one_run_and_a_killed_one_does_not_block_it(tmp_path, monke
     code += "with only_run(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
     other = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout.readline()
-    with pytest.raises(InUseError, match=f"another run is at work in {tmp_path}; wait for it"), only_run(tmp_path):
+    with pytest.raises(InUseError, match=f"another run .*{tmp_path}; "), only_run(tmp_path):
         pass
     other.kill()
     other.communicate()

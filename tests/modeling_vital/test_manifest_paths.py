@@ -31,7 +31,7 @@ def test_inside(root, entry):
     ["../secret.png", "/etc/hostname", "sub/../../secret.png", "link.png", "out/secret.png", "..\\secret.png", ".."],
 )
 def test_outside(root, entry):
-    with pytest.raises(MediaError, match=re.escape(f"{entry!r} leads out of {str(root)!r}")):
+    with pytest.raises(MediaError, match=f"{re.escape(repr(entry))} .*{re.escape(repr(str(root)))}"):
         resolve_entry(root, entry)
     assert resolve_entry(root, entry, allow_outside=True) == root / entry
 

@@ -155,10 +155,10 @@ def test_layers_that_the_encoder_does_not_have(layers):
 def test_a_processor_for_text_says_that_a_probe_has_none(tmp_path):
     tiny_probe().save_pretrained(tmp_path)
     for source in (tmp_path, str(tmp_path), "vital-tiny-probe"):
-        with pytest.raises(ValueError, match="is a linear probe: .* no tokenizer. Load it with VitalProbeProcessor"):
+        with pytest.raises(ValueError, match="tokenizer.*VitalProbeProcessor"):
             VitalProcessor.from_pretrained(source)
     assert type(VitalProbeProcessor.from_pretrained(tmp_path)) is VitalProbeProcessor
-    with pytest.raises(ValueError, match="'vital_probe'.*: load it with VitalForQualityProbe"):
+    with pytest.raises(ValueError, match="'vital_probe'.*VitalForQualityProbe"):
         VitalForConditionalGeneration.from_pretrained(tmp_path)
     (tmp_path / "processor_config.json").unlink()
     with pytest.raises(OSError, match="preprocessor_config.json|processor_config.json"):

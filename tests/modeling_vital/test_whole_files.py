@@ -89,5 +89,5 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, place, monkeypatch):
         return
     if place == "read only":  # a mode does not stop root
         monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: open(dir / "gone" / "x"))
-    with pytest.raises(OSError, match=f"the folder .*{place}' cannot be made or written .*; name another place"):
+    with pytest.raises(OSError, match=f"folder .*{place}' .*place"):
         make_output_folder(tmp_path / place)
