@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from modeling_vital.conventions_vital import DEFAULT_ANSWER_PREFIXES, DEFAULT_DESCRIPTION_PREFIXES
 from modeling_vital.levels_vital import level_of, preference_probability
-from modeling_vital.processing_vital import DEFAULT_ANSWER_PREFIXES, DEFAULT_DESCRIPTION_PREFIXES
 
 
 TIE_PROBABILITY = 0.6

@@ -13,6 +13,9 @@ from .video_processing_vital import FrameSampling
 DEFAULT_ANSWER_PREFIXES = {"image": "The quality of the image is", "video": "The quality of the video is"}
 """What stands before the level word, in the wording of the training data."""
 
+DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}
+"""What stands before a description that nobody prompted: the distortion tag of the training data."""
+
 VIDEO_PROMPTS = ("line_per_key_frame", "line_per_motion_frame")
 """How a clip is written down: see `ScoringConvention`."""
 
@@ -73,6 +76,7 @@ def scoring_convention(name: str) -> ScoringConvention:
 
 __all__ = [
     "DEFAULT_ANSWER_PREFIXES",
+    "DEFAULT_DESCRIPTION_PREFIXES",
     "SCORING_CONVENTIONS",
     "VIDEO_PROMPTS",
     "ScoringConvention",

@@ -7,8 +7,11 @@ distribution over the bins.
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
+
+if TYPE_CHECKING:
+    import torch  # not when it runs: those who make data need the levels and no torch, in every worker
 
 
 LEVEL_WORDS = ("high", "good", "fair", "poor", "low")
@@ -50,7 +53,7 @@ def level_token_ids(tokenizer, words=LEVEL_WORDS) -> list[int]:
     return ids
 
 
-def level_probs_from_logprobs(logprobs: Mapping[str, float], words=LEVEL_WORDS) -> torch.Tensor:
+def level_probs_from_logprobs(logprobs: Mapping[str, float], words=LEVEL_WORDS) -> "torch.Tensor":
     """Distribution over the levels from the log-probabilities of next tokens that a serving engine reports.
 
     Engines report the likeliest tokens only. A level word that is not among them counts as impossible: its probability
@@ -75,10 +78,12 @@ def level_probs_from_logprobs(logprobs: Mapping[str, float], words=LEVEL_WORDS) 
             f"({', '.join(map(repr, list(logprobs)[:5]))}, ...). The prompt must end with the answer prefix, and the "
             "engine report enough tokens (`top_logprobs`)."
         )
+    import torch
+
     return torch.tensor(found, dtype=torch.float64).softmax(-1)
 
 
-def expected_score(level_probs: torch.Tensor, values=LEVEL_VALUES) -> torch.Tensor:
+def expected_score(level_probs: "torch.Tensor", values=LEVEL_VALUES) -> "torch.Tensor":
     """Expectation of the level values.
 
     Args:
@@ -91,7 +96,7 @@ def expected_score(level_probs: torch.Tensor, values=LEVEL_VALUES) -> torch.Tens
     return (level_probs * level_probs.new_tensor(values)).sum(-1)  # under autocast a product of matrices is rounded
 
 
-def score_std(level_probs: torch.Tensor, values=LEVEL_VALUES) -> torch.Tensor:
+def score_std(level_probs: "torch.Tensor", values=LEVEL_VALUES) -> "torch.Tensor":
     """Standard deviation of the level values under `level_probs`, on the scale of the score: the model's uncertainty.
 
     Args:
@@ -124,8 +129,8 @@ def preference_probability(score_a, std_a, score_b, std_b, eps: float = 1e-8):
     Returns:
         Same type as the input, in [0, 1].
     """
-    if isinstance(score_a, torch.Tensor):
-        z = (score_a - score_b) / torch.sqrt(std_a**2 + std_b**2 + eps)
-        return 0.5 * (1 + torch.erf(z / math.sqrt(2)))
+    if hasattr(score_a, "erf"):  # a tensor
+        z = (score_a - score_b) / (std_a**2 + std_b**2 + eps).sqrt()
+        return 0.5 * (1 + (z / math.sqrt(2)).erf())
     z = (score_a - score_b) / math.sqrt(std_a**2 + std_b**2 + eps)
     return 0.5 * (1 + math.erf(z / math.sqrt(2)))

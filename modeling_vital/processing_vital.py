@@ -11,7 +11,12 @@ from transformers.processing_utils import ProcessingKwargs
 
 from .chat_template_vital import render
 from .configuration_vital import VitalConfig
-from .conventions_vital import DEFAULT_ANSWER_PREFIXES, VIDEO_PROMPTS, scoring_convention
+from .conventions_vital import (
+    DEFAULT_ANSWER_PREFIXES,
+    DEFAULT_DESCRIPTION_PREFIXES,
+    VIDEO_PROMPTS,
+    scoring_convention,
+)
 from .cutting_vital import PreparedMedia
 from .image_processing_vital import VitalImageProcessor, VitalImageProcessorKwargs
 from .media_vital import MediaError
@@ -47,10 +52,6 @@ CHAT_TEMPLATE = """\
 
 What the assistant says, its end token included, is marked for `return_assistant_tokens_mask`.
 """
-
-
-DEFAULT_DESCRIPTION_PREFIXES = {"image": "The distortion of the image is", "video": "The distortion of the video is"}
-"""What stands before a description that nobody prompted: the distortion tag of the training data."""
 
 
 class VitalTextKwargs(TypedDict, total=False):

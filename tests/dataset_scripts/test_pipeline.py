@@ -25,7 +25,7 @@ from dataset_scripts.pipeline import build, run_stages
 from dataset_scripts.staging import Staging
 from dataset_scripts.validator import data_files, validate
 from modeling_vital import whole_files
-from modeling_vital.processing_vital import DEFAULT_DESCRIPTION_PREFIXES
+from modeling_vital.conventions_vital import DEFAULT_DESCRIPTION_PREFIXES
 from tests.fixtures.tiny_media import photo, recipe, write_folder
 
 
@@ -200,10 +200,11 @@ def test_a_stop_before_any_write_is_made_up_for(originals, tmp_path, monkeypatch
     assert stops == 11 and shards_of(broken) == shards_of(whole)
 
 
-def test_no_worker_outlives_a_killed_build():
+def test_no_worker_outlives_a_killed_build_nor_waits_for_torch():
     code = """
-        import os, signal
+        import os, signal, sys
         from dataset_scripts.engines import LocalEngine
+        assert not {"torch", "transformers"} & set(sys.modules)  # which take ten times as long to import as all else
         with LocalEngine(2):
             print("started", flush=True)
             os.kill(os.getpid(), signal.SIGKILL)

@@ -9,9 +9,9 @@ from PIL import Image
 
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, distort_image, tag
 from modeling_vital import VitalForConditionalGeneration, zoo
+from modeling_vital.conventions_vital import DEFAULT_DESCRIPTION_PREFIXES
 from modeling_vital.media_vital import MediaError
 from modeling_vital.outputs_vital import Answer, Comparison
-from modeling_vital.processing_vital import DEFAULT_DESCRIPTION_PREFIXES
 from tests.fixtures.tiny_models import tiny_model
 from tests.modeling_vital.test_modeling import SHAPES, clip, picture
 from tests.test_embedded_checkpoint import CLIPS, PHOTOS

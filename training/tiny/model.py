@@ -22,10 +22,11 @@ from transformers import (
 
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, tag
 from modeling_vital.configuration_vital import VitalConfig, VitalMotionConfig
+from modeling_vital.conventions_vital import DEFAULT_ANSWER_PREFIXES, DEFAULT_DESCRIPTION_PREFIXES
 from modeling_vital.image_processing_vital import VitalImageProcessor
 from modeling_vital.levels_vital import LEVEL_WORDS, level_token_ids
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
-from modeling_vital.processing_vital import DEFAULT_ANSWER_PREFIXES, DEFAULT_DESCRIPTION_PREFIXES, VitalProcessor
+from modeling_vital.processing_vital import VitalProcessor
 from modeling_vital.yaml_file import read_yaml
 
 
