@@ -820,10 +820,10 @@ def _clip_bytes(path, codec, options=None):
     rng = np.random.default_rng(0)
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 160, 128, "yuv420p", 12
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 80, 64, "yuv420p", 12
         stream.codec_context.options = QUICK.get(codec, {})
         for _ in range(100):
-            pixels = rng.integers(0, 255, (128, 160, 3), dtype=np.uint8)
+            pixels = rng.integers(0, 255, (64, 80, 3), dtype=np.uint8)
             for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode():
