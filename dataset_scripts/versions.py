@@ -168,17 +168,13 @@ def make_group(
     uneven = whole and kind not in ("drawn", "cut_out") and rng.random() < plan.uneven_share
     if uneven and rng.random() < plan.portrait_share:
         mask = scenes.portrait_mask(*original.shape[:2], rng)
-        strengths = rng.uniform(0.25, 1.0, 2 if rng.random() < 0.5 else 1)
-        histories = [Degradation((("out_of_focus", float(strength)),)) for strength in strengths]
-        softened = [
-            history_version(original, soft, where, rule, rng) for soft in histories for where in (1 - mask, mask)
-        ]
-        rest = [] if len(histories) > 1 else [original_version(original, rule)]
-        while len(rest) + len(softened) < plan.versions:
-            grain = draw(rng, ("film_grain", "color_noise", "recompression"))
-            more = Degradation((*histories[0].steps, *grain.steps))
+        history = Degradation((("out_of_focus", float(rng.uniform(0.25, 1.0))),))
+        shared = [history_version(original, history, where, rule, rng) for where in (1 - mask, mask)]
+        rest = [original_version(original, rule)]
+        while len(rest) + len(shared) < plan.versions:
+            more = Degradation((*history.steps, *draw(rng, ("film_grain", "color_noise", "recompression")).steps))
             rest.append(history_version(original, more, 1 - mask if rng.random() < 0.5 else None, rule, rng))
-        return [*rest, *softened][: plan.versions]
+        return [*rest, *shared][: plan.versions]
     versions = [original_version(original, rule)] if rng.random() < 0.7 else []
     ladder = draw(rng) if not uneven and rng.random() < 0.35 else None
     while len(versions) < plan.versions:
