@@ -21,6 +21,7 @@ Example:
 import contextlib
 import itertools
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from typing import Any
 
 from .whole_files import write_whole
 
+
+logger = logging.getLogger(__name__)
 
 LOCK = "_run.lock"
 """Held by the run that works in a folder. Trainers publish no name that begins with `_`."""
@@ -99,7 +102,8 @@ class InUseError(Exception):
 def only_run(folder: Path) -> Iterator[None]:
     """Keeps other runs out of a folder.
 
-    The lock is the operating system's: it ends with the process, however that ends.
+    The lock is the operating system's: it ends with the process, however that ends. Where the file system has none, a
+    warning says so.
 
     Args:
         folder (`Path`): where the work is done; it is there, and holds the file `LOCK` meanwhile.
@@ -114,6 +118,10 @@ def only_run(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=LOCK_TIMEOUT_S)
     except filelock.Timeout as error:
         raise InUseError(f"another run is at work in {folder}; wait for it, or give another output") from error
+    except (OSError, NotImplementedError) as error:  # file systems of some clusters
+        logger.warning("%s cannot be locked (%s): start no second run there", folder, error)
+        yield
+        return
     try:
         yield
     finally:

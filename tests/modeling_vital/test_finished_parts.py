@@ -66,3 +66,16 @@ def test_a_folder_has_one_run_and_a_killed_one_does_not_block_it(tmp_path, monke
     with only_run(tmp_path):
         assert (tmp_path / LOCK).exists()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [OSError(37, "No locks available"), NotImplementedError("no flock")])
+def test_a_file_system_without_locks_is_worked_on_with_a_warning(tmp_path, monkeypatch, caplog, error):
+    def refuse(self, timeout):
+        raise error
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with only_run(tmp_path):
+        pass
+    assert f"{tmp_path} cannot be locked" in caplog.text
+    with pytest.raises(KeyError), only_run(tmp_path):
+        raise KeyError
