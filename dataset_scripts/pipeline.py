@@ -19,6 +19,7 @@ from typing import Any
 import cv2
 import datasets
 import numpy as np
+from datasets.exceptions import DatasetGenerationError
 
 from dataset_scripts.annotators.base import MissingPackageError
 from dataset_scripts.build_config import BuildConfig, BuildError, SettingsError
@@ -127,6 +128,11 @@ def build(
                     _build(config, output, staging, engine or LocalEngine(), restart)
         except InUseError as error:
             raise BuildError(str(error)) from error
+        except (OSError, DatasetGenerationError) as error:  # a full disk, for instance, here or in `datasets`
+            reason = error.__cause__ if isinstance(error, DatasetGenerationError) else error
+            raise BuildError(
+                f"the build in {output} stopped: {reason}; what is finished is kept, and the same command resumes"
+            ) from error
     if not keep_staging:
         staging.clear()
     return json.loads((output / REPORT_FILE).read_text(encoding="utf-8"))

@@ -363,6 +363,22 @@ def test_another_build_in_the_same_folder_is_refused(originals, tmp_path, monkey
 
 
 @pytest.mark.usefixtures("without_plots")
+@pytest.mark.parametrize("place", ["dataset_scripts.staging.pq.write_table", "datasets.arrow_writer.pq.ParquetWriter"])
+def test_a_full_disk_is_told_and_the_build_resumes(place, originals, tmp_path, monkeypatch):
+    config = BuildConfig.from_dict(recipe(originals))
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, full)
+        with pytest.raises(BuildError, match="out stopped: .*No space left on device; what is finished is kept"):
+            build(config, tmp_path / "out")
+    assert build(config, tmp_path / "out")["rows"]
+    assert not (tmp_path / "out" / ".staging").exists()
+
+
+@pytest.mark.usefixtures("without_plots")
 def test_nothing_is_published_that_does_not_pass(originals, tmp_path, monkeypatch):
     monkeypatch.setattr("dataset_scripts.vital_pairs.score_text", lambda modality, mos: "It is what it is")
     with pytest.raises(BuildError, match="(?s)ERROR: answer: 77"):
