@@ -1,6 +1,7 @@
-"""Rules of the house: which folder may import which, as CONTRIBUTING draws it, and how docstrings begin."""
+"""Rules of the house: which folder may import which, how docstrings begin, and what tests match of errors."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,16 @@ def test_docstrings_begin_with_a_verb_or_a_noun(folder):
     ]
     assert len(docstrings) > 10
     assert not [f"{place}: {text.splitlines()[0]}" for place, text in docstrings if text.split()[0] in questions]
+
+
+def sentences(text):
+    """Patterns of `pytest.raises` with four words in a row."""
+    patterns = re.findall(r"""match=[rf]{0,2}(["'])(.*?)\1""", text)
+    return [pattern for _, pattern in patterns if re.search(r"([A-Za-z']+ ){3}[A-Za-z']+", pattern)]
+
+
+def test_errors_are_matched_by_what_they_name_not_by_their_sentence():
+    assert sentences('with pytest.raises(ValueError, match=rf"the file is not"):') == ["the file is not"]
+    paths = [path for path in (ROOT / "tests").rglob("test_*.py") if path.name != "test_layers.py"]
+    assert len(paths) > 100
+    assert {path.name: said for path in paths if (said := sentences(path.read_text(encoding="utf-8")))} == {}

@@ -162,7 +162,7 @@ def test_unreadable_exif_is_reported_and_ignored(monkeypatch, caplog):
 
 
 def test_float_picture_with_nan_is_an_error():
-    with pytest.raises(MediaError, match="4 values that are NaN"):
+    with pytest.raises(MediaError, match="4 values .*NaN"):
         to_rgb(Image.fromarray(np.full((2, 2), np.nan, dtype=np.float32)))
 
 

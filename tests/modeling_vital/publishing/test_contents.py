@@ -260,7 +260,7 @@ def test_defects_are_named(name, tmp_path):
 
 
 def test_not_a_folder(tmp_path):
-    with pytest.raises(PublishError, match="nothing .*folder of the model"):
+    with pytest.raises(PublishError, match="nothing .*folder"):
         read_contents("model", tmp_path / "nothing")
 
 
