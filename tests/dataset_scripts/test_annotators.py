@@ -573,11 +573,14 @@ def test_photos_are_varied_and_prepared(tmp_path):
         list_photos(tmp_path / "a-1.png")
 
 
-def test_fits_see_training_originals_only(tmp_path):
+def test_fits_see_training_originals_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "dataset_scripts.annotators.photos.KADID_SIZE", (160, 120)
+    )  # the time is that of 111 distortions of each photo
     rng = np.random.default_rng(0)
     names = [f"photo-{n}" for n in range(12)]
     for name in names:
-        cv2.imwrite(str(tmp_path / f"{name}.png"), rng.integers(0, 255, (500, 700, 3), dtype=np.uint8))
+        cv2.imwrite(str(tmp_path / f"{name}.png"), rng.integers(0, 255, (160, 200, 3), dtype=np.uint8))
     example = next(name for name in names if not is_test(name))
     lines = ["content_id,path,split", *(f"{n},{n}.png,{'example' if n == example else ''}" for n in names)]
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")

@@ -56,13 +56,13 @@ def test_damage_of_a_part_is_found_there(vital_tiny, kind):
     hits, areas, overlaps = [], [], []
     for number, path in enumerate(PHOTOS):
         whole = load_media(path)
-        left, top = (whole.width - 512) // 2, (whole.height - 448) // 2
-        pixels = np.asarray(whole.crop((left, top, left + 512, top + 448)))
+        left, top = (whole.width - 384) // 2, (whole.height - 320) // 2
+        pixels = np.asarray(whole.crop((left, top, left + 384, top + 320)))
         damaged = np.zeros(pixels.shape[:2], dtype=bool)
-        damaged[(0 if number % 2 else 224) :, :256] = True
+        damaged[(0 if number % 2 else 160) :, :192] = True
         worse = distort_image(pixels, kind, 4, np.random.default_rng(0))
         result = quality_map(vital_tiny, Image.fromarray(np.where(damaged[..., None], worse, pixels)))
-        values, mask = result.values(128, 112), damaged[2::4, 2::4]
+        values, mask = result.values(96, 80), damaged[2::4, 2::4]
         assert 0 <= values.min() <= values.max() <= 1
         hits.append(mask[np.unravel_index(values.argmin(), values.shape)])
         areas.append(separation(values, mask))
