@@ -11,7 +11,7 @@ from typing import Any
 from ..item_log import SUFFIX
 from ..messages import first_line, progress_bar
 from ..whole_files import whole_file, write_whole
-from .errors import EXIT_INTERRUPTED, UsageError
+from .errors import Interrupted, UsageError
 from .model_loading import load_model, resolve_model
 from .options import add_device, add_format, add_video_backend, positive
 from .records import prepare_folder
@@ -183,9 +183,10 @@ def run_labels(args: argparse.Namespace) -> int:
         args (`argparse.Namespace`): see `vital audit labels --help`.
 
     Returns:
-        `int`: 0, whatever was found; 130 after Ctrl-C, when the same command with `--output` resumes.
+        `int`: 0, whatever was found.
 
     Raises:
+        Interrupted: after Ctrl-C.
         UsageError: for a model without this use, data or a table that are not as they should be.
     """
     import numpy as np
@@ -209,9 +210,8 @@ def run_labels(args: argparse.Namespace) -> int:
         found = audit_labels(parts[0], features[0], probs, parts[1], features[1], args.resamples, args.seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    except KeyboardInterrupt:
-        logger.error("interrupted; with --output, the same command resumes")
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as stop:
+        raise Interrupted("with --output, the same command resumes") from stop
     _emit(args, {"model": args.model, **_about(args), **found}, "labels.json", _labels_table)
     return 0
 

@@ -3,7 +3,7 @@
 import argparse
 import logging
 
-from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
+from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
 
 
 logger = logging.getLogger(__name__)
@@ -58,9 +58,10 @@ def run(args: argparse.Namespace) -> int:
             `vital convert --help`.
 
     Returns:
-        `int`: 0 when the destination is there, 1 when the source cannot be converted, 130 after Ctrl-C.
+        `int`: 0 when the destination is there, 1 when the source cannot be converted.
 
     Raises:
+        Interrupted: after Ctrl-C.
         UsageError: for a source, destination or option that cannot be.
     """
     from ..conversion.errors import ConversionError, ConversionUsageError
@@ -85,8 +86,7 @@ def run(args: argparse.Namespace) -> int:
     except (ConversionError, OSError) as error:
         logger.error("%s", error)
         return EXIT_SOME_FAILED
-    except KeyboardInterrupt:
-        logger.error("interrupted; the same command resumes from here")
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as stop:
+        raise Interrupted("the same command resumes from here") from stop
     logger.info("%s is complete", done)
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..item_log import SUFFIX
 from ..messages import progress_bar
 from ..whole_files import whole_file, write_whole
-from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
+from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
 from .model_loading import load_model, resolve_model
 from .options import add_batch_size, add_device, add_format, add_peer, add_video_backend, positive
 from .records import prepare_folder
@@ -121,9 +121,10 @@ def run(args: argparse.Namespace) -> int:
         args (`argparse.Namespace`): see `vital evaluate --help`.
 
     Returns:
-        `int`: 0 when every item was scored by every model, 1 when some failed, 130 after Ctrl-C.
+        `int`: 0 when every item was scored by every model, 1 when some failed.
 
     Raises:
+        Interrupted: after Ctrl-C.
         UsageError: for a model, peer or benchmark that is not there, a copy that is not whole, or a missing package.
     """
     from ..evaluation.benchmarks import BenchmarkError
@@ -142,10 +143,9 @@ def run(args: argparse.Namespace) -> int:
         return _ask(args) if args.benchmark in _question_files() and not args.mirror else _bench(args)
     except (BenchmarkError, MissingExtraError, OSError) as error:  # the last: an --output that cannot be written
         raise UsageError(str(error)) from error
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         kept = f"what was scored is in {args.output}; the same command resumes" if args.output else "nothing is kept"
-        logger.error("interrupted; %s", kept)
-        return EXIT_INTERRUPTED
+        raise Interrupted(kept) from stop
 
 
 def _bench(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import logging
 import sys
 
 from ..export.folders import ExportError
-from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
+from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
 from .model_loading import resolve_model
 
 
@@ -41,9 +41,10 @@ def run(args: argparse.Namespace) -> int:
         args (`argparse.Namespace`): `source`, `destination` and `layout`, see `vital export --help`.
 
     Returns:
-        `int`: 0, 1 if the folder could not be written, or 130 after Ctrl-C.
+        `int`: 0, or 1 if the folder could not be written.
 
     Raises:
+        Interrupted: after Ctrl-C.
         UsageError: if the checkpoint cannot be exported so, or the destination exists.
     """
     source = resolve_model(args.source)
@@ -63,8 +64,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:  # a full disk, for instance
         logger.error("%s was not written: %s", args.destination, error)
         return EXIT_SOME_FAILED
-    except KeyboardInterrupt:
-        logger.error("interrupted; %s was not written", args.destination)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"{args.destination} was not written") from stop
     sys.stdout.write(f"{args.destination}\n")
     return 0

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..hub_ids import is_hub_id
-from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, UsageError
+from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
 
 
 if TYPE_CHECKING:
     from ..publishing.contents import Contents
 
 MAX_LISTED = 60
+_NOTHING = "unless an address was printed, nothing was published: run the same command again"
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +63,10 @@ def run(args: argparse.Namespace) -> int:
         args (`argparse.Namespace`): see `vital push --help`.
 
     Returns:
-        `int`: 0, 1 if the Hub refused or what is there does not work, or 130 after Ctrl-C.
+        `int`: 0, or 1 if the Hub refused or what is there does not work.
 
     Raises:
+        Interrupted: after Ctrl-C.
         UsageError: for a folder that is not fit to be published, or a wrong name.
     """
     from ..publishing.code_files import laid_out
@@ -85,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
                 here = run_trial(args.kind, str(folder), None, None, str(contents.root))
     except PublishError as error:
         raise UsageError(str(error)) from error
-    except KeyboardInterrupt:
-        return _interrupted()
+    except KeyboardInterrupt as stop:
+        raise Interrupted(_NOTHING) from stop
     _show(contents, args.repo_id, args.revision, None if args.dry_run else MAX_LISTED)
     if args.dry_run:
         return 0
@@ -95,8 +97,8 @@ def run(args: argparse.Namespace) -> int:
     except PublishError as error:
         logger.error("%s", error)
         return EXIT_SOME_FAILED
-    except KeyboardInterrupt:
-        return _interrupted()
+    except KeyboardInterrupt as stop:
+        raise Interrupted(_NOTHING) from stop
 
 
 def _send(args: argparse.Namespace, contents: "Contents", here: dict | None) -> int:
@@ -140,8 +142,3 @@ def _show(contents: "Contents", repo_id: str, revision: str | None, limit: int |
     sys.stdout.write("\n".join(lines) + "\n")
     for warning in contents.warnings:
         logger.warning("%s", warning)
-
-
-def _interrupted() -> int:
-    logger.error("interrupted; unless an address was printed, nothing was published: run the same command again")
-    return EXIT_INTERRUPTED

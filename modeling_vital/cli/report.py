@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..item_log import SUFFIX, ItemLog
 from ..messages import progress_bar
 from ..whole_files import write_whole
-from .errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED, Interrupted, UsageError
+from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
 from .model_loading import fingerprint, load_model, resolve_model
 from .options import add_batch_size, add_model, add_reading
 from .paths import collect
@@ -100,10 +100,10 @@ def run(args: argparse.Namespace) -> int:
         args (`argparse.Namespace`): see `vital report --help`.
 
     Returns:
-        `int`: 0 when every file has a score, 1 when some have none, 130 after Ctrl-C, with a page of what is done.
+        `int`: 0 when every file has a score, 1 when some have none.
 
     Raises:
-        Interrupted: after a Ctrl-C while the page is made of that.
+        Interrupted: after Ctrl-C, with a page of what is done; after a second one, without.
         UsageError: for neither or both of paths and `--from`, rows that cannot be read, a model that is not there, or
             an output that cannot be written.
     """
@@ -134,8 +134,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{str(args.output)!r} cannot be written: {error.strerror}") from error
     sys.stdout.write(f"{args.output}\n")
     if interrupted:
-        logger.error("interrupted; the page has what was done until then%s", _continues(args))
-        return EXIT_INTERRUPTED
+        raise Interrupted(f"the page has what was done until then{_continues(args)}")
     complain(page.rows)
     return EXIT_SOME_FAILED if any(row["error"] is not None for row in page.rows) else 0
 
