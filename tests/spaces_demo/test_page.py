@@ -1,5 +1,6 @@
 """The page without a browser: one line for all work, what records become on it, and its examples."""
 
+import functools
 import importlib
 import re
 import sys
@@ -55,8 +56,14 @@ class Assessor:
         return lambda *args: None
 
 
-def test_all_work_waits_in_one_line(modules):
-    page = modules["ui"].build(Assessor(["a", "b-probe"]))
+@pytest.fixture(scope="module")
+def page_of(modules):
+    """Gives the page for models of some names, which takes a second to build, to all tests that look at it."""
+    return functools.cache(lambda *names, **kinds: modules["ui"].build(Assessor(list(names), **kinds)))
+
+
+def test_all_work_waits_in_one_line(page_of):
+    page = page_of("a", "b-probe")
     work = [each for each in page.fns.values() if each.fn is not None and each.queue]
     assert len(work) >= 12 and {each.concurrency_id for each in work} == {"models"}
     assert {each.concurrency_limit for each in work} == {1}
@@ -90,12 +97,17 @@ def photo(modules):
     return str(next(iter(modules["samples"].examples().values())))
 
 
+@pytest.fixture(scope="module")
+def scoring_page(modules, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        yield modules["ui"].build(Scoring(["a"]))
+
+
 @pytest.mark.parametrize("name", ["assess", "show_comparison", "show_batch"])
-def test_no_yield_takes_back_what_one_before_it_said_of_a_component(modules, photo, name, tmp_path, monkeypatch):
+def test_no_yield_takes_back_what_one_before_it_said_of_a_component(scoring_page, photo, name):
     """The page may draw both at once, and then never says the first: a button stayed disabled, a picture unseen."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    page = modules["ui"].build(Scoring(["a"]))
-    event = next(each for each in page.fns.values() if each.name == name)
+    event = next(each for each in scoring_page.fns.values() if each.name == name)
     given = {"assess": (photo, "a"), "show_comparison": (photo, photo, "a"), "show_batch": ([photo, photo], "a")}[name]
 
     def said(value):
@@ -109,9 +121,9 @@ def test_no_yield_takes_back_what_one_before_it_said_of_a_component(modules, pho
         assert all(earlier <= later for earlier, later in zip(before, after, strict=True)), (before, after)
 
 
-def test_a_new_choice_is_never_skipped_and_blanks_again_after_the_work_on_the_one_before(modules):
+def test_a_new_choice_is_never_skipped_and_blanks_again_after_the_work_on_the_one_before(page_of):
     """`once`, Gradio's default, would skip a file that is chosen while another one is at work."""
-    page = modules["ui"].build(Assessor(["a", "b"]))
+    page = page_of("a", "b")
     after = [fn for fn in page.fns.values() if fn.trigger_after is not None and fn.queue]
     assert {fn.trigger_mode for fn in after} == {"always_last"}
     in_line = {block._id for fn in after for block in fn.outputs}
@@ -120,24 +132,22 @@ def test_a_new_choice_is_never_skipped_and_blanks_again_after_the_work_on_the_on
             assert in_line.issuperset(block._id for block in fn.outputs), fn.name
 
 
-def test_programs_have_an_endpoint_for_each_thing_and_no_other(modules):
-    page = modules["ui"].build(Assessor(["a"]))
+def test_programs_have_an_endpoint_for_each_thing_and_no_other(page_of):
+    page = page_of("a")
     names = [each.api_name for each in page.fns.values() if each.api_visibility == "public"]
     assert sorted(names) == ["batch", "chat", "compare", "describe", "score", "where", "zoo"]
 
 
-def test_thumbnails_are_kept_when_old_files_are_swept(modules):
-    ui = modules["ui"]
-    page = ui.build(Assessor(["a"]))
+def test_thumbnails_are_kept_when_old_files_are_swept(modules, page_of):
+    page = page_of("a")
     icons = [Path(b.icon["path"]) for b in page.blocks.values() if isinstance(getattr(b, "icon", None), dict)]
     assert len(icons) == 11 and all(icon.is_file() for icon in icons)
-    assert {str(icon) for icon in icons} <= ui.kept_files(page)
+    assert {str(icon) for icon in icons} <= modules["ui"].kept_files(page)
 
 
 @pytest.mark.parametrize("names,several", [(["a"], False), (["a", "b"], True)])
-def test_models_are_shown_where_there_are_several(modules, names, several):
-    page = modules["ui"].build(Assessor(names))
-    blocks = page.blocks.values()
+def test_models_are_shown_where_there_are_several(page_of, names, several):
+    blocks = page_of(*names).blocks.values()
     assert next(
         b for b in blocks if getattr(b, "label", "") == "Models" and b.get_block_name() == "tabitem"
     ).visible == (several)
@@ -145,8 +155,8 @@ def test_models_are_shown_where_there_are_several(modules, names, several):
 
 
 @pytest.mark.parametrize("converses", [False, True])
-def test_there_is_a_talk_with_models_that_converse_only(modules, converses):
-    page = modules["ui"].build(Assessor(["a"], converses))
+def test_there_is_a_talk_with_models_that_converse_only(page_of, converses):
+    page = page_of("a", converses=True) if converses else page_of("a")
     (part,) = [b for b in page.blocks.values() if getattr(b, "label", "") == "Ask about it"]
     assert part.visible == converses
 
