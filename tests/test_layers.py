@@ -1,6 +1,7 @@
 """Rules of the house: which folder may import which, how docstrings begin, and what tests match of errors."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -25,6 +26,9 @@ MAY_IMPORT = {
     "benchmarks": {*PACKAGE, "modeling_vital/cli", "dataset_scripts", "training"},
 }
 """Layer -> layers it may import, besides itself."""
+
+
+parsed = functools.cache(ast.parse)  # several rules read the same files
 
 
 def layer(path):
@@ -61,7 +65,7 @@ def imported(path, tree):
 
 def breaches(path, text):
     own = layer(path)
-    found = {layer(place) for place in imported(path, ast.parse(text))}
+    found = {layer(place) for place in imported(path, parsed(text))}
     return sorted(other for other in found - {own} if other not in MAY_IMPORT[own])
 
 
@@ -102,7 +106,7 @@ def test_docstrings_begin_with_a_verb_or_a_noun(folder):
     docstrings = [
         (f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}", text)
         for path in (ROOT / folder).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path.read_text(encoding="utf-8")))
         if isinstance(node, named) and (text := ast.get_docstring(node))
     ]
     assert len(docstrings) > 10

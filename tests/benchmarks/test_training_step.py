@@ -3,12 +3,12 @@
 import pytest
 
 from benchmarks.sections.training_step import encoder_work, steps_work
-from training.smoke_data import make_smoke_data
+from tests.fixtures.small_smoke_data import write_smoke_data
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return str(make_smoke_data(tmp_path_factory.mktemp("smoke")))
+    return str(write_smoke_data(tmp_path_factory.mktemp("smoke") / "data"))
 
 
 @pytest.mark.parametrize("work", [steps_work, encoder_work])

@@ -8,11 +8,10 @@ from tests.fixtures.tiny_models import tiny_model
 @pytest.fixture(scope="session")
 def smoke_data(tmp_path_factory):
     """Folder of the smoke data set: real rows of the example pictures and clips."""
-    from training import smoke_data  # not above: the tests marked `gpu` do without what it takes
+    # Not above: the tests marked `gpu` do without what it takes.
+    from tests.fixtures.small_smoke_data import write_smoke_data
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(smoke_data, "LONG_SIDE", {"image": 96, "video": 64})  # of a model whose tiles have 32 pixels
-        return smoke_data.make_smoke_data(tmp_path_factory.mktemp("data") / "smoke pairs")
+    return write_smoke_data(tmp_path_factory.mktemp("data") / "smoke pairs")
 
 
 @pytest.fixture(scope="session")
