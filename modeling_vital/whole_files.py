@@ -42,6 +42,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Yields:
         `Path`: of the same name, in a folder of its own.
+
+    Raises:
+        OSError: if it cannot be written; names the file.
     """
     partial = _beside(path)
     partial.mkdir(parents=True, exist_ok=True)
@@ -50,6 +53,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         with (partial / path.name).open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial / path.name, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # that of a full disk names no file
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

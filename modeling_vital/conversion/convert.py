@@ -156,6 +156,7 @@ def prepare(
     rules = layout.rules(source.config)
     shards = [*source.shards, *([motion] if motion else [])]
     made = check(rules, tensors, expected)
+    _check_kinds(made, model)
     parts = [
         Part({n: t for key in keys for n, t in made[key].items()}, _reader(shard, rules))
         for shard, keys in zip(source.shards, headers.values(), strict=True)
@@ -190,6 +191,26 @@ def expected_shapes(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
         for name in getattr(model, "_tied_weights_keys", None) or {}:
             shapes.pop(name, None)
     return shapes
+
+
+def _check_kinds(made: Mapping[str, Mapping[str, torch.Tensor]], model: PreTrainedModel) -> None:
+    """Refuses whole numbers where the model has floating-point ones.
+
+    Raises:
+        ConversionError: naming every such tensor.
+    """
+    own = model.state_dict()
+    wrong = [
+        f"  {key} holds {str(piece.dtype).removeprefix('torch.')}"
+        for key, pieces in made.items()
+        for name, piece in pieces.items()
+        if own[name].is_floating_point() and not piece.is_floating_point()
+    ]
+    if wrong:
+        head = (
+            f"{len(wrong)} tensors hold whole numbers or truth values, as quantised weights do; nothing was written."
+        )
+        raise ConversionError("\n".join([head, "Convert the weights in floating point:", *wrong]))
 
 
 def dropped_keys(rules: Sequence[Rule], keys: Collection[str]) -> dict[str, list[str]]:
@@ -247,6 +268,7 @@ def _motion_part(motion: Shard, new: Mapping[str, torch.Tensor], model: PreTrain
     encoder = {name: tuple(t.shape) for name, t in new.items() if name.startswith(MOTION_ENCODER)}
     try:
         made = check(PRETRAINED, motion.headers(), encoder)
+        _check_kinds(made, model)
     except ConversionError as error:
         raise ConversionError(f"{motion.path}: {error}") from error
     pieces = {name: tensor for part in made.values() for name, tensor in part.items()}

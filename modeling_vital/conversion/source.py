@@ -125,7 +125,11 @@ class Source:
         for single, pattern in (_SAFETENSORS, _PICKLES):
             indices = sorted(self.folder.glob(f"{single}.index.json"))
             if indices:
-                names = sorted(set(_read_json(indices[0]).get("weight_map", {}).values()))
+                found = _read_json(indices[0]).get("weight_map")
+                files = list(found.values()) if isinstance(found, dict) else [None]
+                if not all(isinstance(file, str) and Path(file).name == file for file in files):
+                    raise ConversionError(f"{indices[0]} has no `weight_map` from tensors to files beside it.")
+                names = sorted(set(files))
                 missing = [name for name in names if not (self.folder / name).is_file()]
                 if missing or not names:
                     raise ConversionError(f"{self.name}: {indices[0].name} names files that are missing: {missing}.")

@@ -91,3 +91,8 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, place, monkeypatch):
         monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: open(dir / "gone" / "x"))
     with pytest.raises(OSError, match=f"folder .*{place}' .*place"):
         make_output_folder(tmp_path / place)
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    with pytest.raises(OSError, match="No space left on device: '.*a.json'"), whole_file(tmp_path / "a.json"):
+        raise OSError(28, "No space left on device")

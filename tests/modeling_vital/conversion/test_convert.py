@@ -153,6 +153,41 @@ def test_unknown_missing_and_misshaped_keys_are_all_listed(source, tmp_path):
     assert leftovers(tmp_path) == ["bad"]
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool])
+def test_weights_that_are_whole_numbers_are_named(source, tmp_path, dtype):
+    key = "language_model.lm_head.weight"
+    home = next(i for i in (1, 2, 3) if key in load_file(source / f"model-0000{i}-of-00003.safetensors"))
+    folder = tmp_path / "bad"
+    shutil.copytree(source, folder)
+    path = folder / f"model-0000{home}-of-00003.safetensors"
+    save_file({**load_file(path), key: STATE[key].to(dtype)}, path)
+    kind = str(dtype).removeprefix("torch.")
+    with pytest.raises(ConversionError, match=f"1 tensors hold whole numbers[^$]*{key} holds {kind}"):
+        convert(str(folder), tmp_path / "ours")
+    assert leftovers(tmp_path) == ["bad"]
+
+
+@pytest.mark.parametrize("found", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}'])
+def test_an_index_that_names_no_files_is_told(source, tmp_path, found):
+    folder = tmp_path / "bad"
+    shutil.copytree(source, folder)
+    (folder / "model.safetensors.index.json").write_text(found)
+    with pytest.raises(ConversionError, match="index.json has (no `weight_map` from tensors|to hold a JSON object)"):
+        convert(str(folder), tmp_path / "ours")
+
+
+@pytest.mark.parametrize("place", ["../source/{}", "{}/../../source/{}"])
+def test_an_index_that_leads_out_of_the_folder_is_refused(source, tmp_path, place):
+    folder = tmp_path / "bad"
+    shutil.copytree(source, folder)
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"] = {key: place.format(name, name) for key, name in index["weight_map"].items()}
+    path.write_text(json.dumps(index))
+    with pytest.raises(ConversionError, match="from tensors to files beside it"):
+        convert(str(folder), tmp_path / "ours")
+
+
 def test_two_sources_for_one_parameter(source, tmp_path):
     extra = "vision_model.embeddings.class_embedding"
     with pytest.raises(ConversionError, match=f"shard: {extra}"):
