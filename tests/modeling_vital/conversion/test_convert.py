@@ -162,7 +162,7 @@ def test_weights_that_are_whole_numbers_are_named(source, tmp_path, dtype):
     path = folder / f"model-0000{home}-of-00003.safetensors"
     save_file({**load_file(path), key: STATE[key].to(dtype)}, path)
     kind = str(dtype).removeprefix("torch.")
-    with pytest.raises(ConversionError, match=f"1 tensors hold whole numbers[^$]*{key} holds {kind}"):
+    with pytest.raises(ConversionError, match=f"whole numbers[^$]*{key} holds {kind}"):
         convert(str(folder), tmp_path / "ours")
     assert leftovers(tmp_path) == ["bad"]
 
@@ -172,7 +172,7 @@ def test_an_index_that_names_no_files_is_told(source, tmp_path, found):
     folder = tmp_path / "bad"
     shutil.copytree(source, folder)
     (folder / "model.safetensors.index.json").write_text(found)
-    with pytest.raises(ConversionError, match="index.json has (no `weight_map` from tensors|to hold a JSON object)"):
+    with pytest.raises(ConversionError, match="index.json .*(weight_map|JSON object)"):
         convert(str(folder), tmp_path / "ours")
 
 
@@ -184,7 +184,7 @@ def test_an_index_that_leads_out_of_the_folder_is_refused(source, tmp_path, plac
     index = json.loads(path.read_text())
     index["weight_map"] = {key: place.format(name, name) for key, name in index["weight_map"].items()}
     path.write_text(json.dumps(index))
-    with pytest.raises(ConversionError, match="from tensors to files beside it"):
+    with pytest.raises(ConversionError, match="weight_map.*files beside"):
         convert(str(folder), tmp_path / "ours")
 
 
