@@ -170,6 +170,10 @@ def prepare(
     return Conversion(source, shards, config, model, processor, parts, dropped_keys(rules, tensors))
 
 
+_WRONG_CONFIG = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+"""What libraries raise about settings that cannot be, such as a width of 0."""
+
+
 def _empty_model(layout: Layout, source: Source, tensors: Mapping[str, torch.Tensor]) -> PreTrainedModel:
     """The model that the source's configuration describes, on the device `"meta"`."""
     try:
@@ -177,7 +181,7 @@ def _empty_model(layout: Layout, source: Source, tensors: Mapping[str, torch.Ten
         config.dtype = _main_dtype(tensors.values())
         with torch.device("meta"):
             return layout.model_class()(config)
-    except (KeyError, TypeError, ValueError, AttributeError, StrictDataclassError) as error:
+    except (*_WRONG_CONFIG, StrictDataclassError) as error:
         first = first_line(error)
         raise ConversionError(
             f"{source.name}: config.json does not describe a model ({layout.name}): {type(error).__name__}: {first}"
@@ -346,11 +350,11 @@ def _generation_config(plan: Conversion) -> GenerationConfig:
     """The source's, ending where a turn ends."""
     folder = plan.source.folder
     has_file = (folder / "generation_config.json").is_file()
-    config = GenerationConfig.from_pretrained(folder) if has_file else GenerationConfig()
     try:
+        config = GenerationConfig.from_pretrained(folder) if has_file else GenerationConfig()
         config.validate(strict=True)
-    except ValueError as error:
-        logger.warning("generation_config.json contradicts itself and is ignored: %s", error)
+    except (*_WRONG_CONFIG, OSError) as error:
+        logger.warning("generation_config.json is wrong or contradicts itself and is ignored: %s", error)
         config = GenerationConfig()
     if plan.processor is not None:
         tokenizer = plan.processor.tokenizer

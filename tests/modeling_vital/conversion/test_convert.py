@@ -106,6 +106,16 @@ def test_a_generation_configuration_that_contradicts_itself_is_left_out(source, 
     assert "contradicts itself" in caplog.text
 
 
+@pytest.mark.parametrize("content", ["[]", "{", '{"temperature": "hot"}'])
+def test_a_generation_configuration_that_is_none_is_left_out(source, tmp_path, caplog, content):
+    folder = tmp_path / "source"
+    shutil.copytree(source, folder)
+    (folder / "generation_config.json").write_text(content)
+    convert(str(folder), tmp_path / "ours")
+    assert "generation_config.json is wrong" in caplog.text
+    assert (tmp_path / "ours" / "generation_config.json").is_file()
+
+
 def test_weights_in_a_pickle(source, converted, tmp_path):
     folder = tmp_path / "pickled"
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors*"))
@@ -222,6 +232,9 @@ def test_broken_files_are_named(source, tmp_path):
         ({"llm_config": {}}, "'nothing'"),
         ({"vision_config": {"num_attention_heads": 3}}, "config.json .*divisible"),
         ({"vision_config": {"hidden_size": "large"}}, "config.json .*hidden_size"),
+        ({"vision_config": {**CONFIG["vision_config"], "patch_size": 0}}, "config.json .*zero"),
+        ({"llm_config": {**CONFIG["llm_config"], "hidden_size": 0}}, "config.json .*power"),
+        ({"downsample_ratio": 0}, "config.json .*zero"),
     ],
 )
 def test_a_configuration_that_makes_no_model(change, message, tmp_path):
