@@ -24,6 +24,7 @@ from dataset_scripts.distortions.catalogue import (
     distort_image,
 )
 from modeling_vital.media_vital import Clip, MediaError, load_media
+from modeling_vital.whole_files import make_output_folder
 
 
 logger = logging.getLogger(__name__)
@@ -121,6 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of every cell (default: 0)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        make_output_folder(options.output.parent)
+    except OSError as error:
+        parser.error(f"--output: {error}")
     fps = 30.0
     try:
         media = load_media(options.original)
@@ -135,7 +140,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"cannot read the picture or clip: {error}")
     except ValueError as error:
         parser.error(str(error))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(options.output)
     logger.info("wrote %s", options.output)
 
