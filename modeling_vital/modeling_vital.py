@@ -171,7 +171,11 @@ class VitalModel(VitalPreTrainedModel):
 
     def _encode(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutput:
         still_frozen_norms(self.vision_tower)
-        return self.vision_tower(pixel_values=pixel_values.to(self.vision_tower.dtype), return_dict=True, **kwargs)
+        pixel_values = pixel_values.to(self.vision_tower.dtype)
+        if pixel_values.device.type == "cpu" and not torch.is_grad_enabled():
+            # The order in memory that a CPU's convolutions are fastest in: they hand it on from layer to layer.
+            pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
+        return self.vision_tower(pixel_values=pixel_values, return_dict=True, **kwargs)
 
     def _project(self, features: torch.Tensor) -> torch.Tensor:
         features = pixel_unshuffle(feature_map(features), round(1 / self.config.downsample_ratio)).flatten(1, 2)
