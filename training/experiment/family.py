@@ -73,7 +73,7 @@ class FamilyConfig:
     """Shape of the family.
 
     Attributes:
-        model (`dict`): fields of `training.tiny.model.ModelConfig` but `decoder` and `vocab_size`: encoders and tiles.
+        model (`dict`): fields of `training.tiny.model.ModelConfig` but `decoder` and `tokenizer`: encoders and tiles.
         decoders (`dict[str, dict]`): name -> `model_type` of a causal language model of transformers, `vocab_size` of
             a tokenizer of its own, and fields of its configuration; or fields of `PackagedDecoder`. The first is a
             Qwen2 and learns together with the encoders.
@@ -103,8 +103,8 @@ def first_model(config: FamilyConfig, seed: int) -> VitalForConditionalGeneratio
     """Encoders, projectors and the first decoder, with random weights, and their processor."""
     decoder = dict(next(iter(config.decoders.values())))
     decoder.pop("model_type")
-    shape = ModelConfig(vocab_size=decoder.pop("vocab_size"), decoder=decoder, **copy.deepcopy(config.model))
-    return build_model(shape, seed)
+    tokenizer = build_tokenizer(decoder.pop("vocab_size"))
+    return build_model(ModelConfig(decoder=decoder, **copy.deepcopy(config.model)), seed, tokenizer)
 
 
 def with_decoder(config: FamilyConfig, name: str, vision: Path, seed: int) -> VitalForConditionalGeneration:

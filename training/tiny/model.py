@@ -165,10 +165,19 @@ def watch_changes(stem: torch.nn.Conv3d) -> None:
         stem.weight[i] = scale * change[:, None, None] * blur
 
 
-def build_model(config: ModelConfig, seed: int) -> VitalForConditionalGeneration:
-    """A model with random weights, its processor attached."""
+def build_model(
+    config: ModelConfig, seed: int, tokenizer: PreTrainedTokenizerFast | None = None
+) -> VitalForConditionalGeneration:
+    """A model with random weights, its processor attached.
+
+    Args:
+        config (`ModelConfig`): its shape.
+        seed (`int`): of the weights.
+        tokenizer (`PreTrainedTokenizerFast`, *optional*): instead of the one that `config` names.
+    """
     torch.manual_seed(seed)
-    tokenizer = read_tokenizer(FOLDER / "tokenizers" / f"{config.tokenizer}.json")
+    if tokenizer is None:
+        tokenizer = read_tokenizer(FOLDER / "tokenizers" / f"{config.tokenizer}.json")
     image_seq_length = round(config.tile_size / 32 * config.downsample_ratio) ** 2  # the encoder's stride is 32
     motion = VitalMotionConfig(**config.motion)
     processor = VitalProcessor(

@@ -2,16 +2,19 @@
 
 import hashlib
 import zipfile
+from pathlib import Path
 
 import gguf
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from training.experiment import ExperimentError
-from training.experiment.family import FamilyConfig, PackagedDecoder
+from training.experiment.family import FamilyConfig, PackagedDecoder, first_model, with_decoder
 
 
+ROOT = Path(__file__).parents[3]
 FILE = "a_model/small.gguf"
 PACKAGE = ["pip", "a-model", "1.0", "wheel"]
 
@@ -103,3 +106,17 @@ def test_a_recipe_says_where_a_decoder_is():
     with pytest.raises(ValueError, match="'d'.*`package`.*`file`.*`sha256`"):
         FamilyConfig({}, {"a": first, "d": {"package": PACKAGE, "file": FILE}})
     assert FamilyConfig({}, {"a": first, "d": {"package": PACKAGE, "file": FILE, "sha256": ""}}).pretrained() == ["d"]
+
+
+def test_the_family_of_the_recipe_has_decoders_and_tokenizers_of_their_own(tmp_path):
+    recipe = yaml.safe_load((ROOT / "training/recipes/tiny_experiment.yaml").read_text())
+    family = FamilyConfig(**recipe["family"])
+    first = first_model(family, 0)
+    first.save_pretrained(tmp_path)
+    models = [first, *(with_decoder(family, name, tmp_path, 1) for name in ("b", "c"))]
+    for model, fields in zip(models, family.decoders.values(), strict=False):
+        text = model.config.text_config
+        assert (text.model_type, text.hidden_size) == (fields["model_type"], fields["hidden_size"])
+        assert text.vocab_size == len(model.processor.tokenizer)
+        assert fields["vocab_size"] <= text.vocab_size < fields["vocab_size"] + 20  # and its special tokens
+        assert all(map(torch.equal, model.model.vision_tower.parameters(), first.model.vision_tower.parameters()))
