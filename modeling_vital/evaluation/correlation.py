@@ -41,7 +41,8 @@ def _srcc(scores: np.ndarray, mos: np.ndarray) -> float:
 
 def _plcc(scores: np.ndarray, mos: np.ndarray) -> float:
     a, b = scores - scores.mean(), mos - mos.mean()
-    return float(np.clip(a / np.linalg.norm(a) @ (b / np.linalg.norm(b)), -1, 1))
+    of_b = b @ b
+    return float(np.clip(a @ b / of_b / np.sqrt(a @ a / of_b), -1, 1))  # exactly 1 where `a` and `b` are the same
 
 
 def _krcc(scores: np.ndarray, mos: np.ndarray) -> float:

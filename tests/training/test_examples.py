@@ -25,6 +25,8 @@ def test_words_are_rewarded_and_what_is_none_gets_none(photo):
     rewards = edit_reward(photo, ["keep", "blur ", "", "photo", "keep"])
     assert rewards[2:4] == [None, None]
     assert rewards[0] == rewards[4] > rewards[1]
+    kept, *edited = edit_reward(photo, ["keep", *(word for word in EDITS if word != "keep")])
+    assert kept > max(edited) + 0.1  # what the policy is to find out
 
 
 def test_a_new_policy_has_no_favourite():

@@ -26,7 +26,7 @@ from modeling_vital.whole_files import make_output_folder
 EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "blur": lambda photo: photo.filter(ImageFilter.GaussianBlur(3)),
     "shrink": lambda photo: photo.reduce(6).resize(photo.size),
-    "posterize": lambda photo: photo.quantize(12).convert("RGB"),
+    "darken": lambda photo: photo.point(lambda value: value // 4),
     "keep": lambda photo: photo,
 }
 """What the policy can say, and what that does."""

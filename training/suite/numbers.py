@@ -55,7 +55,8 @@ def correlations_by_subset(rows: Sequence[Row], scores: Sequence[float | None]) 
 
 def correlation(mine: Sequence[tuple[Row, float]]) -> dict[str, Any]:
     """`srcc`, `plcc`, the interval `low` to `high` of `srcc` over originals, `n`, and `srcc_severity`."""
-    x, y, groups = ([*column] for column in zip(*((s, r.mos, r.content_id) for r, s in mine), strict=True))
+    x, y = (np.array(column) for column in zip(*((s, r.mos) for r, s in mine), strict=True))
+    groups = [r.content_id for r, _ in mine]
     rng = np.random.default_rng(_SEED)
     low, high = bootstrap_intervals(x, y, groups, ("srcc",), _RESAMPLES, seed=rng)["srcc"]
     measured = {name: CORRELATIONS[name](x, y) for name in ("srcc", "plcc")}

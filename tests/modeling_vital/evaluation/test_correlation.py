@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from modeling_vital.evaluation import (
+    CORRELATIONS,
     METRIC_FOLDER,
     bootstrap,
     bootstrap_intervals,
@@ -94,6 +95,13 @@ def test_the_slopes_of_a_fit_are_those_of_its_curve(parameters):
     for step, slope in zip(1e-6 * np.eye(len(parameters)), slopes, strict=True):
         up, down = (LOGISTICS[curve](x, *np.add(parameters, moved)) for moved in (step, -step))
         assert slope == pytest.approx((up - down) / 2e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("count", [3, 7, 10, 1000])
+def test_what_agrees_or_disagrees_in_all_is_exactly_1(count):
+    values = np.random.default_rng(count).normal(size=count)
+    for name in ("srcc", "plcc"):
+        assert (CORRELATIONS[name](values, values), CORRELATIONS[name](values, -values)) == (1, -1), name
 
 
 def test_what_a_fit_gains_is_named_apart(opinions):
