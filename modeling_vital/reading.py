@@ -45,7 +45,9 @@ Item = TypeVar("Item")
 # A clean interpreter, on every platform. A fork would copy the locks of torch's and the decoders' threads without the
 # threads, and hang on them; a fork server would have to be warmed with torch to be any faster than this.
 _CONTEXT = multiprocessing.get_context("spawn")
-_STARTING = threading.Lock()  # Starting and waiting for processes keeps lists that are not made for several threads.
+# Starting and waiting for processes keeps lists that are not made for several threads. Reentrant: the garbage
+# collector may end a forgotten reader in the thread that is starting the worker of another.
+_STARTING = threading.RLock()
 
 
 def default_workers() -> int:
@@ -163,6 +165,7 @@ class ReadAhead(Generic[Item]):
 
     def __del__(self) -> None:
         if hasattr(self, "_threads"):
+            self._threads = []  # not waited for: this may be one of them, or hold what they wait for
             self.close()
 
     def close(self) -> None:

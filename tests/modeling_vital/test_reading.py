@@ -277,3 +277,19 @@ def test_a_slow_reader_of_parts_is_no_fault_of_the_worker():
             time.sleep(0.7)
             seen.append(part)
     assert len(seen) == 3
+
+
+def test_a_reader_may_be_forgotten_where_another_starts_a_worker():
+    """The garbage collector runs anywhere: a command hung for good when it did so there."""
+    reader = read_ahead([1, 2, 3], act, workers=1)
+    next(reader)
+
+    def start():
+        nonlocal reader
+        with reading._STARTING:
+            reader = None
+
+    thread = threading.Thread(target=start, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
