@@ -159,6 +159,10 @@ def load_model(recipe: Recipe) -> VitalForConditionalGeneration:
         model.processor  # noqa: B018  reads it now, so that a missing file is found before training
     except (OSError, ValueError, ImportError) as error:
         raise RecipeError(f"The model {run.model} cannot be loaded: {error}") from error
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            # Else bitsandbytes 0.50 packs the layer anew at the first evaluation on a CPU, and gradients end there.
+            layer.support_avx512bf16_for_cpu = False
     if run.decoder_4bit and adapters:
         return model
     if run.decoder_4bit:

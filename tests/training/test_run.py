@@ -235,7 +235,8 @@ def test_a_result_that_cannot_be_written_is_said_and_written_later(recipe_file, 
 @pytest.mark.slow
 def test_a_decoder_in_four_bits_trains_resumes_and_loads(recipe_file, tmp_path):
     pytest.importorskip("bitsandbytes")
-    arguments = ["--config", str(recipe_file), "--model", "vital-tiny", "--decoder_4bit", "--output_dir"]
+    arguments = ["--config", str(recipe_file), "--model", "vital-tiny", "--decoder_4bit"]
+    arguments += ["--learning_rate", "1e-5", "--output_dir"]  # small: curves are compared
     whole = run(Recipe.parse("pretrain", [*arguments, str(tmp_path / "whole")]))
     out = tmp_path / "resumed"
     run(Recipe.parse("pretrain", [*arguments, str(out), "--max_steps", "2", "--lr_scheduler_type", "constant"]))
@@ -254,8 +255,8 @@ def test_a_decoder_in_four_bits_trains_resumes_and_loads(recipe_file, tmp_path):
     both = [*arguments, str(tmp_path / "both"), "--decoder_dtype", "bfloat16", "--eval_strategy", "steps"]
     evaluated = run(Recipe.parse("pretrain", [*both, "--eval_steps", "2", "--monitor_samples", "0"]))
     curve = [entry["loss"] for entry in evaluated.state.log_history if "loss" in entry]
-    # bfloat16 against 4 bits: once they were 11 % apart.
-    assert curve == pytest.approx(list(history(tmp_path / "whole").values()), rel=0.2)
+    # Also after an evaluation, which once left layers on a CPU without gradients.
+    assert curve == pytest.approx(list(history(tmp_path / "whole").values()), rel=0.05)
 
 
 @pytest.mark.slow
