@@ -41,6 +41,8 @@ def test_a_block_is_run_or_says_why_not(page):
         if block.language in RUN_LANGUAGES:
             marked = re.fullmatch(r"|slow|not run: .{10,}|run by (tests/[\w/]+\.py): (\w+)", block.mark)
             assert marked, f"{block.place}: {block.mark}"
+            gone = re.search(r"\borg/|--device cuda\b", block.code)
+            assert block.elsewhere or not gone, f"{block.place}: {gone[0]} is not here when the block is run"
             if runner := marked[1]:
                 assert f'named_block("{page}", "{marked[2]}"' in (ROOT / runner).read_text(), block.place
         else:
