@@ -126,7 +126,7 @@ class Source:
             indices = sorted(self.folder.glob(f"{single}.index.json"))
             if indices:
                 found = _read_json(indices[0]).get("weight_map")
-                files = list(found.values()) if isinstance(found, dict) else [None]
+                files: list[Any] = list(found.values()) if isinstance(found, dict) else [None]
                 if not all(isinstance(file, str) and Path(file).name == file for file in files):
                     raise ConversionError(f"{indices[0]} has no `weight_map` from tensors to files beside it.")
                 names = sorted(set(files))
