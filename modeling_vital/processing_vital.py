@@ -22,7 +22,7 @@ from .image_processing_vital import VitalImageProcessor, VitalImageProcessorKwar
 from .media_vital import MediaError
 from .preparation_vital import MediaPreparationMixin
 from .video_processing_vital import FrameSampling
-from .zoo_names_vital import ZooNamesMixin, from_zoo
+from .zoo_names_vital import ZooNamesMixin
 
 
 CHAT_TEMPLATE = """\
@@ -128,22 +128,19 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
     """
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """Loads from a name of the zoo, a folder or a Hub id; otherwise as in the base class.
+    def get_processor_dict(cls, pretrained_model_name_or_path, **kwargs):
+        """Reads `processor_config.json`, as in the base class.
 
         Raises:
-            ValueError: for a linear probe, which has no decoder and so no text to process.
+            ValueError: for that of a linear probe, which has no decoder and so no text to process.
         """
-        try:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        except (OSError, ValueError) as error:
-            source = from_zoo(pretrained_model_name_or_path, vital=True)
-            if cls.get_processor_dict(source)[0].get("processor_class") == "VitalProbeProcessor":
-                raise ValueError(
-                    f"{str(pretrained_model_name_or_path)!r} is a linear probe: it has no decoder, so no tokenizer. "
-                    "Load it with VitalProbeProcessor or AutoProcessor; VitalForQualityProbe has that as `processor`."
-                ) from error
-            raise
+        found, rest = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        if found.get("processor_class") == "VitalProbeProcessor":
+            raise ValueError(
+                f"{str(pretrained_model_name_or_path)!r} is a linear probe: it has no decoder, so no tokenizer. "
+                "Load it with VitalProbeProcessor or AutoProcessor; VitalForQualityProbe has that as `processor`."
+            )
+        return found, rest
 
     def __init__(
         self,
