@@ -9,7 +9,7 @@ from model_cards.models_page import PAGE, write_models_page
 from model_cards.record import record
 from model_cards.render import DEFAULT_ORG, PICTURES, ROOT, CardError, render_model_card
 from modeling_vital import zoo
-from modeling_vital.whole_files import make_output_folder
+from modeling_vital.whole_files import require_output_folder
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,10 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.weights is not None and len(args.names) != 1:
         sys.stderr.write("--weights is of one model; give its NAME\n")
         return 2
-    try:
-        make_output_folder(args.output)
-    except OSError as error:
-        render.error(f"--output: {error}")
+    require_output_folder(render, "--output", args.output)
     try:
         cards = {n: render_model_card(n, f"{args.org}/{n}", args.weights) for n in args.names or zoo.NAMES}
     except CardError as error:

@@ -15,6 +15,7 @@ Example:
     ['state.json', 'table.csv']
 """
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -87,6 +88,20 @@ def make_output_folder(folder: Path) -> None:
         raise OSError(
             f"the folder {str(folder)!r} cannot be made or written ({error.strerror}); name another place"
         ) from error
+
+
+def require_output_folder(parser: argparse.ArgumentParser, option: str, folder: Path) -> None:
+    """Makes and tries the folder of an output, as [`make_output_folder`]; if that fails, `parser` ends the script.
+
+    Args:
+        parser (`argparse.ArgumentParser`): says what is wrong, and exits with code 2.
+        option (`str`): the argument that named the folder, for the message.
+        folder (`Path`): the folder; it may be there.
+    """
+    try:
+        make_output_folder(folder)
+    except OSError as error:
+        parser.error(f"{option}: {error}")
 
 
 @contextlib.contextmanager

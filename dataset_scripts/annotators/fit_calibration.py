@@ -46,7 +46,7 @@ from dataset_scripts.annotators.temporal import temporal_calibrations
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, distort_image
 from dataset_scripts.distortions.authentic import draw
 from dataset_scripts.distortions.scene_rendering import render
-from modeling_vital.whole_files import make_output_folder
+from modeling_vital.whole_files import require_output_folder
 
 
 logger = logging.getLogger(__name__)
@@ -265,10 +265,7 @@ def photo_arguments(argv: Sequence[str] | None, description: str, output: Path, 
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--scores", help="also save the raw scores as .npz")
     arguments = parser.parse_args(argv)
-    try:
-        make_output_folder(Path(arguments.output).parent)
-    except OSError as error:
-        parser.error(f"--output: {error}")
+    require_output_folder(parser, "--output", Path(arguments.output).parent)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     arguments.annotators = arguments.annotators or available_image_annotators()
     return arguments

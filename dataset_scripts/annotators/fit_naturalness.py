@@ -15,7 +15,7 @@ import numpy as np
 
 from dataset_scripts.annotators.naturalness import PRISTINE_MODEL, fit_pristine
 from dataset_scripts.annotators.photos import choose_photos
-from modeling_vital.whole_files import make_output_folder
+from modeling_vital.whole_files import require_output_folder
 
 
 logger = logging.getLogger(__name__)
@@ -29,10 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=150, help="photos to use")
     parser.add_argument("--skip", type=int, default=30, help="photos at the beginning to skip")
     arguments = parser.parse_args(argv)
-    try:
-        make_output_folder(Path(arguments.output).parent)
-    except OSError as error:
-        parser.error(f"--output: {error}")
+    require_output_folder(parser, "--output", Path(arguments.output).parent)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 
     photos = choose_photos(arguments.photos, arguments.count, skip=arguments.skip, split="train")

@@ -24,7 +24,7 @@ from dataset_scripts.distortions.catalogue import (
     distort_image,
 )
 from modeling_vital.media_vital import Clip, MediaError, load_media
-from modeling_vital.whole_files import make_output_folder
+from modeling_vital.whole_files import require_output_folder
 
 
 logger = logging.getLogger(__name__)
@@ -122,10 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of every cell (default: 0)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        make_output_folder(options.output.parent)
-    except OSError as error:
-        parser.error(f"--output: {error}")
+    require_output_folder(parser, "--output", options.output.parent)
     fps = 30.0
     try:
         media = load_media(options.original)

@@ -32,7 +32,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from modeling_vital.whole_files import make_output_folder, write_whole
+from modeling_vital.whole_files import require_output_folder, write_whole
 
 
 logger = logging.getLogger(__name__)
@@ -460,6 +460,9 @@ def dhash(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
+_MOST_DIFFERING_BITS = 24  # of the 256 of a hash, in pictures that look alike
+
+
 def near_duplicates(paths: Sequence[Path]) -> list[tuple[int, Path, Path]]:
     """Finds pictures that look like copies of one original, upright or mirrored.
 
@@ -478,7 +481,7 @@ def near_duplicates(paths: Sequence[Path]) -> list[tuple[int, Path, Path]]:
     for first in range(len(paths)):
         for second in range(first + 1, len(paths)):
             distance = min((hashes[first][0] ^ code).bit_count() for code in hashes[second])
-            if distance <= 24:
+            if distance <= _MOST_DIFFERING_BITS:
                 pairs.append((distance, paths[first], paths[second]))
     return sorted(pairs)
 
@@ -494,10 +497,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--check-duplicates", action="store_true", help="log pictures that look like copies")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    try:
-        make_output_folder(args.output)
-    except OSError as error:
-        parser.error(f"--output: {error}")
+    require_output_folder(parser, "--output", args.output)
     fetch(args.output, args.packages, [args.kind] if args.kind else KINDS, args.workers, args.allow_missing)
     if args.check_duplicates:
         pairs = near_duplicates(sorted((args.output / FOLDERS["image"]).glob("[!.]*")))

@@ -276,14 +276,14 @@ def _emit(
     from ..evaluation.results import plain
 
     text = json.dumps(plain(report), indent=2, allow_nan=False) + "\n"
-    try:
-        if args.output:
+    if args.output:
+        try:
             write_whole(args.output / name, text)
-        if args.output and picture:
-            with whole_file(args.output / picture) as unfinished:
-                plot(report, unfinished)
-    except OSError as error:
-        raise UsageError(f"{args.output} cannot be written: {error.strerror or error}") from error
+            if picture:
+                with whole_file(args.output / picture) as unfinished:
+                    plot(report, unfinished)
+        except OSError as error:
+            raise UsageError(f"{args.output} cannot be written: {error.strerror or error}") from error
     sys.stdout.write(text if args.format == "json" else table(report))
 
 

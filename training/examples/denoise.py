@@ -18,7 +18,7 @@ from torch import nn
 
 from modeling_vital import load_media
 from modeling_vital.metric import VitalMetric
-from modeling_vital.whole_files import make_output_folder
+from modeling_vital.whole_files import require_output_folder
 
 
 LOSSES = {"L1": (1.0, 0.0), "score alone": (0.0, 1.0), "L1 + score": (1.0, 0.05)}
@@ -143,10 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     photos = [np.asarray(load_media(path)) for path in paths]
     if small := [path.name for path, photo in zip(paths, photos, strict=True) if min(photo.shape[:2]) < SIDE]:
         parser.error(f"{small[0]} is smaller than {SIDE} pixels; give larger photos.")
-    try:
-        make_output_folder(args.output.parent)
-    except OSError as error:
-        parser.error(f"output: {error}")
+    require_output_folder(parser, "output", args.output.parent)
     pictures, numbers = compare(photos, args.steps)
     sheet(pictures, numbers).save(args.output)
     for name, (score, distance) in numbers.items():

@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from modeling_vital import load_media
 from modeling_vital.rewards import quality_reward
-from modeling_vital.whole_files import make_output_folder
+from modeling_vital.whole_files import require_output_folder
 
 
 EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -116,10 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("build/quality-reward"), help="folder of the trainer")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    try:
-        make_output_folder(args.output)
-    except OSError as error:
-        parser.error(f"--output: {error}")
+    require_output_folder(parser, "--output", args.output)
     photo = load_media(args.photo)
     photo.thumbnail((256, 256))
     before, after = train(photo, args.steps, args.output)

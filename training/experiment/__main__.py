@@ -19,7 +19,7 @@ import yaml
 
 from dataset_scripts.build_config import BuildError, SettingsError
 from modeling_vital.finished_parts import FinishedParts, differing
-from modeling_vital.whole_files import make_output_folder
+from modeling_vital.whole_files import require_output_folder
 from modeling_vital.yaml_file import read_yaml
 from training.checkpoints import TrainingStopped
 from training.collators import RowError
@@ -174,12 +174,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     torch.set_num_threads(1)  # models this small are slower with more
-    try:
-        if not (arguments.list or arguments.page):
-            make_output_folder(arguments.work_dir)
-            make_output_folder(arguments.results)
-    except OSError as error:
-        parser.error(str(error))
+    if not (arguments.list or arguments.page):
+        require_output_folder(parser, "--work_dir", arguments.work_dir)
+        require_output_folder(parser, "--results", arguments.results)
     try:
         recipe = Experiment.load(arguments.recipe)
         if arguments.list:

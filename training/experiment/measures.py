@@ -82,10 +82,13 @@ def measure(
     return {"scores": scores, "texts": said}
 
 
+_CHUNK = 64  # rows held in memory at once
+
+
 def _by_chunks(table: Dataset, places: Sequence[int], ask: Callable[[list], list]) -> list:
     answers = []
-    for start in range(0, len(places), 64):
-        chunk = [table[int(i)] for i in places[start : start + 64]]
+    for start in range(0, len(places), _CHUNK):
+        chunk = [table[int(i)] for i in places[start : start + _CHUNK]]
         sources = [(row["images"] or row["videos"])[0] for row in chunk]
         answers += ask([source["bytes"] or source["path"] for source in sources])
     return answers

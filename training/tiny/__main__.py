@@ -18,7 +18,7 @@ from pathlib import Path
 
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.probe_vital import VitalForQualityProbe
-from modeling_vital.whole_files import make_output_folder, whole_folder
+from modeling_vital.whole_files import require_output_folder, whole_folder
 from modeling_vital.yaml_file import read_yaml
 from training.tiny import DATA, fetch_originals, recipe_data
 from training.tiny.cost import timed_call, write_cost
@@ -128,10 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=["fetch", "pack", *(step.name for step in STEPS)], help="one step")
     arguments, more = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
-    try:
-        make_output_folder(arguments.work_dir)
-    except OSError as error:
-        parser.error(f"--work_dir: {error}")
+    require_output_folder(parser, "--work_dir", arguments.work_dir)
     fetch_originals(arguments.data_dir)
     if arguments.only == "fetch":
         return 0
