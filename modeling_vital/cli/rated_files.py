@@ -92,8 +92,8 @@ def score_table(args: argparse.Namespace, column: str, parse: Callable[[Any], An
         [`Scored`]
 
     Raises:
-        UsageError: for a table that cannot be read, a cell without a value, too few rows or files that can be read,
-            pictures and clips in one table, or a model that cannot be loaded.
+        UsageError: for a table that cannot be read, a cell without a value, a file that comes twice, too few
+            rows or files that can be read, pictures and clips in one table, or a model that cannot be loaded.
     """
     rows = list(_rows(args, column, parse))
     if len(rows) < least:
@@ -127,6 +127,7 @@ def _rows(args: argparse.Namespace, column: str, parse: Callable[[Any], Any]) ->
     rows = list(TableFile(args.table, needed, [GROUP_COLUMN], error=UsageError))
     # JSON has no header: a key that some lack is no column.
     grouped = args.group_column or all(row.error or row.get(group_column) is not None for row in rows)
+    first: dict[str, str] = {}
     for row in rows:
         where = f"{args.table}, {row.place}"
         if row.error is not None:
@@ -139,6 +140,12 @@ def _rows(args: argparse.Namespace, column: str, parse: Callable[[Any], Any]) ->
         except ValueError as error:
             raise UsageError(f"{where}, column {column!r}: {error}") from error
         target = target_of(args.table, row, args.column, args.allow_outside)
+        before = first.setdefault(target.path, row.place)
+        if before != row.place:
+            raise UsageError(
+                f"{where} names {target.path} again, as {before} does: give each file once, with the mean of its "
+                "ratings"
+            )
         yield target, value, None if group is None else str(group)
 
 

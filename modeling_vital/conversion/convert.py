@@ -179,6 +179,7 @@ def _empty_model(layout: Layout, source: Source, tensors: Mapping[str, torch.Ten
     try:
         config = layout.config(source.config, tensors.keys())
         config.dtype = _main_dtype(tensors.values())
+        _check_depth(config, len(tensors))
         with torch.device("meta"):
             return layout.model_class()(config)
     except (*_WRONG_CONFIG, StrictDataclassError) as error:
@@ -186,6 +187,20 @@ def _empty_model(layout: Layout, source: Source, tensors: Mapping[str, torch.Ten
         raise ConversionError(
             f"{source.name}: config.json does not describe a model ({layout.name}): {type(error).__name__}: {first}"
         ) from error
+
+
+def _check_depth(config: PreTrainedConfig, tensors: int) -> None:
+    """Refuses more layers than there are tensors, before hours go into building them.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    for name in ("", *config.sub_configs):
+        part = getattr(config, name, None) if name else config
+        layers = getattr(part, "num_hidden_layers", None)
+        if isinstance(layers, int) and layers > tensors:
+            setting = ".".join(filter(None, [name, "num_hidden_layers"]))
+            raise ValueError(f"{setting} is {layers}, and there are {tensors} tensors")
 
 
 def expected_shapes(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
@@ -262,9 +277,23 @@ def _main_dtype(tensors: Iterable[torch.Tensor]) -> torch.dtype:
 def _reader(shard: Shard, rules: list[Rule]) -> Callable[[], Iterator[tuple[str, torch.Tensor]]]:
     def read() -> Iterator[tuple[str, torch.Tensor]]:
         for key, tensor in shard.tensors():
+            _check_finite(shard, key, tensor)
             yield from (translate(rules, key, tensor) or {}).items()
 
     return read
+
+
+def _check_finite(shard: Shard, key: str, tensor: torch.Tensor) -> None:
+    """Refuses NaN and infinity; a sum finds both, and reads a tensor once.
+
+    Raises:
+        ConversionError: naming file and tensor.
+    """
+    if tensor.is_floating_point() and not tensor.sum(dtype=torch.float32).isfinite():
+        raise ConversionError(
+            f"{shard.path}: {key} holds NaN or infinite values, as after a training run that diverged or a damaged "
+            "download; a model with them scores nothing."
+        )
 
 
 def _motion_part(motion: Shard, new: Mapping[str, torch.Tensor], model: PreTrainedModel) -> Part:

@@ -245,6 +245,7 @@ def test_a_file_without_a_score_is_left_out_and_told(place, capsys):
         (lambda rows: rows, ["--output", "ratings.csv/c.json"], "cannot be made"),
         (lambda rows: [[f"{row[0]}.gone", *row[1:]] for row in rows], [], "0 of the 80 files.*can be scored"),
         (lambda rows: [[p, "3", g] for p, _, g in rows], [], "all ratings are 3"),
+        (lambda rows: [*rows, ["./7.jpg", "3", "x"]], [], "line 82 names .*7.jpg again, as line 9 does"),
     ],
 )
 def test_bad_input_is_wrong_use(place, capsys, change, options, message):

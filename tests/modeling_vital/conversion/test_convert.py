@@ -2,6 +2,8 @@
 
 import copy
 import json
+import math
+import re
 import shutil
 import subprocess
 import sys
@@ -177,6 +179,20 @@ def test_weights_that_are_whole_numbers_are_named(source, tmp_path, dtype):
     assert leftovers(tmp_path) == ["bad"]
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_no_numbers_are_named(source, tmp_path, value):
+    folder = tmp_path / "bad"
+    shutil.copytree(source, folder)
+    path = folder / "model-00002-of-00003.safetensors"
+    tensors = load_file(path)
+    key = sorted(tensors)[-1]
+    tensors[key].view(-1)[-1] = value
+    save_file(tensors, path)
+    with pytest.raises(ConversionError, match=f"00002-of-00003.*{re.escape(key)} "):
+        convert(str(folder), tmp_path / "ours")
+    assert not (tmp_path / "ours").exists()
+
+
 @pytest.mark.parametrize("found", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}'])
 def test_an_index_that_names_no_files_is_told(source, tmp_path, found):
     folder = tmp_path / "bad"
@@ -235,6 +251,8 @@ def test_broken_files_are_named(source, tmp_path):
         ({"vision_config": {**CONFIG["vision_config"], "patch_size": 0}}, "config.json .*zero"),
         ({"llm_config": {**CONFIG["llm_config"], "hidden_size": 0}}, "config.json .*power"),
         ({"downsample_ratio": 0}, "config.json .*zero"),
+        ({"llm_config": {**CONFIG["llm_config"], "num_hidden_layers": 10**9}}, "text_config.num_hidden_layers"),
+        ({"vision_config": {**CONFIG["vision_config"], "num_hidden_layers": 10**9}}, "vision_config.num_hidden"),
     ],
 )
 def test_a_configuration_that_makes_no_model(change, message, tmp_path):
