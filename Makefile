@@ -15,8 +15,9 @@ comma := ,
 CONSTRAINTS := -c constraints.txt
 TORCH := torch
 INSTALL := $(PY) -m pip install --disable-pip-version-check $(CONSTRAINTS)
-# One thread a process: more of them than cores slow small models down many times over.
-RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY) -m pytest
+# One thread a process: more of them than cores slow small models down many times over. What is compiled is kept, also where
+# the environment says otherwise: every process that a test starts would compile the package again.
+RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE= $(PY) -m pytest
 # A file's tests stay together: what its fixtures make, they make once. For a few tests more processes only cost time.
 PARALLEL := $(if $(ARGS),,-n logical --maxprocesses 4 --dist loadfile)
 # What `make lowest` tests: the package with these extras, which its tests read and make media with.

@@ -19,11 +19,9 @@ Curves already in the file stay where their annotator is not fitted again.
 """
 
 import argparse
-import contextlib
 import logging
 import zlib
 from collections.abc import Sequence
-from multiprocessing import Pool
 from pathlib import Path
 
 import cv2
@@ -46,6 +44,7 @@ from dataset_scripts.annotators.temporal import temporal_calibrations
 from dataset_scripts.distortions import IMAGE_DISTORTIONS, distort_image
 from dataset_scripts.distortions.authentic import draw
 from dataset_scripts.distortions.scene_rendering import render
+from dataset_scripts.engines import LocalEngine
 from modeling_vital.whole_files import require_output_folder
 
 
@@ -102,9 +101,9 @@ def score_photos(
 ) -> np.ndarray:
     """[`score_photo`] of P photos: float64 `[P, 126, A]`, also written to `save`. The seed is of the name."""
     jobs = [(file_name, photo, names) for file_name, photo in photos]
-    with Pool(workers) if workers > 1 else contextlib.nullcontext() as pool:
-        scored = pool.imap(_score_job, jobs) if pool else map(_score_job, jobs)
-        raw = np.stack(list(tqdm(scored, total=len(jobs), desc="scoring photos")))
+    with LocalEngine(workers) as engine:
+        scored = tqdm(engine.map(_score_job, jobs), total=len(jobs), desc="scoring photos")
+        raw = np.stack([scores for _, scores in scored])
     if save:
         np.savez_compressed(save, raw=raw, names=names, photos=[name for name, _ in photos])
     return raw

@@ -12,7 +12,7 @@ from .model_loading import fingerprint, level_words, resolve_model
 from .options import add_batch_size, add_model, add_reading, positive
 from .paths import HUB_PREFIX
 from .records import FORMATS, format_of, is_table, prepare_folder, prepare_output
-from .work import Keep, Work, write_file, write_live, write_sorted
+from .score_run import Keep, Work, write_file, write_live, write_sorted
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

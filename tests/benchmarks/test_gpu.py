@@ -136,6 +136,7 @@ def test_without_a_device_it_says_so(monkeypatch, capsys, tmp_path):
     assert "transformers" in capsys.readouterr().out and sum(gpu.WHEELS.values()) < 50
 
 
+@pytest.mark.slow
 def test_it_needs_no_more_than_it_lists(tmp_path):
     # With the tests marked `gpu`, whose models come from the fixtures; clips are read nowhere then.
     code = f"""

@@ -125,7 +125,7 @@ def test_a_watched_clip_gives_the_frames_it_was_asked_for(folder):
 @pytest.mark.parametrize("option", ["--map", "--curve"])
 @pytest.mark.parametrize("place", ["file", "file/m"])
 def test_a_folder_for_maps_that_cannot_be_made_is_wrong_use(folder, tmp_path, caplog, monkeypatch, option, place):
-    monkeypatch.setattr("modeling_vital.cli.work.load_model", None)  # it is told before that
+    monkeypatch.setattr("modeling_vital.cli.score_run.load_model", None)  # it is told before that
     (tmp_path / "file").write_text("")
     assert main(["score", str(folder / "a b.png"), option, str(tmp_path / place)]) == 2
     assert "cannot be made" in caplog.text

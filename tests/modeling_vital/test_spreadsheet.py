@@ -5,8 +5,8 @@ import io
 
 import pytest
 
+from modeling_vital.cli.score_run import _report
 from modeling_vital.cli.scoring import make_record
-from modeling_vital.cli.work import _report
 from modeling_vital.report_page import ReportPage, render_page
 from modeling_vital.spreadsheet import CsvWriter, as_text
 

@@ -51,6 +51,7 @@ def test_the_one_asked_for_reads_and_says_so(backend, model):
     assert load_media(np.zeros((3, 8, 8, 3), np.uint8)).video_backend is None
 
 
+@pytest.mark.slow
 def test_the_two_agree_within_the_tolerance_of_the_docs(model, mpeg4):
     assert len(CLIPS) == 2
     scores, frames = {}, {}
