@@ -78,24 +78,32 @@ def test_a_worker_takes_no_more_than_its_memory():
     assert "'huge' needs more memory than there is" in str(results["huge"])
 
 
+MPEG_TS = b"\x47" + bytes(187) + b"\x47" + bytes(400)
+GIVEN = {
+    "bytes": lambda path: path.read_bytes(),
+    "text": str,
+    "path": Path,
+    "row": lambda path: {"bytes": None, "path": str(path)},
+}
+
+
 @pytest.mark.parametrize(
-    ("head", "words"),
+    ("head", "words", "given"),
     [
-        (b"\x47" + bytes(187) + b"\x47" + bytes(400), "mpegts has no index, so it is read through once"),
-        (b"FLV\1" + bytes(400), "flv has no index"),
-        (b"\0\0\1\xba" + bytes(400), "mpeg has no index"),
-        (b"OggS" + bytes(400), "ogg has no index"),
-        (b"0&\xb2u" + bytes(400), "asf has no index"),
-        (b"\0\0\0\x18ftypisom" + bytes(400), "the decoder hangs"),
-        (b"\x89PNG" + bytes(400), "the decoder hangs"),
+        *((MPEG_TS, "mpegts has no index, so it is read through once", given) for given in GIVEN),
+        (b"FLV\1" + bytes(400), "flv has no index", "path"),
+        (b"\0\0\1\xba" + bytes(400), "mpeg has no index", "bytes"),
+        (b"OggS" + bytes(400), "ogg has no index", "text"),
+        (b"0&\xb2u" + bytes(400), "asf has no index", "path"),
+        (b"\0\0\0\x18ftypisom" + bytes(400), "the decoder hangs", "row"),
+        (b"\x89PNG" + bytes(400), "the decoder hangs", "bytes"),
     ],
 )
-def test_the_time_limit_says_what_took_the_time(tmp_path, head, words):
+def test_the_time_limit_says_what_took_the_time(tmp_path, head, words, given):
     (tmp_path / "a").write_bytes(head)
-    for item in (head, str(tmp_path / "a"), tmp_path / "a", {"bytes": None, "path": str(tmp_path / "a")}):
-        with read_ahead([item], sleep, workers=1, timeout_s=0.2) as reader:
-            ((_, error),) = reader
-        assert "given up after 0.2 s" in str(error) and words in str(error)
+    with read_ahead([GIVEN[given](tmp_path / "a")], sleep, workers=1, timeout_s=0.2) as reader:
+        ((_, error),) = reader
+    assert "given up after 0.2 s" in str(error) and words in str(error)
 
 
 def test_look_ahead_is_bounded(tmp_path):
