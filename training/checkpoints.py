@@ -2,10 +2,11 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from torch import nn
 
 
 COMPLETE = "mixture_state.json"
@@ -16,10 +17,14 @@ class TrainingStopped(RuntimeError):
     """The run cannot continue; the message says why, and from which checkpoint it can be taken up again."""
 
 
+def complete_checkpoints(output_dir: Path) -> list[Path]:
+    """The checkpoints of a run that were written whole, the newest last."""
+    return sorted((path.parent for path in Path(output_dir).glob(f"checkpoint-*/{COMPLETE}")), key=_step)
+
+
 def last_complete_checkpoint(output_dir: Path) -> Path | None:
     """The newest checkpoint of a run that was written whole, or `None`."""
-    found = [path.parent for path in Path(output_dir).glob(f"checkpoint-*/{COMPLETE}")]
-    return max(found, key=_step, default=None)
+    return next(reversed(complete_checkpoints(output_dir)), None)
 
 
 def checkpoint_to_resume(output_dir: Path, resume: bool) -> Path | None:
@@ -46,6 +51,32 @@ def checkpoint_to_resume(output_dir: Path, resume: bool) -> Path | None:
         if not (folder / COMPLETE).exists() and _step(folder) > _step(last):
             shutil.rmtree(folder, ignore_errors=True)  # of several processes, the first removes it
     return last
+
+
+def load_mean(model: nn.Module, checkpoints: Sequence[Path]) -> None:
+    """Gives a model the mean of the weights of checkpoints of its run; what is the same in all stays bit by bit.
+
+    Averaged weights generalise better than the last ones of a run ([stochastic weight
+    averaging](https://arxiv.org/abs/1803.05407)). One tensor at a time is in memory beside the model.
+
+    Args:
+        model (`nn.Module`): changed in place.
+        checkpoints (`Sequence[Path]`): folders with safetensors.
+
+    Raises:
+        ValueError: a checkpoint lacks a parameter that learns.
+    """
+    own = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for number, folder in enumerate(checkpoints, 1):
+        missing = set(learning)
+        for file in folder.glob("*.safetensors"):
+            with safe_open(file, "pt", device=str(model.device)) as tensors:
+                for name in own.keys() & set(tensors.keys()):
+                    own[name].lerp_(tensors.get_tensor(name).to(own[name].dtype), 1 / number)
+                    missing.discard(name)
+        if missing:
+            raise ValueError(f"{folder} lacks {sorted(missing)[0]}, and {len(missing) - 1} more parameters that learn")
 
 
 def _step(checkpoint: Path) -> int:

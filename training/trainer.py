@@ -19,7 +19,15 @@ from trl import SFTConfig, SFTTrainer
 from modeling_vital.levels_vital import expected_score
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from training.callbacks import GradientGuard
-from training.checkpoints import COMPLETE, TrainingStopped, checkpoint_to_resume, stopped_for, undone_on_failure
+from training.checkpoints import (
+    COMPLETE,
+    TrainingStopped,
+    checkpoint_to_resume,
+    complete_checkpoints,
+    load_mean,
+    stopped_for,
+    undone_on_failure,
+)
 from training.collators import MODEL_INPUTS, VitalCollator
 from training.data import DataArguments, TrainingData
 from training.encoder_stage import ENCODER_PARTS, EncoderCollator, EncoderLoss, VitalEncodersForPreTraining
@@ -80,10 +88,19 @@ class VitalTrainingConfig(SFTConfig):
     )
     report_to: None | str | list[str] = field(default="none", metadata={"help": "Where logs go, e.g. tensorboard."})
     save_total_limit: int | None = field(default=3, metadata={"help": "Checkpoints kept, the best one besides."})
+    average_checkpoints: int | None = field(
+        default=None,
+        metadata={
+            "help": "The result has the mean of the weights of so many last checkpoints, `save_steps` apart, instead "
+            "of the last weights: it depends less on where the run happened to end."
+        },
+    )
 
     def __post_init__(self):
         if self.stage not in STAGES:
             raise ValueError(f"`stage` is one of {', '.join(STAGES)}, got {self.stage!r}.")
+        if self.average_checkpoints is not None:
+            self._check_average()
         if self.bf16 is None:
             able = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
             self.bf16 = able and not self.use_cpu and not self.fp16
@@ -95,6 +112,17 @@ class VitalTrainingConfig(SFTConfig):
         self.remove_unused_columns = False
         self.dataset_kwargs = {**(self.dataset_kwargs or {}), "skip_prepare_dataset": True}
         super().__post_init__()
+
+    def _check_average(self) -> None:
+        if self.average_checkpoints < 2:
+            raise ValueError(f"`average_checkpoints` is 2 or more, got {self.average_checkpoints}.")
+        if self.save_total_limit is not None and self.save_total_limit < self.average_checkpoints:
+            raise ValueError(
+                f"`average_checkpoints` {self.average_checkpoints} needs as many checkpoints, and `save_total_limit` "
+                f"keeps {self.save_total_limit}."
+            )
+        if self.load_best_model_at_end:
+            raise ValueError("The result is the best checkpoint (`load_best_model_at_end`) or a mean, not both.")
 
 
 class VitalTrainer(SFTTrainer):
@@ -174,6 +202,8 @@ class VitalTrainer(SFTTrainer):
             compute_metrics=correlations,
             **kwargs,
         )
+        if args.average_checkpoints and ("peft_config" in kwargs or self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise ValueError("`average_checkpoints` reads whole checkpoints: not with adapters, FSDP or DeepSpeed.")
         self.add_callback(GradientGuard())
 
     # ------------------------------------------------------------------------------------------------------- data
@@ -299,7 +329,12 @@ class VitalTrainer(SFTTrainer):
         checkpoint = resume_from_checkpoint or self.resume_point()
         if checkpoint is not None:
             logger.warning("Resuming from %s.", checkpoint)
-        return super().train(resume_from_checkpoint=str(checkpoint) if checkpoint else None, **kwargs)
+        result = super().train(resume_from_checkpoint=str(checkpoint) if checkpoint else None, **kwargs)
+        if self.args.average_checkpoints:
+            last = complete_checkpoints(Path(self.args.output_dir))[-self.args.average_checkpoints :]
+            load_mean(self.model, last)
+            logger.info("The weights are the mean of those of %s.", ", ".join(folder.name for folder in last))
+        return result
 
     def _save_checkpoint(self, model, trial):
         step = self.state.global_step

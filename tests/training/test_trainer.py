@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 import training.trainer as trainer_module
@@ -18,13 +18,16 @@ from modeling_vital.levels_vital import level_of
 from modeling_vital.media_vital import load_media
 from tests.fixtures import tiny_models
 from tests.fixtures.tiny_models import tiny_model
-from training.checkpoints import COMPLETE, TrainingStopped, last_complete_checkpoint
+from training.checkpoints import COMPLETE, TrainingStopped, last_complete_checkpoint, load_mean
 from training.data import EVALUATION, make_data
 from training.freezing import STAGES
 from training.losses import LossConfig
 from training.smoke_data import EXAMPLES
 from training.tiny.model import build_tokenizer
 from training.trainer import VitalTrainer, VitalTrainingConfig, correlations
+
+
+FILE = "model.safetensors"
 
 
 def make_trainer(data, data_args, output_dir, model=None, loss=None, **changes):
@@ -95,6 +98,41 @@ def test_released_handling_of_batch_norm_updates_its_statistics(data, data_args,
     before = model.model.motion_encoder.stem_norm.running_mean.clone()
     make_trainer(data, data_args, tmp_path, model, update_batch_norm=True, warmup_steps=0).train()
     assert not torch.equal(before, model.model.motion_encoder.stem_norm.running_mean)
+
+
+def test_the_result_is_the_mean_of_the_last_checkpoints(data, data_args, tmp_path):
+    changes = {"average_checkpoints": 2, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 3}
+    before = tiny_model().state_dict()
+    for run in ("whole", "resumed after the last step"):
+        trainer = make_trainer(data, data_args, tmp_path, tiny_model(), warmup_steps=0, **changes)
+        trainer.train()
+        mean, last = trainer.model.state_dict(), [load_file(tmp_path / f"checkpoint-{n}" / FILE) for n in (3, 4)]
+        learned = {name for name, p in trainer.model.named_parameters() if p.requires_grad}
+        assert {name for name, value in mean.items() if not torch.equal(value, before[name])} <= learned, run
+        for name in learned:
+            torch.testing.assert_close(mean[name], (last[0][name] + last[1][name]) / 2)
+        assert any(not torch.equal(mean[name], last[1][name]) for name in learned)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"average_checkpoints": 1}, "2 or more"),
+        ({"average_checkpoints": 4}, "keeps 3"),
+        ({"average_checkpoints": 2, "load_best_model_at_end": True, "eval_strategy": "steps"}, "not both"),
+    ],
+)
+def test_a_mean_that_cannot_be_is_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        VitalTrainingConfig(output_dir=str(tmp_path), use_cpu=True, save_strategy="steps", **changes)
+
+
+def test_a_mean_needs_checkpoints_with_all_that_learns(data, data_args, tmp_path):
+    model = make_trainer(data, data_args, tmp_path).model
+    name = next(name for name, p in model.named_parameters() if p.requires_grad)
+    save_file({name: torch.zeros(())}, tmp_path / FILE)
+    with pytest.raises(ValueError, match="lacks .* more parameters"):
+        load_mean(model, [tmp_path])
 
 
 def golden_rows():
