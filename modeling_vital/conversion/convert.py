@@ -177,9 +177,9 @@ _WRONG_CONFIG = (KeyError, TypeError, ValueError, AttributeError, ArithmeticErro
 def _empty_model(layout: Layout, source: Source, tensors: Mapping[str, torch.Tensor]) -> PreTrainedModel:
     """The model that the source's configuration describes, on the device `"meta"`."""
     try:
+        _check_depth(source.config, len(tensors))
         config = layout.config(source.config, tensors.keys())
         config.dtype = _main_dtype(tensors.values())
-        _check_depth(config, len(tensors))
         with torch.device("meta"):
             return layout.model_class()(config)
     except (*_WRONG_CONFIG, StrictDataclassError) as error:
@@ -189,18 +189,17 @@ def _empty_model(layout: Layout, source: Source, tensors: Mapping[str, torch.Ten
         ) from error
 
 
-def _check_depth(config: PreTrainedConfig, tensors: int) -> None:
-    """Refuses more layers than there are tensors, before hours go into building them.
+def _check_depth(settings: Mapping[str, Any], tensors: int, place: str = "") -> None:
+    """Refuses more layers than there are tensors, before minutes and memory go into them.
 
     Raises:
         ValueError: naming the setting.
     """
-    for name in ("", *config.sub_configs):
-        part = getattr(config, name, None) if name else config
-        layers = getattr(part, "num_hidden_layers", None)
-        if isinstance(layers, int) and layers > tensors:
-            setting = ".".join(filter(None, [name, "num_hidden_layers"]))
-            raise ValueError(f"{setting} is {layers}, and there are {tensors} tensors")
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            _check_depth(value, tensors, f"{place}{name}.")
+        elif name == "num_hidden_layers" and isinstance(value, int) and value > tensors:
+            raise ValueError(f"{place}{name} is {value}, and there are {tensors} tensors")
 
 
 def expected_shapes(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:

@@ -251,7 +251,7 @@ def test_broken_files_are_named(source, tmp_path):
         ({"vision_config": {**CONFIG["vision_config"], "patch_size": 0}}, "config.json .*zero"),
         ({"llm_config": {**CONFIG["llm_config"], "hidden_size": 0}}, "config.json .*power"),
         ({"downsample_ratio": 0}, "config.json .*zero"),
-        ({"llm_config": {**CONFIG["llm_config"], "num_hidden_layers": 10**9}}, "text_config.num_hidden_layers"),
+        ({"llm_config": {**CONFIG["llm_config"], "num_hidden_layers": 10**9}}, "llm_config.num_hidden_layers"),
         ({"vision_config": {**CONFIG["vision_config"], "num_hidden_layers": 10**9}}, "vision_config.num_hidden"),
     ],
 )
