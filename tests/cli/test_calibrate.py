@@ -11,7 +11,7 @@ import pytest
 
 from modeling_vital import reading
 from modeling_vital.calibration_vital import Calibration
-from modeling_vital.cli import dataset_copy, rated_files, work
+from modeling_vital.cli import dataset_copy, rated_files, score_run
 from modeling_vital.cli.main import main
 from modeling_vital.evaluation import calibration
 from modeling_vital.video_processing_vital import FrameSampling
@@ -45,7 +45,7 @@ def place(tmp_path, monkeypatch):
     model.mkdir()
     (model / "config.json").write_text("{}")
     (model / "model.safetensors").write_bytes(b"weights")
-    install(monkeypatch, Rated(model), work, rated_files, dataset_copy)
+    install(monkeypatch, Rated(model), score_run, rated_files, dataset_copy)
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     rows = []

@@ -16,7 +16,7 @@ import pytest
 from datasets import ClassLabel, Features, Image, List, Value, load_dataset
 from PIL import Image as Pillow
 
-from modeling_vital.cli import dataset_copy, work
+from modeling_vital.cli import dataset_copy, score_run
 from modeling_vital.cli.main import main
 from tests.fixtures.hub_server import Blob, Repo, serve
 from tests.fixtures.stand_in import WORDS, StandIn, install
@@ -85,7 +85,7 @@ class Sums(StandIn):
 @pytest.fixture
 def stand_in(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    return install(monkeypatch, Sums(), work, dataset_copy)
+    return install(monkeypatch, Sums(), score_run, dataset_copy)
 
 
 def vital(dataset, *argv):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from modeling_vital import picture_vital
-from modeling_vital.cli import compare, report, words, work
+from modeling_vital.cli import compare, report, score_run, words
 from modeling_vital.cli.main import main
 from modeling_vital.cli.model_loading import load_model, resolve_model
 from modeling_vital.media_vital import MediaError
@@ -25,7 +25,7 @@ def tiny():
 @pytest.fixture
 def folder(tmp_path, monkeypatch, tiny):
     """Sideways animations, sound pictures, and files that our own code stumbles over (in this process)."""
-    for module in (compare, report, words, work):
+    for module in (compare, report, words, score_run):
         monkeypatch.setattr(module, "load_model", lambda source, device: tiny)
     for name, tag in TURNED.items():
         turned_animation(name[-4:].strip(".").upper(), tag)(tmp_path / name)

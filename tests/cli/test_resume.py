@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from modeling_vital.cli import score, work
+from modeling_vital.cli import score, score_run
 from modeling_vital.cli.main import main
 from modeling_vital.cli.scoring import make_record
 from modeling_vital.item_log import ItemLog, ItemLogError
@@ -32,7 +32,7 @@ HEADER = ["path", "modality", "score", "std", "level", *(f"prob_{word}" for word
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    return install(monkeypatch, StandIn(), work)
+    return install(monkeypatch, StandIn(), score_run)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_file_names_that_are_not_text_are_written_as_escapes(stand_in, folder):
     ],
 )
 def test_what_does_not_go_together_is_refused_before_the_model_is_loaded(argv, message, folder, monkeypatch, capsys):
-    monkeypatch.setattr(work, "load_model", lambda source, device: pytest.fail("loaded"))
+    monkeypatch.setattr(score_run, "load_model", lambda source, device: pytest.fail("loaded"))
     assert main(["score", *argv]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -179,7 +179,7 @@ class Stop(StandIn):
 
 
 def interrupted(monkeypatch, *argv):
-    install(monkeypatch, Stop(), work)
+    install(monkeypatch, Stop(), score_run)
     assert vital("--batch-size", "1", *argv) == 130
 
 
@@ -193,7 +193,7 @@ def test_resumed_output_is_the_undisturbed_one(name, stand_in, folder, monkeypat
         in capsys.readouterr().err
     )
     assert not (folder / name).exists()
-    monkeypatch.setattr(work, "load_model", lambda source, device: stand_in)
+    monkeypatch.setattr(score_run, "load_model", lambda source, device: stand_in)
     assert vital("--batch-size", "1", "--output", name, "--resume") == 1
     assert (folder / name).read_bytes() == (folder / f"whole-{name}").read_bytes()
     assert stand_in.calls == [["in/bad.png"], ["in/c d.jpg"], ["in/e.jpg"]]
@@ -215,7 +215,7 @@ def test_only_new_changed_and_failed_files_are_scored_by_a_later_run(stand_in, f
 def test_other_condition_on_a_complete_run_costs_nothing(stand_in, folder, monkeypatch):
     (folder / "in" / "bad.png").unlink()
     vital("--output", "s.jsonl", "--resume")
-    monkeypatch.setattr(work, "load_model", lambda source, device: pytest.fail("loaded"))
+    monkeypatch.setattr(score_run, "load_model", lambda source, device: pytest.fail("loaded"))
     assert vital("--output", "s.jsonl", "--resume", "--where", "score > 0.3") == 0
     assert names(folder / "s.jsonl") == ["a.jpg", "c d.jpg"]
     vital("--output", "s.jsonl", "--resume", "--format", "csv")
@@ -237,7 +237,7 @@ def test_scores_by_another_video_decoder_are_not_mixed(stand_in, folder, monkeyp
     capsys.readouterr()
     assert vital("--output", "s.csv", "--resume") == 2
     assert "is of another video backend" in capsys.readouterr().err
-    install(monkeypatch, StandIn(), work)
+    install(monkeypatch, StandIn(), score_run)
     assert vital("--output", "s.csv", "--resume", "--video-backend", "pyav") == 1  # one file has no score
 
 

@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 from modeling_vital import zoo
-from modeling_vital.cli import work
+from modeling_vital.cli import score_run
 from modeling_vital.cli.main import main
 from modeling_vital.cli.model_loading import load_model, resolve_model
 from modeling_vital.cli.paths import collect
@@ -40,7 +40,7 @@ KEYS = ["path", "modality", "score", "std", "level", "level_probs", "error"]
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    return install(monkeypatch, StandIn(), work)
+    return install(monkeypatch, StandIn(), score_run)
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_failure_is_named_on_stderr_even_where_its_reason_does_not_name_it(stand
 
 
 def test_model_is_not_loaded_when_there_is_nothing_to_score(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(work, "load_model", lambda source, device: pytest.fail("loaded"))
+    monkeypatch.setattr(score_run, "load_model", lambda source, device: pytest.fail("loaded"))
     assert main(["score", "--format", "json", str(tmp_path)]) == 1
     (record,) = strict_json(capsys.readouterr().out)
     assert record["error"] == "no image or video files in this folder"
@@ -304,7 +304,7 @@ def test_messages_do_not_double_when_main_runs_twice(stand_in, folder, capsys):
 SLOW_MODEL = """
     import sys, time
     from types import SimpleNamespace
-    from modeling_vital.cli import main, scoring, work
+    from modeling_vital.cli import main, scoring, score_run
 
     class Slow:
         class config:
@@ -329,8 +329,8 @@ SLOW_MODEL = """
         time.sleep({load_s})
         return Slow()
 
-    work.load_model = load
-    work.open_calibration = lambda *asked: None  # and torch is not imported, which is most of a start
+    score_run.load_model = load
+    score_run.open_calibration = lambda *asked: None  # and torch is not imported, which is most of a start
     scoring.Load = lambda *_: lambda item: SimpleNamespace(modality="video")
     sys.exit(main.main(sys.argv[1:]))
 """

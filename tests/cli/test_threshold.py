@@ -8,7 +8,7 @@ import shlex
 import numpy as np
 import pytest
 
-from modeling_vital.cli import rated_files, work
+from modeling_vital.cli import rated_files, score_run
 from modeling_vital.cli.main import main
 from tests.fixtures.stand_in import StandIn, install
 
@@ -16,7 +16,7 @@ from tests.fixtures.stand_in import StandIn, install
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """The current folder, with 100 files in `files` that score by the number in them, and labels of them."""
-    install(monkeypatch, StandIn(), work, rated_files)
+    install(monkeypatch, StandIn(), score_run, rated_files)
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     (tmp_path / "files").mkdir()
