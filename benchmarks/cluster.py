@@ -31,7 +31,6 @@ import numpy as np
 
 from modeling_vital.whole_files import write_whole
 
-from .machine import describe
 from .speed_report import markdown_table, put_block
 
 
@@ -345,6 +344,8 @@ def measure(output: Path, rows: int, pictures: int) -> dict[str, Any]:
     write_originals(output / "originals", -(-rows // ROWS_AN_ORIGINAL))
     write_pictures(output / "pictures", pictures)
     tasks = {"build": (build_once, output / "originals"), "score": (score_once, output / "pictures")}
+    from .machine import describe  # imports torch: processes that read pictures import this module as well
+
     found: dict[str, Any] = {"machine": describe(), "rows": {}, "seconds": {name: {} for name in tasks}}
     expected = {}
     for name, (task, source) in tasks.items():
