@@ -18,8 +18,9 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check $(CONSTRAINTS)
 # One thread a process: more of them than cores slow small models down many times over. What is compiled is kept, also where
 # the environment says otherwise: every process that a test starts would compile the package again.
 RUN_TESTS := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE= $(PY) -m pytest
-# A file's tests stay together: what its fixtures make, they make once. For a few tests more processes only cost time.
-PARALLEL := $(if $(ARGS),,-n logical --maxprocesses 4 --dist loadfile)
+# A file's tests stay together: what its fixtures make, they make once. Three processes keep two cores busy while one waits.
+# For a few tests more processes only cost time.
+PARALLEL := $(if $(ARGS),,-n 3 --dist loadfile)
 # What `make lowest` tests: the package with these extras, which its tests read and make media with.
 LOWEST_EXTRAS := cli,video,data,eval,openai
 LOWEST_TESTS := tests/modeling_vital tests/cli tests/dataset_scripts tests/test_embedded_checkpoint.py \

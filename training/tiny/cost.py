@@ -28,16 +28,17 @@ def timed_call(command: Sequence[str], step: str, work_dir: Path, every: float =
     Returns:
         `int`: the exit status.
     """
-    status = None
+    status, noted = None, time.monotonic()
     with subprocess.Popen(command) as process:
         while status is None:
-            start = time.monotonic()
             try:
                 status = process.wait(timeout=every)
             except subprocess.TimeoutExpired:
                 pass
             finally:
-                _add_seconds(work_dir, step, time.monotonic() - start)
+                now = time.monotonic()
+                _add_seconds(work_dir, step, now - noted)
+                noted = now
     return status
 
 

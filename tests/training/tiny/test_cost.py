@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from PIL import Image
 from skimage import data
 
 from model_cards.record import TRAINING
+from training.tiny import cost
 from training.tiny.cost import pictures_of, read_spent, timed_call, write_cost
 from training.tiny.originals import DataConfig, load_originals
 from training.tiny.pack import TOP, pack
@@ -52,11 +54,21 @@ def test_times_add_up_also_of_runs_that_fail(tmp_path):
     wait = "import sys, time; time.sleep(0.3); sys.exit(int(sys.argv[1]))"
     assert timed_call([sys.executable, "-c", wait, "0"], "base", tmp_path, every=0.1) == 0
     first = read_spent(tmp_path)["base"]["core"]
-    assert first >= 0.3
+    assert first >= 0.3 * os.cpu_count()
     assert timed_call([sys.executable, "-c", wait, "3"], "base", tmp_path) == 3
     assert read_spent(tmp_path)["base"]["core"] >= first + 0.3 * os.cpu_count()
     assert timed_call([sys.executable, "-c", wait, "0"], "probe", tmp_path) == 0
     assert set(read_spent(tmp_path)) == {"base", "probe"}
+
+
+def test_the_time_that_a_note_takes_is_counted_too(tmp_path, monkeypatch):
+    def slow(path, text):
+        time.sleep(0.2)
+        path.write_text(text)
+
+    monkeypatch.setattr(cost, "write_whole", slow)
+    assert timed_call([sys.executable, "-c", "import time; time.sleep(0.3)"], "base", tmp_path, every=0.05) == 0
+    assert read_spent(tmp_path)["base"]["core"] >= 0.3 * os.cpu_count()
 
 
 def trained(folder, steps=(10, 40), batch=4, **recipe):
