@@ -20,14 +20,8 @@ os.environ.update(
 )
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a run of the `network` tests sets it to 0
 
-import torch  # noqa: E402
-
-
 # A shell's background job ignores Ctrl-C and hands that on: what the tests start shall be stopped by it all the same.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-torch.set_num_threads(1)
 
 
 @pytest.hookimpl(wrapper=True)
