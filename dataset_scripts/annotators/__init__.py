@@ -8,7 +8,7 @@ Example:
     >>> get_annotator("gmsd").score(original, reference=original)
     0.0
 
-To add one: write a file with a subclass of [`Annotator`], add a line to the table below, run `fit_calibration`.
+How to add one is in CONTRIBUTING.md.
 """
 
 from collections.abc import Iterator, Mapping
