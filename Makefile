@@ -82,10 +82,11 @@ bounds:  ## the lowest versions that `make lowest` installs
 	@sed -n '/^\(dependencies\|$(subst $(comma),\|,$(LOWEST_EXTRAS))\) = \[/,/^\]/s/^    "\([^"]*\)>=\([^"]*\)",.*/\1==\2/p' \
 	pyproject.toml | sort -u
 
-lint: $(VENV)/.test  ## ruff: rules and formatting; mypy: types of modeling_vital; nothing is changed
+lint: $(VENV)/.test  ## ruff: rules and formatting; mypy: types of modeling_vital; zizmor: workflows; nothing is changed
 	$(PY) -m ruff check $(ARGS) .
 	$(PY) -m ruff format --check $(ARGS) .
 	$(PY) -m mypy
+	$(VENV)/bin/zizmor --offline --quiet .github
 
 format: $(VENV)/.test  ## ruff: mend what can be mended, and format
 	$(PY) -m ruff check --fix $(ARGS) .

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.info import DatasetInfo, DatasetInfosDict
-from huggingface_hub import DatasetCard, DatasetCardData
+from huggingface_hub import DatasetCardData
 
 from dataset_scripts.build_config import BuildConfig
 from dataset_scripts.card_samples import NAME as SAMPLES
@@ -13,7 +13,7 @@ from dataset_scripts.schema import row_features
 from dataset_scripts.sources.base import UNKNOWN_LICENSE
 from dataset_scripts.validator import DATA_DIR, FILE_PREFIX
 from modeling_vital.levels_vital import LEVEL_VALUES, LEVEL_WORDS
-from modeling_vital.publishing.data_card import add_data_files
+from modeling_vital.publishing.data_card import add_data_files, card_text
 
 
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -91,8 +91,7 @@ def render_card(numbers: dict[str, Any], config: BuildConfig, plots: dict[str, s
         _sources_section(numbers, report),
         _statistics_section(numbers, plots),
     ]
-    card = DatasetCard(f"---\n{card_data(numbers, config).to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n")
-    return str(card)
+    return card_text({}, "\n\n".join(parts), card_data(numbers, config))
 
 
 def _summary(numbers: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import torch
 import transformers
 import trl
 import yaml
+from huggingface_hub import ModelCardData
 
 from modeling_vital.whole_files import whole_file
 
@@ -59,14 +60,13 @@ def draft_card(trainer, recipe: dict[str, Any]) -> str:
     final = max(evaluations, key=lambda entry: entry["eval_srcc"], default=None)
     if not args.load_best_model_at_end:
         final = evaluations[-1] if evaluations else None
-    head = {
-        "library_name": "transformers",
-        "pipeline_tag": "image-text-to-text",
-        "tags": ["vital", "image-quality-assessment", "video-quality-assessment"],
-        "base_model": recipe["model"],
-    }
-    if recipe.get("dataset"):
-        head["datasets"] = [recipe["dataset"]]
+    head = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="image-text-to-text",
+        tags=["vital", "image-quality-assessment", "video-quality-assessment"],
+        base_model=recipe["model"],
+        datasets=[recipe["dataset"]] if recipe.get("dataset") else None,
+    )
     learning = [(name, p.numel()) for name, p in trainer.model.named_parameters() if p.requires_grad]
     batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
     ratios, total = trainer.data.ratios, sum(trainer.data.ratios.values())
@@ -75,7 +75,8 @@ def draft_card(trainer, recipe: dict[str, Any]) -> str:
     )
     name = Path(args.output_dir).name
     return f"""---
-{yaml.safe_dump(head, sort_keys=False)}---
+{head.to_yaml()}
+---
 
 # {name}
 
