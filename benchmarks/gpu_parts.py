@@ -18,6 +18,7 @@ from PIL import Image
 
 from modeling_vital.cli.scoring import Item, score_items
 from modeling_vital.reading import default_workers, usable_cores
+from modeling_vital.whole_files import whole_file
 from training.collators import MODEL_INPUTS, VitalCollator
 from training.freezing import freeze, set_training_mode
 from training.losses import LossConfig, MultiTaskLoss
@@ -276,12 +277,11 @@ def files(folder: str, items: list[Any], kind: str, key: int) -> list[str]:
     for path, item in zip(paths, items, strict=True):
         if path.exists():
             continue
-        partial = path.with_name(f"partial-{path.name}")  # the process may be ended at any moment
-        if kind == "clip":
-            encode(partial, item)
-        else:
-            item.save(partial, quality=92)
-        partial.replace(path)
+        with whole_file(path) as unfinished:
+            if kind == "clip":
+                encode(unfinished, item)
+            else:
+                item.save(unfinished, quality=92)
     return [str(path) for path in paths]
 
 
