@@ -11,6 +11,7 @@ from .media_vital import MediaError, describe_item
 MAX_ENTRY_CHARS = 4096
 """Characters of an entry: what Linux takes at most for a path. Resolving a longer one would cost minutes."""
 
+_IN_ARCHIVE = re.compile(r"^(?:zip|tar|gzip|bz2|xz|lz4|zstd)://")
 _ADDRESS_OR_DRIVE = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*:")
 
 
@@ -66,7 +67,9 @@ def belongs_to_dataset(path: str, dataset: str) -> bool:
     Returns:
         `bool`: `False` for any other file of this machine and any other address.
     """
-    place = path.rsplit("::", 1)[-1]
+    *members, place = path.split("::")
+    if not all(_IN_ARCHIVE.match(member) for member in members):  # what is opened is the first of a chain
+        return False
     if not os.path.isdir(dataset):
         return place.startswith((f"hf://datasets/{dataset}@", f"hf://datasets/{dataset}/")) and ".." not in place
     try:

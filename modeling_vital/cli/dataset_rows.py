@@ -15,6 +15,7 @@ from .scoring import Item
 
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     from datasets import Features, IterableDataset
 
@@ -102,42 +103,28 @@ def open_rows(
 def tables(opened: Rows, rows: "IterableDataset", batch_rows: int) -> "Iterator[pa.Table]":
     """The rows of a split, or of a part of one, some at a time, with the files that they point to put into them.
 
-    A row that names a file which is not the data set's has nothing in that column; a warning says so.
+    A row that names a file which is not the data set's, or is not there, has nothing in that column, with a warning.
 
     Raises:
-        UsageError: if such a file, or the data set itself, cannot be read.
+        UsageError: if the data set cannot be read.
     """
+    import numpy as np
     import pyarrow as pa
-    from datasets import Image, Video
+    import pyarrow.compute as pc
     from datasets.table import embed_table_storage
     from huggingface_hub.errors import HTTPError
 
-    def confined(array: Any, feature: Any) -> Any:
-        if isinstance(feature, Image | Video):
-            held = array.field("bytes").is_valid().to_pylist()
-            paths = array.field("path").to_pylist()
-            refused = [
-                path is not None and not has and not belongs_to_dataset(path, opened.name)
-                for has, path in zip(held, paths, strict=True)
-            ]
-            for path in (path for path, no in zip(paths, refused, strict=True) if no):
-                logger.warning("%r is no file of the data set and is not opened (--allow-outside)", path[:300])
-            # `datasets` fails on a row that has neither bytes nor path.
-            empty = [no or (path is None and not has) for has, path, no in zip(held, paths, refused, strict=True)]
-            fields = [array.field("bytes"), array.field("path")]
-            return pa.StructArray.from_arrays(fields, names=["bytes", "path"], mask=pa.array(empty))
-        if isinstance(getattr(feature, "feature", None), Image | Video) and any(
-            each and each["path"] and not each["bytes"] and not belongs_to_dataset(each["path"], opened.name)
-            for each in array.flatten().to_pylist()
-        ):
-            raise UsageError("a row names a file that is not the data set's; --allow-outside lets it be opened")
-        return array
-
     try:
         for table in rows.with_format("arrow").iter(batch_size=batch_rows):
-            for place, name in enumerate(table.column_names if not opened.allow_outside else ()):
+            for place, name in enumerate(table.column_names):
                 array = table.column(name).combine_chunks()
-                if (safe := confined(array, opened.features[name])) is not array:
+                keep = np.ones(len(array), dtype=bool)
+                for row, path in _opened(array, opened.features[name], np.arange(len(array))):
+                    if problem := _not_opened(path, opened):
+                        logger.warning("column %s: %s", name, problem)
+                        keep[row] = False
+                if not keep.all():
+                    safe = pc.if_else(pa.array(keep), array, pa.scalar(None, array.type))
                     table = table.set_column(place, table.schema.field(place), safe)
             yield embed_table_storage(table)
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
@@ -145,6 +132,43 @@ def tables(opened: Rows, rows: "IterableDataset", batch_rows: int) -> "Iterator[
         raise UsageError(f"{name!r} is not UTF-8; rename the file, or mend the data set") from error
     except (HTTPError, OSError, ValueError) as error:
         raise UsageError(f"the data set cannot be read further: {first_line(error)}") from error
+
+
+def _opened(array: "pa.Array", feature: Any, rows: "np.ndarray") -> Iterator[tuple[int, str | None]]:
+    """What `datasets` would open to put it into a table: row and path of every file without bytes, however nested.
+
+    Args:
+        array (`pa.Array`): values, of shape `(n,)`.
+        feature (`FeatureType`): their type.
+        rows (`np.ndarray`): the row of each value, shape `(n,)`.
+
+    Yields:
+        `tuple[int, str]`: `None` for a path that is not given either.
+    """
+    import pyarrow.compute as pc
+
+    if hasattr(feature, "embed_storage"):
+        unread = pc.and_(array.is_valid(), array.field("bytes").is_null())
+        for row, path, opens in zip(rows, array.field("path").to_pylist(), unread.to_pylist(), strict=True):
+            if opens:
+                yield int(row), path
+    elif isinstance(feature, dict):
+        for name, each in feature.items():
+            yield from _opened(array.field(name), each, rows)
+    elif hasattr(feature, "feature"):
+        parents = pc.list_parent_indices(array).to_numpy()
+        yield from _opened(array.flatten(), feature.feature, rows[parents])
+
+
+def _not_opened(path: str | None, opened: Rows) -> str | None:
+    """Says why a file that a row names is not opened, if it is not."""
+    if path is None:
+        return "a row has neither bytes nor a path"
+    if not opened.allow_outside and not belongs_to_dataset(path, opened.name):
+        return f"{path[:300]!r} is no file of the data set and is not opened (--allow-outside)"
+    if "://" not in path and not os.path.isfile(path):
+        return f"{path[:300]!r} is not there, or no file"
+    return None
 
 
 def to_items(
