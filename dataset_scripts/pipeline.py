@@ -13,6 +13,8 @@ import logging
 import platform
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,30 +114,40 @@ def build(
     if _complete(output, config):
         logger.info("%s is complete", output)
     else:
-        if output.exists() and not staging.root.is_dir() and (not output.is_dir() or any(output.iterdir())):
-            raise SettingsError(
-                f"{output} is not an empty folder and holds no unfinished build; give another --output"
-            )
-        if not staging.root.is_dir():
-            open_sources(config)  # to complain before anything is written
-        try:
-            make_output_folder(staging.root)
-        except OSError as error:
-            raise SettingsError(str(error)) from error
-        try:
-            with only_run(output):
-                if not _complete(output, config):  # by a run that this one waited for
-                    _build(config, output, staging, engine or LocalEngine(), restart)
-        except InUseError as error:
-            raise BuildError(str(error)) from error
-        except (OSError, DatasetGenerationError) as error:  # a full disk, for instance, here or in `datasets`
-            reason = error.__cause__ if isinstance(error, DatasetGenerationError) else error
-            raise BuildError(
-                f"the build in {output} stopped: {reason}; what is finished is kept, and the same command resumes"
-            ) from error
+        _begin(config, output, staging)
+        with _failures_told(output), only_run(output):
+            if not _complete(output, config):  # by a run that this one waited for
+                _build(config, output, staging, engine or LocalEngine(), restart)
     if not keep_staging:
         staging.clear()
     return json.loads((output / REPORT_FILE).read_text(encoding="utf-8"))
+
+
+def _begin(config: BuildConfig, output: Path, staging: Staging) -> None:
+    """Refuses what cannot be built, or not there, before anything is written."""
+    if not staging.root.is_dir():
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise SettingsError(
+                f"{output} is not an empty folder and holds no unfinished build; give another --output"
+            )
+        open_sources(config)
+    try:
+        make_output_folder(staging.root)
+    except OSError as error:
+        raise SettingsError(str(error)) from error
+
+
+@contextmanager
+def _failures_told(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except InUseError as error:
+        raise BuildError(str(error)) from error
+    except (OSError, DatasetGenerationError) as error:  # a full disk, for instance, here or in `datasets`
+        reason = error.__cause__ if isinstance(error, DatasetGenerationError) else error
+        raise BuildError(
+            f"the build in {output} stopped: {reason}; what is finished is kept, and the same command resumes"
+        ) from error
 
 
 def _build(config: BuildConfig, output: Path, staging: Staging, engine: Engine, restart: bool) -> None:
