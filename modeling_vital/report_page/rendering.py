@@ -143,6 +143,8 @@ def render_page(
         .get_template("page.html.jinja")
         .render(
             page=page,
+            title=_text(page.title),
+            revision=_text(page.revision or ""),
             made=page.made.strftime("%Y-%m-%d %H:%M %Z").strip(),
             totals=_totals(good, errors),
             histogram=_histogram([row["score"] for row in good]),
@@ -156,8 +158,8 @@ def render_page(
                 {"path": _text(_within(root, row["path"])), "error": _text(_without(root, row["error"]))}
                 for row in errors[:MAX_ERRORS]
             ],
-            notes=[_without(root, note) for note in page.notes],
-            model=os.path.basename(page.model) if os.path.isabs(page.model) else page.model,
+            notes=[_text(_without(root, note)) for note in page.notes],
+            model=_text(os.path.basename(page.model) if os.path.isabs(page.model) else page.model),
             left_out=_left_out(page, good, errors, pictured),
             tagged=any(row.get("tag") for row in shown),
             style=(_TEMPLATES / "page.css").read_text(encoding="utf-8"),
