@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..extras import require
 from ..finished_parts import LOCK, FinishedParts, InUseError, differing, only_run
-from ..messages import progress_bar
+from ..messages import first_line, progress_bar
 from ..publishing.data_card import card_text
 from ..video_backend_vital import set_video_backend, video_backend
 from ..whole_files import remove_partial, whole_file, write_whole
@@ -205,17 +205,26 @@ def _run_on_ray(job: CopyJob, rows: Rows, pending: list[tuple[str, int]], addres
     ray, _ = require("ray", "ray", UsageError), require("ray.data", "ray", UsageError)
     if not pending:
         return
-    workers = max(job.workers or 1, 1)
     started = not ray.is_initialized()
     if started:
-        cpus = None if address else workers
-        ray.init(address=address, num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+        cpus = None if address else job.workers or None
+        try:
+            ray.init(address=address, num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+        except ConnectionError as error:
+            raise UsageError(f"there is no Ray cluster at {address!r}: {first_line(error)}") from error
     try:
-        on_gpu = job.device.startswith("cuda") or (job.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+        cluster = ray.cluster_resources()
+        on_gpu = job.device.startswith("cuda") or (job.device == "auto" and cluster.get("GPU", 0) > 0)
+        workers = job.workers or max(int(cluster.get("GPU" if on_gpu else "CPU", 1)), 1)
+        readers = min(max(int(cluster.get("CPU", 0)) // workers - 1, 1), 16)  # the cores are theirs together
         shards = [{"split": split, "index": index} for split, index in pending]
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers)
         done = ray.data.from_items(shards, override_num_blocks=len(shards)).map(
-            _RayWorker, fn_constructor_args=(job,), num_cpus=1, num_gpus=int(on_gpu), compute=pool
+            _RayWorker,
+            fn_constructor_args=(replace(job, workers=readers),),
+            num_cpus=1,
+            num_gpus=int(on_gpu),
+            compute=pool,
         )
         with progress_bar(total=len(shards), unit="shard") as bar:
             for _ in done.iter_rows():

@@ -150,7 +150,8 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
         choices=("local", "ray"),
         default="local",
         help="execution engine of a copy; ray: a cluster that sees --output and the data under the same paths, extra "
-        "ray; rows are the same (default: %(default)s)",
+        "ray, with --workers as the number of models (default: one a GPU, or one a core); rows are the same (default: "
+        "%(default)s)",
     )
     group.add_argument("--address", metavar="ADDRESS", help="of the Ray cluster; by default Ray starts here")
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,10 +14,11 @@ from types import ModuleType, SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Features, Image, List, Value, load_dataset
+from datasets import Audio, ClassLabel, Features, Image, List, Value, Video, load_dataset
 from PIL import Image as Pillow
 
 from modeling_vital.cli import dataset_copy, score_run
+from modeling_vital.cli.errors import UsageError
 from modeling_vital.cli.main import main
 from tests.fixtures.hub_server import Blob, Repo, serve
 from tests.fixtures.stand_in import WORDS, StandIn, install
@@ -333,32 +335,68 @@ def test_data_set_and_files_of_a_hub(parquet, tmp_path):
     assert plain(tmp_path / "hub", "test").select(list(FEATURES)).equals(plain(parquet, "test"))
 
 
-@pytest.mark.parametrize(
-    ("device", "there", "asked"), [("cpu", 8, 0), ("auto", 0, 0), ("auto", 1, 1), ("cuda", 0, 1), ("cuda:1", 2, 1)]
-)
-def test_a_worker_asks_ray_for_a_gpu_where_it_uses_one(device, there, asked, monkeypatch):
-    """With a stand-in of Ray, which records what it is asked for."""
-    found = []
+@dataclass
+class Job:
+    device: str = "cpu"
+    workers: int | None = None
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    """A stand-in of Ray, which keeps in `asked` what it is asked for."""
+    ray = ModuleType("ray")
+    ray.asked = {}
 
     class Shards:
-        def map(self, worker, num_cpus, num_gpus, **options):
-            found.append((num_cpus, num_gpus))
+        def map(self, worker, fn_constructor_args, num_cpus, num_gpus, compute):
+            models, readers = compute.max_size, fn_constructor_args[0].workers
+            ray.asked = {"cpus": num_cpus, "gpus": num_gpus, "models": models, "readers": readers}
             return self
 
         def iter_rows(self):
             return iter(())
 
-    ray = ModuleType("ray")
     ray.data = ModuleType("ray.data")
     ray.data.from_items = lambda *args, **options: Shards()
     ray.data.ActorPoolStrategy = SimpleNamespace
     ray.exceptions = SimpleNamespace(RayError=RuntimeError)
     ray.is_initialized = lambda: True
-    ray.cluster_resources = lambda: {"GPU": there} if there else {}
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setitem(sys.modules, "ray.data", ray.data)
-    dataset_copy._run_on_ray(SimpleNamespace(device=device, workers=2), None, [("train", 0)], None, None)
-    assert found == [(1, asked)]
+    return ray
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "asked"), [("cpu", 8, 0), ("auto", 0, 0), ("auto", 1, 1), ("cuda", 0, 1), ("cuda:1", 2, 1)]
+)
+def test_a_worker_asks_ray_for_a_gpu_where_it_uses_one(device, there, asked, ray):
+    ray.cluster_resources = lambda: {"GPU": there} if there else {}
+    dataset_copy._run_on_ray(Job(device, 2), None, [("train", 0)], None, None)
+    assert ray.asked == {"cpus": 1, "gpus": asked, "models": 2, "readers": 1}
+
+
+@pytest.mark.parametrize(
+    ("workers", "resources", "models", "readers"),
+    [
+        (None, {"CPU": 64.0, "GPU": 8.0}, 8, 7),
+        (None, {"CPU": 12.0}, 12, 1),
+        (3, {"CPU": 12.0}, 3, 3),
+        (1, {"CPU": 200.0, "GPU": 1.0}, 1, 16),
+    ],
+)
+def test_models_and_their_readers_share_a_cluster(workers, resources, models, readers, ray):
+    ray.cluster_resources = lambda: resources
+    dataset_copy._run_on_ray(Job("auto", workers), None, [("train", 0)], "auto", None)
+    assert (ray.asked["models"], ray.asked["readers"]) == (models, readers)
+
+
+def test_a_cluster_that_is_not_there_is_named(ray):
+    def init(**options):
+        raise ConnectionError("nobody answers")
+
+    ray.is_initialized, ray.init = lambda: False, init
+    with pytest.raises(UsageError, match="10.0.0.9:6379"):
+        dataset_copy._run_on_ray(Job(), None, [("train", 0)], "10.0.0.9:6379", None)
 
 
 @pytest.mark.slow
@@ -396,6 +434,42 @@ def test_rows_open_no_files_that_are_not_the_data_sets(entry, column, pointing, 
     refused = [record["error"] is not None for record in json.loads(capsys.readouterr().out)]
     assert refused == [False, True, False]
     assert vital("set", "--column", column, "--format", "json", "--allow-outside") == 0
+
+
+@pytest.mark.parametrize("entry", ["{}/secret.png", "{}/secret.png::{}/set/own", "file://{}/secret.png"])
+@pytest.mark.parametrize(
+    ("feature", "within"),
+    [
+        (Image(), lambda file: file),
+        (Audio(), lambda file: file),
+        ({"deep": {"x": Video()}}, lambda file: {"deep": {"x": file}}),
+        (List(Image()), lambda file: [file]),
+        (List(List({"x": Image()})), lambda file: [[], [{"x": file}]]),
+    ],
+)
+def test_a_copy_holds_no_files_that_are_not_the_data_sets(feature, within, entry, pointing, stand_in):
+    """However deep a column holds them."""
+    Path("secret.png").write_bytes(b"SECRET" * 9)
+    own, other = str(pointing / "set" / "own"), entry.format(*[pointing] * entry.count("{}"))
+    rows = [
+        {"image": {"bytes": png(1), "path": None}, "more": within({"bytes": None, "path": path})}
+        for path in (own, other)
+    ]
+    features = Features({"image": Image(), "more": feature})
+    pq.write_table(pa.Table.from_pylist(rows, schema=features.arrow_schema), "set/a.parquet")
+    assert vital("set", "--column", "image", "--output", "out") == 0
+    table = pq.read_table("out/data")
+    assert table.num_rows == 2
+    assert "SECRET" not in str(table.column("more").to_pylist())
+    assert str(png(3))[2:-1] in str(table.column("more").to_pylist()[0])
+
+
+def test_a_row_whose_file_is_gone_is_the_only_one_without_a_score(pointing, stand_in, capsys):
+    own, gone = str(pointing / "set" / "own"), str(pointing / "set" / "gone.png")
+    rows = [{"image": {"bytes": None, "path": path}} for path in (own, gone, str(pointing / "set"), own)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=Features({"image": Image()}).arrow_schema), "set/a.parquet")
+    assert vital("set", "--format", "json") == 1
+    assert [record["error"] is None for record in json.loads(capsys.readouterr().out)] == [True, False, False, True]
 
 
 def test_a_mistyped_folder_is_told_at_once(tmp_path, stand_in, capsys, monkeypatch):
