@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..hub_ids import is_hub_id
 from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
+from .records import printable
 
 
 if TYPE_CHECKING:
@@ -133,10 +134,10 @@ def _show(contents: "Contents", repo_id: str, revision: str | None, limit: int |
     lines = [f"{contents.kind} {repo_id}{branch}: {len(contents.files)} files, {contents.size_bytes:,} bytes"]
     sizes = [(f"{path.stat().st_size:,}", name) for name, path in contents.files.items()]
     width = max(len(size) for size, _ in sizes)
-    lines += [f"  {size:>{width}}  {name}" for size, name in sizes[:limit]]
+    lines += [f"  {size:>{width}}  {printable(name)}" for size, name in sizes[:limit]]
     if limit and len(sizes) > limit:
         lines.append(f"  ... and {len(sizes) - limit} more; --dry-run lists all")
-    lines += [f"not sent: {name}" for name in contents.left_out[:limit]]
+    lines += [f"not sent: {printable(name)}" for name in contents.left_out[:limit]]
     if limit and len(contents.left_out) > limit:
         lines.append(f"not sent: {len(contents.left_out) - limit} more; --dry-run lists all")
     sys.stdout.write("\n".join(lines) + "\n")

@@ -144,7 +144,10 @@ def _check_model(contents: Contents) -> None:
         raise PublishError(f"{contents.root} has no weights: there is no .safetensors file in it.")
     index = contents.files.get("model.safetensors.index.json")
     if index is not None:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PublishError(f"{index} is no index of weights; save the model again.") from error
         missing = sorted(shards - set(weights))
         if missing:
             raise PublishError(f"{contents.root} lacks weights that its index names: {', '.join(missing)}.")

@@ -52,8 +52,11 @@ def test_dry_run_lists_all_that_is_sent_and_all_that_is_not(hub, capsys, tmp_pat
     for number in range(70):
         (tmp_path / "mine" / f"checkpoint-{number}").mkdir()
         (tmp_path / "mine" / f"checkpoint-{number}" / "optimizer.pt").write_text("x")
+    (tmp_path / "mine" / os.fsdecode(b"caf\xe9 \x1b[2J.dat")).touch()
     assert main(["push", "model", str(tmp_path / "mine"), "org/mine", "--dry-run"]) == 0
-    assert capsys.readouterr().out.count("not sent: checkpoint-") == 70
+    said = capsys.readouterr().out
+    assert said.count("not sent: checkpoint-") == 70
+    assert r"not sent: caf\udce9 \x1b[2J.dat" in said
     (tmp_path / "mine" / "chat_template.json").write_text('{"key": "hf_' + "a1B2" * 9 + '"}')
     assert main(["push", "model", str(tmp_path / "mine"), "org/mine"]) == 2
     assert "chat_template.json (a key or token stands in it)" in capsys.readouterr().err and hub.requests == []

@@ -217,6 +217,18 @@ DEFECTS = {
         ),
         "part-2.safetensors",
     ),
+    "index cut off": (
+        "model",
+        model,
+        lambda root: write(root, model__safetensors__index__json='{"weight'),
+        "model.safetensors.index.json",
+    ),
+    "index of nothing": (
+        "model",
+        model,
+        lambda root: write(root, model__safetensors__index__json='{"weight_map": []}'),
+        "model.safetensors.index.json",
+    ),
     "yaml": ("model", model, lambda root: write(root, README__md="---\n{a: [\n---\n"), "README.md has a YAML block"),
     "results without a metric": (
         "model",
