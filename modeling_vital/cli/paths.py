@@ -110,7 +110,7 @@ def _expand(path: str) -> Iterator[Target]:
     elif os.path.isdir(path):
         yield from _in_folder(path)
     else:
-        yield Target(path)
+        yield Target(path, stamp="" if _ADDRESS.match(path) else None)
 
 
 def _is_plain_list(path: str) -> bool:

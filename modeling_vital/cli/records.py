@@ -41,7 +41,7 @@ def complain(records: Iterable[dict[str, Any]]) -> None:
 class Report:
     """Base of the formats of a stream, a context manager: leaving it completes them, also after an interruption.
 
-    Only a [`UsageError`] leaves the stream untouched: nothing was scored then.
+    Only a [`UsageError`] before the first record leaves the stream untouched.
 
     Args:
         stream (`TextIO`): where to write.
@@ -61,7 +61,8 @@ class Report:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
-        if not isinstance(error, (UsageError, BrokenPipeError)):
+        nothing = isinstance(error, UsageError) and not self.started
+        if not nothing and not isinstance(error, BrokenPipeError):
             self.close()
             self.stream.flush()
 

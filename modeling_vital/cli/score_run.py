@@ -85,6 +85,8 @@ class Work:
         else:
             self._list()
             items = (Item(*each) for each in log.pending())
+            if log.done and (args.map or args.curve):
+                logger.warning("%d files have a score of an earlier run; maps and curves are of the others", log.done)
         model = None
         calibration = open_calibration(args.calibration, self._source)
         if args.dataset or log.needs_model or calibration is not None:

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from modeling_vital.cli import score, score_run
+from modeling_vital.cli.errors import UsageError
 from modeling_vital.cli.main import main
 from modeling_vital.cli.scoring import make_record
 from modeling_vital.item_log import ItemLog, ItemLogError
@@ -385,6 +386,32 @@ def test_run_that_is_killed_three_times_equals_the_undisturbed_one(tmp_path):
     assert done.returncode == 1
     assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert len(output.read_text().splitlines()) == 2002
+
+
+def test_files_of_an_earlier_run_get_no_map_and_it_is_said(stand_in, folder, caplog):
+    (folder / "in" / "bad.png").unlink()
+    assert vital("--output", "s.csv", "--resume") == 0
+    assert vital("--output", "s.csv", "--resume", "--map", "maps") == 0
+    assert [record.args for record in caplog.records if "maps" in record.getMessage()] == [(4,)]
+
+
+def test_a_run_that_a_wrong_use_ends_late_leaves_whole_json(stand_in, folder, capsys, monkeypatch):
+    batches = []
+
+    def full(self, batch):
+        batches.append(batch)
+        if len(batches) > 1:
+            raise UsageError("the disk is full")
+
+    monkeypatch.setattr(score_run.Locator, "write", full)
+    assert vital("--format", "json", "--batch-size", "1") == 2
+    assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+def test_addresses_differ_where_paths_would_not(stand_in, folder, capsys):
+    addresses = [f"https://h.example/{rest}" for rest in ("img/1", "img/1/", "a?u=b//c", "a?u=b/c")]
+    assert main(["score", *addresses, "--workers", "0", "--format", "json"]) == 1
+    assert [record["path"] for record in json.loads(capsys.readouterr().out)] == addresses
 
 
 @pytest.mark.slow
