@@ -83,14 +83,20 @@ def exact_float32(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     On a CUDA device torch computes those of float32 models in TF32 by default, with 10 bits of mantissa instead of
     23 (products of matrices it does not): scores would differ from the CPU's in the fourth digit.
     """
-    if device.type != "cuda" or dtype != torch.float32 or not torch.backends.cudnn.allow_tf32:
+    if device.type != "cuda" or dtype != torch.float32:
         yield
         return
-    torch.backends.cudnn.allow_tf32 = False
+    flags, name, exact = torch.backends.cudnn, "allow_tf32", False
+    try:
+        before = getattr(flags, name)
+    except RuntimeError:  # torch refuses to read this flag once the newer ones of single operations are set
+        flags, name, exact = torch.backends.cudnn.conv, "fp32_precision", "ieee"
+        before = getattr(flags, name)
+    setattr(flags, name, exact)
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = True
+        setattr(flags, name, before)
 
 
 __all__ = ["CPU_ITEMS", "BatchLimit", "check_batch_size", "exact_float32", "free_bytes"]

@@ -125,3 +125,18 @@ def test_convolutions_are_exact_on_a_cuda_device_only_inside_the_block():
         assert torch.backends.cudnn.allow_tf32
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="a torch without flags of single operations")
+@pytest.mark.parametrize("precision", ["ieee", "tf32"])
+def test_flags_of_single_operations_are_kept(precision):
+    conv = torch.backends.cudnn.conv
+    before = conv.fp32_precision
+    try:
+        conv.fp32_precision = "ieee"  # from here on torch refuses to read `allow_tf32`
+        conv.fp32_precision = precision
+        with exact_float32(CUDA, torch.float32):
+            assert conv.fp32_precision in ("ieee", "none")
+        assert conv.fp32_precision == precision
+    finally:
+        conv.fp32_precision = before
