@@ -167,7 +167,7 @@ class VitalModel(VitalPreTrainedModel):
         tiles_at_once = max(1, pixels_at_once(pixel_values.device) // pixel_values[0, 0].numel())
         chunks = [distinct] if torch.is_grad_enabled() else distinct.split(tiles_at_once)
         tokens = [self._project(self._encode(chunk).last_hidden_state) for chunk in chunks]
-        return torch.cat(tokens)[first.cumsum(0) - 1]
+        return _take(torch.cat(tokens), first.cumsum(0) - 1)
 
     def _encode(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutput:
         still_frozen_norms(self.vision_tower)
@@ -318,11 +318,11 @@ class VitalModel(VitalPreTrainedModel):
         if tile_index is not None:
             if image_hidden_states is None:
                 raise ValueError("`tile_index` needs `pixel_values` or `image_hidden_states` beside it.")
-            image_hidden_states = image_hidden_states[tile_index]
+            image_hidden_states = _take(image_hidden_states, tile_index)
         if frame_index is not None:
             if motion_hidden_states is None:
                 raise ValueError("`frame_index` needs `motion_values` or `motion_hidden_states` beside it.")
-            motion_hidden_states = motion_hidden_states[frame_index]
+            motion_hidden_states = _take(motion_hidden_states, frame_index)
         image_mask, motion_mask = self._checked_masks(found, image_hidden_states, motion_hidden_states)
         for mask, features in ((image_mask, image_hidden_states), (motion_mask, motion_hidden_states)):
             if features is not None and mask is not None:
@@ -534,6 +534,11 @@ class VitalForConditionalGeneration(VitalAssessmentMixin, VitalPreTrainedModel, 
                 parts = values.split(sizes[name].tolist())
                 media[name] = torch.cat([part for part in parts for _ in range(expand_size)])
         return input_ids, {**kwargs, **media}
+
+
+def _take(rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Rows by their numbers, which may be on another device: a device map may put projectors elsewhere than inputs."""
+    return rows[index.to(rows.device)]
 
 
 def pixels_at_once(device: torch.device) -> int:

@@ -220,7 +220,8 @@ class VitalForQualityProbe(VitalScoringMixin, VitalPreTrainedModel):
         still_frozen_norms(self.vision_tower)
         pixel_values = pixel_values.to(self.vision_tower.dtype)
         outputs = self.vision_tower(pixel_values=pixel_values, output_hidden_states=True, return_dict=True)
-        hidden_states = outputs.hidden_states
+        # A device map may have the encoder's layers on several devices.
+        hidden_states = [each.to(outputs.last_hidden_state.device) for each in outputs.hidden_states]
         factor = round(1 / self.config.downsample_ratio)
         pooled = []
         for layer in self.config.feature_layers:  # hidden_states[0] is what goes into layer 0

@@ -4,11 +4,12 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, ResNetConfig
 
 from modeling_vital import VitalForConditionalGeneration, VitalForQualityProbe, VitalModel, zoo
 from modeling_vital.metric import VitalMetric
-from tests.fixtures.tiny_models import tiny_model
+from tests.fixtures.tiny_models import TILE, tiny_model
 from tests.fixtures.tiny_probes import tiny_probe
 from tests.modeling_vital.test_modeling import SHAPES, clip, picture
 from tests.test_embedded_checkpoint import PHOTOS
@@ -79,6 +80,41 @@ def test_device_map_auto_and_offload(saved, tmp_path):
         got, said = says(model)
         assert got == pytest.approx(numbers, abs=1e-5)
         assert said == words
+
+
+class TwoDevices(TorchFunctionMode):
+    """Lets `meta` be a second GPU: what is there can come back, and is not indexed by what is elsewhere."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.__getitem__ and isinstance(args[1], torch.Tensor):
+            assert args[1].device == args[0].device
+        if func is torch.Tensor.to and args[0].is_meta:
+            args = (torch.zeros(args[0].shape), *args[1:])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("index", ["tile_index", "frame_index", None])
+def test_projectors_on_another_device_than_the_inputs(index):
+    model = tiny_model()
+    inputs = model.processor.score_inputs([clip()])
+    for projector in (model.model.multi_modal_projector, model.model.motion_projector):
+        projector.register_forward_hook(lambda module, args, output: output.to("meta"))
+    if index:
+        inputs[index] = torch.arange(len(inputs["pixel_values" if index == "tile_index" else "motion_values"]))
+    with TwoDevices(), torch.no_grad():
+        assert model.model(**inputs).last_hidden_state.device.type == "cpu"
+
+
+def test_layers_of_a_probes_encoder_on_several_devices():
+    probe = tiny_probe()
+
+    def split(module, args, output):
+        first, *others = output.hidden_states[1:]
+        output.hidden_states = (output.hidden_states[0], first.to("meta"), *others)
+
+    probe.vision_tower.register_forward_hook(split)
+    with TwoDevices(), torch.no_grad():
+        assert probe.pool_tiles(torch.zeros(2, 3, TILE, TILE)).device.type == "cpu"
 
 
 @pytest.mark.slow
