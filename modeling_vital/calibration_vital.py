@@ -5,10 +5,11 @@ import functools
 import hashlib
 import json
 import logging
-import math
 import os
 import re
+import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ CALIBRATION_NAME = "calibration.json"
 """File name of a calibration beside a checkpoint's weights; loaded and published with them."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_KINDS = {
+    "model": str,
+    "weights_sha256": str,
+    "scoring": dict,
+    "method": str,
+    "ratings": int,
+    "contents": int,
+    "errors": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class Calibration:
             `srcc` with its interval `srcc_low` and `srcc_high`, positive where higher scores go with better ratings.
 
     Raises:
-        ValueError: if the table is not one.
+        ValueError: if the table is not one, or a field is of another type; it names the field.
     """
 
     model: str
@@ -75,13 +85,23 @@ class Calibration:
     errors: dict[str, float]
 
     def __post_init__(self) -> None:
-        columns = (self.scores, self.mos, self.curve_low, self.curve_high)
-        if not all(isinstance(column, list) for column in columns):
+        for name, kind in _KINDS.items():
+            if not isinstance(value := getattr(self, name), kind):
+                raise ValueError(f"`{name}` is of the type {kind.__name__}, got {value!r:.80}")
+        columns = {name: getattr(self, name) for name in ("scores", "mos", "curve_low", "curve_high")}
+        if not all(isinstance(column, list) for column in columns.values()):
             raise ValueError("`scores`, `mos`, `curve_low` and `curve_high` are lists of numbers")
-        numbers = [*(value for column in columns for value in column), self.margin, self.confidence]
-        if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
-            raise ValueError("a number of the table is missing or not finite")
-        if len({len(column) for column in columns}) != 1 or len(self.scores) < 2 or (np.diff(self.scores) <= 0).any():
+        ends = self.mos_range
+        if ends is not None and not (isinstance(ends, list) and len(ends) == 2 and ends[0] != ends[1]):
+            raise ValueError(f"`mos_range` is missing or two ends of a scale, got {ends!r:.80}")
+        if missing := [name for name in ("rmse", "rmse_low", "rmse_high") if name not in self.errors]:
+            raise ValueError(f"`errors` lacks {', '.join(missing)}")
+        single = {"margin": [self.margin], "confidence": [self.confidence]}
+        for name, values in {**columns, **single, "mos_range": ends or [], "errors": self.errors.values()}.items():
+            if not all(isinstance(value, int | float) and abs(value) <= sys.float_info.max for value in values):
+                raise ValueError(f"a number of `{name}` is missing or not finite")
+        rising = all(before < after for before, after in pairwise(self.scores))
+        if len({len(column) for column in columns.values()}) != 1 or len(self.scores) < 2 or not rising:
             raise ValueError("the table needs columns of one length and at least two rising scores")
         if self.modality not in ("image", "video"):
             raise ValueError(f"`modality` is 'image' or 'video', got {self.modality!r}")
@@ -95,7 +115,8 @@ class Calibration:
         Returns:
             `tuple[float, float, float]`: `(mos, low, high)`, in units of the ratings.
         """
-        mos = float(np.interp(score, self.scores, self.mos))
+        # As floats: of whole numbers over 64 bits, which JSON may hold, NumPy makes what it does not interpolate.
+        mos = float(np.interp(score, np.array(self.scores, dtype=float), np.array(self.mos, dtype=float)))
         low, high = mos - self.margin, mos + self.margin
         if self.mos_range is not None:
             low, high = max(low, min(self.mos_range)), min(high, max(self.mos_range))

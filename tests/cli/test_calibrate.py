@@ -195,15 +195,31 @@ def test_one_of_other_weights_is_refused(place, capsys):
         (lambda found: json.dumps(found | {"scores": 0.5}), "are lists of numbers"),
         (lambda found: json.dumps(found | {"scores": ["a", "b"], "mos": None}), "are lists of numbers"),
         (lambda found: json.dumps(found | {"scores": ["a", *found["scores"][1:]]}), "missing or not finite"),
+        (lambda found: json.dumps(found | {"model": None}), "`model`"),
+        (lambda found: json.dumps(found | {"weights_sha256": None}), "`weights_sha256`"),
+        (lambda found: json.dumps(found | {"scoring": None}), "`scoring`"),
+        (lambda found: json.dumps(found | {"method": 4}), "`method`"),
+        (lambda found: json.dumps(found | {"ratings": "9"}), "`ratings`"),
+        (lambda found: json.dumps(found | {"mos_range": "ab"}), "`mos_range`"),
+        (lambda found: json.dumps(found | {"mos_range": ["a", "b"]}), "`mos_range`"),
+        (lambda found: json.dumps(found | {"mos_range": [1, 3, 5]}), "`mos_range`"),
+        (lambda found: json.dumps(found | {"mos_range": [1, 1]}), "`mos_range`"),
+        (lambda found: json.dumps(found | {"margin": 10**400}), "`margin`"),
+        (lambda found: json.dumps(found | {"scores": [0, 10**400]}), "`scores`"),
+        (lambda found: json.dumps(found | {"errors": {}}), "`errors` lacks rmse, rmse_low, rmse_high"),
+        (lambda found: json.dumps(found | {"errors": found["errors"] | {"rmse": None}}), "`errors`"),
     ],
 )
 def test_a_file_that_is_no_calibration_says_why(change, message, tmp_path):
     table = {name: [0.1, 0.9] for name in ("scores", "mos", "curve_low", "curve_high")}
     about = {"model": "m", "weights_sha256": "0" * 64, "scoring": {}, "modality": "image", "method": "line"}
     found = about | table | {"margin": 0.1, "confidence": 0.9, "mos_range": None, "ratings": 9, "contents": 9}
-    (tmp_path / "c.json").write_text(json.dumps(found | {"errors": {}}))
+    found |= {"errors": {"rmse": 0.2, "rmse_low": 0.1, "rmse_high": 0.3}}
+    (tmp_path / "c.json").write_text(json.dumps(found))
     assert Calibration.load(tmp_path / "c.json").predict(0.5)[0] == pytest.approx(0.5)
-    (tmp_path / "c.json").write_text(change(found | {"errors": {}}))
+    (tmp_path / "c.json").write_text(json.dumps(found | {"mos": [-(10**30), 10**30], "margin": 10**30}))
+    assert Calibration.load(tmp_path / "c.json").predict(0.5) == pytest.approx((0, -1e30, 1e30))
+    (tmp_path / "c.json").write_text(change(found))
     with pytest.raises(ValueError, match=r"c\.json.*vital calibrate") as caught:
         Calibration.load(tmp_path / "c.json")
     assert message in str(caught.value) and "__init__" not in str(caught.value)

@@ -30,7 +30,8 @@ def calibration_for(model, **changes):
     table = {"scores": [0.0, 1.0], "mos": [0.0, 100.0], "curve_low": [0.0, 90.0], "curve_high": [10.0, 100.0]}
     about = {"weights_sha256": weights_sha256(model), "scoring": scoring_settings(model), "modality": "image"}
     about |= {"model": "m", "method": "logistic4", "margin": 60.0, "confidence": 0.95, "mos_range": [0.0, 100.0]}
-    return Calibration(**table, **{**about, "ratings": 60, "contents": 60, "errors": {}, **changes})
+    errors = {"rmse": 30.0, "rmse_low": 20.0, "rmse_high": 40.0}
+    return Calibration(**table, **{**about, "ratings": 60, "contents": 60, "errors": errors, **changes})
 
 
 def test_scores_get_a_mos_and_its_interval(model, tmp_path):
