@@ -150,7 +150,7 @@ def as_number(value: Any) -> float | None:
     """The number that a cell holds; `None` for what is missing or no finite number."""
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: a whole number that no float holds
         return None
     return found if math.isfinite(found) else None
 

@@ -4,6 +4,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING, Any
 
+from ..table_file import as_number
 from .rated_files import Scored, add_ratings, fit_table, score_table
 
 
@@ -119,10 +120,9 @@ def summary(calibration: "Calibration") -> str:
 
 
 def _rating(cell: Any) -> float:
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{cell!r} is not a number such as 3.5" if cell not in (None, "") else "there is no rating")
+    value = as_number(cell)
+    if value is None:
+        raise ValueError(
+            f"{cell!r:.80} is not a number such as 3.5" if cell not in (None, "") else "there is no rating"
+        )
     return value

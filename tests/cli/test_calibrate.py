@@ -271,6 +271,13 @@ def test_bad_input_is_wrong_use(place, capsys, change, options, message):
     assert not (place / "c.json").exists()
 
 
+def test_a_whole_number_that_no_float_holds_is_no_rating(place, capsys):
+    rows = [{"path": f"{i}.jpg", "mos": 10**400 if i == 7 else i} for i in range(60)]
+    (place / "ratings.json").write_text(json.dumps(rows))
+    assert main(["calibrate", "ratings.json", "--model", "model", "--output", "c.json"]) == 2
+    assert re.search(r"row 8, column 'mos': 10+ is not a number", capsys.readouterr().err)
+
+
 def test_a_rating_outside_the_scale_is_told_before_anything_is_scored(place, capsys, monkeypatch):
     monkeypatch.setattr(rated_files, "load_model", lambda source, device: pytest.fail("loaded"))
     write([*read()[:60], ["60.jpg", "-9", "x"]])

@@ -53,7 +53,8 @@ def test_only_what_was_asked_for_is_read_from_parquet(tmp_path):
 
 
 def test_numbers():
-    assert [as_number(cell) for cell in ("1.5", 2, " 3 ", "", None, "nan", "inf", "x")] == [1.5, 2, 3, *[None] * 5]
+    cells = ("1.5", 2, " 3 ", "", None, "nan", "inf", "x", 10**400)
+    assert [as_number(cell) for cell in cells] == [1.5, 2, 3, *[None] * 6]
 
 
 CALLERS = {
