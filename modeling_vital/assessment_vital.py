@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from .batching_vital import CPU_ITEMS, BatchLimit, exact_float32
+from .batching_vital import CPU_ITEMS, BatchLimit, exact_float32, in_parts
 from .calibration_vital import Calibration, find_calibration
 from .cutting_vital import PreparedMedia
 from .levels_vital import expected_score, level_of, level_token_ids, preference_probability, score_std
@@ -303,26 +303,13 @@ class VitalScoringMixin:
 
     def _begin(self, batch: list[PreparedMedia], begin: Callable, limit: BatchLimit | None) -> Callable[[], list]:
         """Begins a batch, or where memory runs out its halves, one after the other."""
-        half = len(batch) // 2
-        try:
+
+        def begun(part: Sequence[PreparedMedia]) -> Callable[[], list]:
             with torch.no_grad(), exact_float32(self.device, self.dtype):
-                return begin(batch)
-        except torch.OutOfMemoryError as error:
-            reason = str(error).partition(". ")[0]
-        # Outside the handler: the error keeps what was computed in memory.
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if half == 0:
-            failure = MediaError(
-                f"{batch[0].name} is too large for the memory of {self.device} ({reason}): let the processor cut "
-                "fewer tiles (`max_tiles`) or take fewer frames (`frame_sampling`)."
-            )
-            return lambda: [failure]
-        logger.warning("A batch of %d items is too large for the memory of %s: halved.", len(batch), self.device)
-        if limit is not None:
-            limit.lower(half)
-        parts = [self._begin(part, begin, limit) for part in (batch[:half], batch[half:])]
-        return lambda: [result for finish in parts for result in finish()]
+                return begin(part)
+
+        parts = in_parts(begun, batch, self.device, limit)
+        return lambda: [each for part in parts for each in ([part] if isinstance(part, MediaError) else part())]
 
     def _cost(self, media: PreparedMedia) -> tuple[int, int]:
         """Decoder tokens of an item, and bytes on the device: its pixels, as they travel and as they are encoded."""

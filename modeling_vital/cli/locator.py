@@ -89,8 +89,8 @@ class Locator:
                     self._write_map(read, stem)
                 else:
                     self._write_curve(record, stem)
-            except MediaError as error:  # its stretches are too short for the checkpoint, or it has changed since
-                logger.warning("no map or curve: %s", error)
+            except MediaError as error:  # too short for the checkpoint, too large for the device, or changed since
+                logger.warning("no map or curve of %s: %s", record["path"], error)
             except OSError as error:
                 raise UsageError(f"{str(stem)!r} cannot be written: {error.strerror or error}") from error
 

@@ -289,8 +289,8 @@ def _map(page: "ReportPage", model: "VitalForConditionalGeneration") -> None:
                 picture: Any = load_media(row["path"])  # a picture: its row says so
                 drawn = draw_map(picture, quality_map(model, picture), max_side=MAP_PX)
                 page.maps[row["path"]] = data_uri(drawn, drawn.width)
-            except MediaError as error:  # it was there a moment ago
-                page.notes.append(f"No map of a picture: {error}")
+            except MediaError as error:  # it was there a moment ago, or is too large for the device
+                page.notes.append(f"No map of {row['path']}: {error}")
             step(done, len(rows))
 
 
@@ -336,7 +336,7 @@ def _follow(page: "ReportPage", model: "VitalForConditionalGeneration", args: ar
                     raise frames
                 page.curves[row["path"]] = read_curve(model, frames, partial(itemgetter("score"), row))
             except MediaError as error:
-                page.notes.append(f"No curve of a clip: {error}")
+                page.notes.append(f"No curve of {row['path']}: {error}")
             step(done, len(rows))
 
 

@@ -1,18 +1,23 @@
 """From encoded tiles and motion frames to scores: one encoding is read as often as a map or curve needs it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from ..assessment_vital import EncodedMedia
+from ..batching_vital import BatchLimit, exact_float32, in_parts
 from ..cutting_vital import PreparedMedia
 from ..levels_vital import expected_score
+from ..media_vital import MediaError
 from ..modeling_vital import VitalForConditionalGeneration
 
 
 ONE_LEVEL = 0.2
 """From a level to the next, on the scale of the score."""
+
+Result = TypeVar("Result")
 
 
 def clearly_worse_below(scores: np.ndarray) -> float:
@@ -43,6 +48,37 @@ def check_reader(model: VitalForConditionalGeneration) -> None:
         raise TypeError(f"Maps and curves need a model with a decoder, and {type(model).__name__} has none.")
     if model.training:
         raise RuntimeError("The model is in training mode: call `model.eval()` first.")
+
+
+def in_batches(
+    model: VitalForConditionalGeneration,
+    work: Callable[[Any], Result],
+    items: Sequence | np.ndarray,
+    name: str,
+    limit: BatchLimit | None = None,
+) -> list[Result]:
+    """Results of batches of the items, in their order; a batch that is too large for the device is halved.
+
+    Args:
+        model (`VitalForConditionalGeneration`): whose device it is.
+        work (`Callable`): gives the result of a batch.
+        items (`Sequence` or `np.ndarray`): at least one.
+        name (`str`): what an error calls each of them.
+        limit ([`BatchLimit`], *optional*): of a batch, lowered to what did fit; by default all items are one.
+
+    Raises:
+        MediaError: if an item is too large by itself.
+    """
+    results: list[Result] = []
+    batches: Iterable[Any] = [items] if limit is None else limit.batches(items)
+    for batch in batches:
+        with exact_float32(model.device, model.dtype):
+            parts = in_parts(work, batch, model.device, limit, lambda item: name)
+        for part in parts:
+            if isinstance(part, MediaError):
+                raise part
+            results.append(part)
+    return results
 
 
 def encoded(
@@ -97,6 +133,7 @@ __all__ = [
     "check_reader",
     "clearly_worse_below",
     "encoded",
+    "in_batches",
     "read_scores",
     "score_range",
 ]

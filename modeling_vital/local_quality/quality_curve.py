@@ -7,11 +7,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from ..batching_vital import exact_float32
 from ..curve_frames import CurveFrame, CurveFrames, CurvePlan, Stretch
 from ..levels_vital import LEVEL_VALUES
 from ..modeling_vital import VitalForConditionalGeneration
-from .local_scores import check_reader, clearly_worse_below, encoded, read_scores, score_range
+from .local_scores import check_reader, clearly_worse_below, encoded, in_batches, read_scores, score_range
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def quality_curve(
 
     Raises:
         MediaError: for a picture, a clip that cannot be read, or one whose stretches are too short for the
-            checkpoint's frame sampling.
+            checkpoint's frame sampling or too large for the device.
         ValueError: for a setting out of range.
         TypeError: for a model without a decoder.
 
@@ -139,7 +138,7 @@ def read_curve(
             many.
 
     Raises:
-        MediaError: if the clip cannot be read.
+        MediaError: if the clip cannot be read, or a stretch of it is too large for the device.
         TypeError: for a model without a decoder.
     """
     check_reader(model)
@@ -190,29 +189,29 @@ class _EncodedFrames:
             frame = next(self._frames)
             self._reached = frame.index
             if frame.tiles is not None:
-                self._encode_key(frame)
+                tokens = in_batches(self.model, self._encode, frame.tiles, "a frame of the clip")
+                self._tiles[frame.index] = torch.cat(tokens)
+                self.scores[frame.index] = self.model.score(frame.picture).score
             if frame.square is not None:
                 self._squares[frame.index] = frame.square
 
     def clip_score(self, stretch: Stretch) -> float:
         """Score of the stretch as a clip; its frames must be at hand."""
+        return in_batches(self.model, self._read, [stretch], "a stretch of the clip")[0]
+
+    def _read(self, stretches: list[Stretch]) -> float:
+        (stretch,) = stretches
         model, tiles = self.model, [self._tiles[key] for key in stretch.keys]
         squares = np.stack([self._squares[index] for run in stretch.motion for index in run])
         motion = model.processor.image_processor.normalize(squares, model.device)
         lengths = [len(run) for run in stretch.motion]
-        with exact_float32(model.device, model.dtype):
-            motion_tokens = model.model.get_motion_features(motion, torch.tensor(lengths))
+        motion_tokens = model.model.get_motion_features(motion, torch.tensor(lengths))
         num_tiles = [len(each) for each in tiles]
-        return float(
-            read_scores(model, [encoded(model, "video", torch.cat(tiles), num_tiles, motion_tokens, lengths)])[0]
-        )
+        media = encoded(model, "video", torch.cat(tiles), num_tiles, motion_tokens, lengths)
+        return float(read_scores(model, [media])[0])
 
-    def _encode_key(self, frame: CurveFrame) -> None:
-        model = self.model
-        tiles = model.processor.image_processor.normalize(frame.tiles, model.device)
-        with exact_float32(model.device, model.dtype):
-            self._tiles[frame.index] = model.model.encode_tiles(tiles)
-        self.scores[frame.index] = model.score(frame.picture).score
+    def _encode(self, tiles: np.ndarray) -> torch.Tensor:
+        return self.model.model.encode_tiles(self.model.processor.image_processor.normalize(tiles, self.model.device))
 
 
 __all__ = ["CurvePoint", "QualityCurve", "quality_curve", "read_curve"]

@@ -1,7 +1,7 @@
 """Quality over a picture: tiles at the size at which the whole is scored, each among its neighbours."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..batching_vital import exact_float32
+from ..batching_vital import BatchLimit
 from ..curve_frames import window_starts
 from ..levels_vital import LEVEL_VALUES
 from ..media_vital import MediaError, describe_item, load_media
 from ..modeling_vital import VitalForConditionalGeneration
-from .local_scores import check_reader, clearly_worse_below, encoded, read_scores, score_range
+from .local_scores import check_reader, clearly_worse_below, encoded, in_batches, read_scores, score_range
 
 
 CONTEXTS = ("neighbours", "alone")
@@ -119,7 +119,8 @@ def quality_map(
         context (`str`, *optional*, defaults to `"neighbours"`):
             What the decoder reads for one place. `"neighbours"`: the tile, the eight around it, and the whole picture
             squashed to one tile. `"alone"`: the tile by itself, a tenth of the reading for large decoders.
-        batch_size (`int`, *optional*, defaults to 32): tiles a forward pass.
+        batch_size (`int`, *optional*, defaults to 32): tiles a forward pass. A batch that is too large for the memory
+            of the device is halved until it fits.
         progress (`Callable[[int, int], None]`, *optional*): told after each row how many tiles are done, and of how
             many.
 
@@ -127,7 +128,7 @@ def quality_map(
         [`QualityMap`]. Of a picture that is one tile or less, its one value is the score of the picture.
 
     Raises:
-        MediaError: for a clip, or a picture that cannot be read.
+        MediaError: for a clip, or a picture that cannot be read or has a tile that is too large for the device.
         ValueError: for a setting out of range.
         TypeError: for a model without a decoder.
     """
@@ -151,18 +152,19 @@ def quality_map(
     lefts = window_starts(image.width, tile_width, max(1, round(tile_width * (1 - overlap))))
     tops = window_starts(image.height, tile_height, max(1, round(tile_height * (1 - overlap))))
     alone = context == "alone" or len(lefts) * len(tops) == 1
-    whole = None if alone else _encode(model, [image], batch_size)
+    name, encoding, reading = describe_item(picture), model.batch_limit(batch_size), model.batch_limit(batch_size)
+    whole = None if alone else _encode(model, [image], name, encoding)
     scores = np.empty((len(tops), len(lefts)), dtype=np.float32)
     rows: list[torch.Tensor] = []  # of encoded tiles: the one to score, the one above it and the one below it
     for number in range(len(tops) + 1):
         if number < len(tops):
             top = int(tops[number])
             boxes = [(int(left), top, int(left) + tile_width, top + tile_height) for left in lefts]
-            rows.append(_encode(model, [image.crop(box) for box in boxes], batch_size))
+            rows.append(_encode(model, [image.crop(box) for box in boxes], name, encoding))
         if number:
             at = min(number - 1, 1)
             band = [rows[max(at - 1, 0)], rows[at], rows[min(at + 1, len(rows) - 1)]]
-            scores[number - 1] = _read_row(model, band, whole, batch_size)
+            scores[number - 1] = _read_row(model, band, whole, name, reading)
             rows = rows[-2:]
             progress(number * len(lefts), scores.size)
     x, y = width / image.width, height / image.height
@@ -173,33 +175,40 @@ def quality_map(
     return QualityMap(scores, tops, lefts, tile_width, tile_height, width, height, whole_score, limits)
 
 
-def _encode(model: VitalForConditionalGeneration, pictures: list[Image.Image], batch_size: int) -> torch.Tensor:
+def _encode(
+    model: VitalForConditionalGeneration, pictures: list[Image.Image], name: str, limit: BatchLimit
+) -> torch.Tensor:
     """Each picture as one tile, encoded: `(pictures, image_seq_length, hidden_size)`."""
-    processor = model.processor.image_processor
-    parts = []
-    for start in range(0, len(pictures), batch_size):
-        tiles = processor.preprocess(pictures[start : start + batch_size], max_tiles=1)["pixel_values"]
-        with exact_float32(model.device, model.dtype):
-            parts.append(model.model.encode_tiles(tiles.to(model.device)))
-    return torch.cat(parts)
+
+    def encode(batch: Sequence[Image.Image]) -> torch.Tensor:
+        tiles = model.processor.image_processor.preprocess(list(batch), max_tiles=1)["pixel_values"]
+        return model.model.encode_tiles(tiles.to(model.device))
+
+    return torch.cat(in_batches(model, encode, pictures, name, limit))
 
 
 def _read_row(
-    model: VitalForConditionalGeneration, band: list[torch.Tensor], whole: torch.Tensor | None, batch_size: int
+    model: VitalForConditionalGeneration,
+    band: list[torch.Tensor],
+    whole: torch.Tensor | None,
+    name: str,
+    limit: BatchLimit,
 ) -> np.ndarray:
     """Scores of the middle row of three, each tile among its neighbours; without `whole`, each by itself."""
     columns = len(band[1])
-    media = []
-    for column in range(columns):
-        if whole is None:
-            tiles = band[1][[column] * model.processor.single_tile_copies]
-        else:
-            near = [min(max(c, 0), columns - 1) for c in (column - 1, column, column + 1)]
-            tiles = torch.cat([*(row[near] for row in band), whole])
-        media.append(encoded(model, "image", tiles, [len(tiles)]))
-    return np.concatenate(
-        [read_scores(model, media[start : start + batch_size]) for start in range(0, columns, batch_size)]
-    )
+
+    def read(batch: Sequence[int]) -> np.ndarray:
+        media = []
+        for column in batch:
+            if whole is None:
+                tiles = band[1][[column] * model.processor.single_tile_copies]
+            else:
+                near = [min(max(c, 0), columns - 1) for c in (column - 1, column, column + 1)]
+                tiles = torch.cat([*(row[near] for row in band), whole])
+            media.append(encoded(model, "image", tiles, [len(tiles)]))
+        return read_scores(model, media)
+
+    return np.concatenate(in_batches(model, read, range(columns), name, limit))
 
 
 def _weights(points: int, length: int, starts: np.ndarray, size: int) -> np.ndarray:

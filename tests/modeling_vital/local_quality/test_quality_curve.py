@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dataset_scripts.distortions import distort_clip, distort_image
@@ -142,6 +143,28 @@ def test_an_even_clip_has_no_worst_stretch():
 def test_the_whole_score_is_the_models_own(model):
     clip = clip_of(frames(4, count=30), fps=10.0)
     assert quality_curve(model, clip).whole_score == pytest.approx(model.score(clip).score, abs=1e-6)
+
+
+def test_a_frame_that_does_not_fit_is_halved_and_a_stretch_that_does_not_is_an_error(model, monkeypatch, caplog):
+    clip, encode = clip_of(frames(4, count=30), fps=10.0), model.model.encode_tiles
+    expected = quality_curve(model, clip)
+
+    def full(tiles):
+        if len(tiles) == model.processor.max_tiles_per_frame:  # a frame as a picture has more, and so has the whole
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return encode(tiles)
+
+    monkeypatch.setattr(model.model, "encode_tiles", full)
+    found = quality_curve(model, clip)
+    assert [p.score for p in found.points] == pytest.approx([p.score for p in expected.points], abs=1e-5)
+    assert "halved" in caplog.text
+
+    def none(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(model.model, "get_motion_features", none)
+    with pytest.raises(MediaError, match="stretch.*too large"):
+        quality_curve(model, clip)
 
 
 def test_what_has_no_curve_is_refused(model):

@@ -110,6 +110,24 @@ def test_each_tile_is_encoded_once_and_the_map_is_the_same_again(model, monkeypa
     assert np.allclose(first.scores, few.scores, atol=1e-5)
 
 
+def test_rows_that_do_not_fit_are_halved_and_a_tile_that_does_not_is_an_error(model, monkeypatch, caplog):
+    picture, encode, read, fits = Image.fromarray(photo(2, 150, 100)), model.model.encode_tiles, model.level_logits, 2
+    expected = quality_map(model, picture).scores
+
+    def full(count):
+        if fits < count <= expected.shape[1]:  # the score of the whole has more tiles
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(model.model, "encode_tiles", lambda tiles: full(len(tiles)) or encode(tiles))
+    rows = lambda inputs: len(inputs["input_ids"]) if "image_hidden_states" in inputs else 0  # noqa: E731
+    monkeypatch.setattr(model, "level_logits", lambda **inputs: full(rows(inputs)) or read(**inputs))
+    assert np.allclose(quality_map(model, picture).scores, expected, atol=1e-5)
+    assert caplog.text.count("halved") == 4  # of five and of three, to encode and to read: not tried again
+    fits = 0
+    with pytest.raises(MediaError, match="150x100.*too large"):
+        quality_map(model, picture)
+
+
 @pytest.mark.parametrize("length,size,stride", [(32, 32, 16), (33, 32, 16), (150, 32, 16), (1000, 128, 64)])
 def test_windows_cover_everything(length, size, stride):
     starts = window_starts(length, size, stride)
