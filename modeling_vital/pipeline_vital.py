@@ -19,7 +19,8 @@ class VitalQualityPipeline(Pipeline):
     """Scores pictures and clips: items in, dicts of a `QualityScore` out.
 
     Takes a media item, a list of them, a generator or a `torch.utils.data.Dataset`, and `batch_size`; called with
-    `errors="return"`, gives the `MediaError` of an item that cannot be read in its place.
+    `errors="return"`, gives the `MediaError` of an item that cannot be read, or is too large for the device, in its
+    place.
 
     Example:
 
@@ -47,7 +48,8 @@ class VitalQualityPipeline(Pipeline):
             raise TypeError(f"{type(self).__name__} has no parameters {sorted(unknown)}; it has `errors`.")
         if errors not in (None, "raise", "return"):
             raise ValueError(f"`errors` is 'raise' or 'return', got {errors!r}.")
-        return {} if errors is None else {"errors": errors}, {}, {}
+        chosen = {} if errors is None else {"errors": errors}
+        return chosen, chosen, {}
 
     def get_iterator(self, inputs, num_workers: int, batch_size: int, *params):
         """That of transformers; items of a list are prepared ahead in threads, unless `num_workers` processes do."""
@@ -66,11 +68,11 @@ class VitalQualityPipeline(Pipeline):
                 raise
             return {"media": error}
 
-    def _forward(self, inputs: dict) -> dict:
+    def _forward(self, inputs: dict, errors: str = "raise") -> dict:
         batched = isinstance(inputs["media"], list)
         batch = inputs["media"] if batched else [inputs["media"]]
         media = [m for m in batch if not isinstance(m, MediaError)]
-        scores = iter(self.model.score(media, batch_size=len(batch)))
+        scores = iter(self.model.score(media, batch_size=len(batch), errors=errors))
         results = [m if isinstance(m, MediaError) else next(scores) for m in batch]
         return {"result": results if batched else results[0]}
 

@@ -50,8 +50,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--choices needs at least two different answers, got {choices}")
     generation = {} if choices else {"max_new_tokens": args.max_new_tokens}
 
-    def ask(model, media: list) -> list[dict]:
-        answers = model.answer(media, args.question, choices, args.prefix, args.batch_size, **generation)
-        return [answer.to_dict() for answer in answers]
+    def ask(model, media: list) -> list:
+        answers = model.answer(
+            media, args.question, choices, args.prefix, args.batch_size, errors="return", **generation
+        )
+        return [answer if isinstance(answer, Exception) else answer.to_dict() for answer in answers]
 
     return ask_files(args, [args.path], ask)

@@ -43,8 +43,9 @@ def run(args: argparse.Namespace) -> int:
         UsageError: for a model that cannot speak, or a device that is not there.
     """
 
-    def ask(model, media: list) -> list[dict]:
-        texts = model.describe(media, args.prompt, args.prefix, args.batch_size, max_new_tokens=args.max_new_tokens)
-        return [{"text": text} for text in texts]
+    def ask(model, media: list) -> list:
+        generation = {"max_new_tokens": args.max_new_tokens}
+        texts = model.describe(media, args.prompt, args.prefix, args.batch_size, errors="return", **generation)
+        return [{"text": text} if isinstance(text, str) else text for text in texts]
 
     return ask_files(args, args.paths, ask)

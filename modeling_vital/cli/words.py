@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..item_log import ItemLog
 from .errors import EXIT_SOME_FAILED, Interrupted, UsageError
@@ -15,7 +15,10 @@ from .records import JsonlReport, JsonReport, Report, complain, printable
 from .scoring import Item, Read, backend_of, grouped, read_items
 
 
-Ask = Callable[[Any, list[Any]], list[dict[str, Any]]]
+if TYPE_CHECKING:
+    from ..media_vital import MediaError
+
+Ask = Callable[[Any, list[Any]], "list[dict[str, Any] | MediaError]"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -52,10 +55,11 @@ def ask_files(args: argparse.Namespace, paths: Iterable[str], ask: Ask) -> int:
     Args:
         args (`argparse.Namespace`): the options of [`add_options`].
         paths (`Iterable[str]`): files, folders, patterns or lists.
-        ask: from a model and prepared media to what was said of each: `text`, and what else there is.
+        ask: from a model and prepared media to what was said of each: `text`, and what else there is; or a
+            `MediaError`.
 
     Returns:
-        `int`: 0, or 1 if a file cannot be read.
+        `int`: 0, or 1 if a file cannot be read or is too large for the device.
 
     Raises:
         UsageError: for a model that cannot speak, or a device that is not there.
@@ -83,12 +87,15 @@ def ask_files(args: argparse.Namespace, paths: Iterable[str], ask: Ask) -> int:
 
 def _emit(report: Report, model: Any, batch: list[Read], ask: Ask) -> int:
     media = [read.media for read in batch if read.error is None]
-    said = iter(ask(model, media) if media else ())
+    said, failed = iter(ask(model, media) if media else ()), 0
     for read in batch:
-        path, error = read.item.path, read.error
-        answer = {**next(said), **backend_of(read.media)} if error is None else {"text": None}
-        record = {"path": path, **answer, "error": error}
+        answer = next(said) if read.error is None else read.error
+        if isinstance(answer, dict):
+            record = {"path": read.item.path, **answer, **backend_of(read.media), "error": None}
+        else:
+            record = {"path": read.item.path, "text": None, "error": str(answer)}
+            failed += 1
         report.row(record)
         complain([record])
     report.stream.flush()
-    return len(batch) - len(media)
+    return failed

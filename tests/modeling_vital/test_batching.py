@@ -1,13 +1,20 @@
 """How many items go through the model at once: by number, by memory, and less where memory runs out."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from transformers import pipeline
 
 from modeling_vital import batching_vital
 from modeling_vital.batching_vital import BatchLimit, exact_float32
+from modeling_vital.cli import words
+from modeling_vital.cli.main import main
 from modeling_vital.cli.scoring import Item, Read, grouped
 from modeling_vital.media_vital import MediaError
+from modeling_vital.pipeline_vital import TASK
 from tests.fixtures.tiny_models import TILE, tiny_model
 from tests.fixtures.tiny_probes import tiny_probe
 
@@ -56,18 +63,48 @@ def test_one_item_that_is_too_large_is_its_own_error(any_model, monkeypatch):
         any_model.score(photos(2))
 
 
-def test_words_survive_too(monkeypatch):
-    model, features = tiny_model(), None
-    expected = model.describe(photos(4), max_new_tokens=4)
-    features = model.model.get_image_features
+def short_of_memory_for_tiles(model, monkeypatch, tiles):
+    """Lets the encoder run out of memory with more than so many tiles."""
+    encode = model.model.encode_tiles
 
-    def few(tiles):
-        if len(tiles) > 2:
+    def few(pixel_values):
+        if len(pixel_values) > tiles:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return features(tiles)
+        return encode(pixel_values)
 
-    monkeypatch.setattr(model.model, "get_image_features", few)
+    monkeypatch.setattr(model.model, "encode_tiles", few)
+
+
+def test_words_survive_too(monkeypatch, caplog):
+    model = tiny_model()
+    expected = model.describe(photos(4), max_new_tokens=4)
+    short_of_memory_for_tiles(model, monkeypatch, 2)
     assert model.describe(photos(4), max_new_tokens=4) == expected
+    assert "halved" in caplog.text
+
+
+@pytest.mark.parametrize("command", [["describe", "."], ["answer", ".", "Sharp?", "--choices", "yes", "no"]])
+def test_one_file_that_is_too_large_keeps_the_others(command, monkeypatch, tmp_path, capsys):
+    model = tiny_model()
+    for name, pixels in zip("abc", (*photos(1), *photos(1, 2 * TILE), *photos(1)), strict=True):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    short_of_memory_for_tiles(model, monkeypatch, 2)
+    monkeypatch.setattr(words, "load_model", lambda source, device: model)
+    monkeypatch.chdir(tmp_path)
+    assert main([*command, "--workers", "0", "--format", "jsonl"]) == 1
+    out, err = capsys.readouterr()
+    first, large, last = map(json.loads, out.splitlines())
+    assert first["text"] == last["text"] is not None and first["error"] is last["error"] is None
+    assert large["text"] is None and "b.png" in large["error"] and "max_tiles" in large["error"]
+    assert "b.png" in err
+
+
+def test_the_pipeline_returns_the_error_of_what_is_too_large(any_model, monkeypatch):
+    short_of_memory(any_model, monkeypatch, 0)
+    assess = pipeline(TASK, model=any_model)
+    assert all(isinstance(each, MediaError) for each in assess(photos(2), batch_size=2, errors="return"))
+    with pytest.raises(MediaError, match="too large"):
+        assess(photos(2), batch_size=2)
 
 
 def test_numbers_and_the_cpu():
