@@ -12,7 +12,7 @@ from ..item_log import SUFFIX
 from ..messages import first_line, progress_bar
 from ..whole_files import whole_file, write_whole
 from .errors import Interrupted, UsageError
-from .model_loading import load_model, resolve_model
+from .model_loading import load_model, move, resolve_model
 from .options import add_device, add_format, add_video_backend, positive
 from .records import prepare_folder
 
@@ -264,7 +264,7 @@ def _decoder(args: argparse.Namespace) -> tuple[Any, Any]:
         if kind == "vital":
             return tokenizer, load_model(source, args.device)
         device = "cpu" if args.device == "auto" else args.device
-        return tokenizer, AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False).to(device).eval()
+        return tokenizer, move(AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False), device).eval()
     except (OSError, ValueError) as error:
         raise UsageError(f"no decoder can be loaded from {args.model!r}: {first_line(error)}") from error
 

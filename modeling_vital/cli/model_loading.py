@@ -46,7 +46,7 @@ def load_model(source: str, device: str) -> "VitalForConditionalGeneration | Vit
         `VitalForConditionalGeneration` or `VitalForQualityProbe`: in evaluation mode, on the device; packed.
 
     Raises:
-        UsageError: if the device cannot be used or there is no loadable model.
+        UsageError: if the device cannot be used or hold the model, or there is no loadable model.
     """
     import torch
     from transformers import PreTrainedConfig
@@ -73,7 +73,28 @@ def load_model(source: str, device: str) -> "VitalForConditionalGeneration | Vit
         model.processor  # noqa: B018
     except Exception as error:  # a damaged or hostile checkpoint makes libraries raise almost anything
         raise UsageError(_not_loaded(source, error)) from error
-    return pack_linears(model.to(device).eval())
+    return pack_linears(move(model, device).eval())
+
+
+def move(model: Any, device: str) -> Any:
+    """Moves a model to a device.
+
+    Args:
+        model (`PreTrainedModel`): moved in place.
+        device (`str`): a name that torch knows.
+
+    Returns:
+        `PreTrainedModel`: the same.
+
+    Raises:
+        UsageError: if the device has too little memory.
+    """
+    import torch
+
+    try:
+        return model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise UsageError(f"device {device!r} cannot hold the model: {first_line(error)}") from error
 
 
 def _not_loaded(source: str, error: Exception) -> str:

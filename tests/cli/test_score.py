@@ -20,7 +20,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from transformers import PreTrainedModel
 
 from modeling_vital import zoo
 from modeling_vital.cli import score_run
@@ -563,6 +565,18 @@ def test_device_that_is_not_there(device, checkpoint, pictures, capsys):
     assert out == ""
     assert f"device {device!r} cannot be used" in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["score", "."], ["audit", "vocab"]])
+def test_a_device_that_cannot_hold_the_model(command, checkpoint, pictures, capsys, monkeypatch):
+    def full(self, *args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+
+    monkeypatch.chdir(pictures)
+    monkeypatch.setattr(PreTrainedModel, "to", full)
+    assert main([*command, "--model", str(checkpoint), "--device", "cpu"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "device 'cpu' cannot hold the model" in err and len(err.splitlines()) == 1
 
 
 @pytest.fixture(scope="module")
