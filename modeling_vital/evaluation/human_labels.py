@@ -9,6 +9,7 @@ import numpy as np
 from ..extras import require
 from ..table_file import TableFile, as_number
 from .benchmarks import BenchmarkError
+from .benchmarks.definition import readable
 from .benchmarks.loading import listed
 from .benchmarks.pairs import scoring_files
 
@@ -147,10 +148,12 @@ def _rows(root: Path, split: str) -> list[Mapping]:
     parquet = require("pyarrow.parquet")
     rows: list[Mapping] = []
     for path in scoring_files(root):
-        for row in parquet.read_table(path, columns=columns).to_pylist():
-            made = row["distortion"] or {}
-            if split in ("all", row["split"]):
-                rows.append({**row, "distortion": made.get("type") or "none", "severity": made.get("severity") or 0})
+        with readable(path):
+            for row in parquet.read_table(path, columns=columns).to_pylist():
+                made = row["distortion"] or {}
+                made = {"distortion": made.get("type") or "none", "severity": made.get("severity") or 0}
+                if split in ("all", row["split"]):
+                    rows.append({**row, **made})
     if not rows:
         raise BenchmarkError(f"{root} has no items in the split {split!r}")
     return rows

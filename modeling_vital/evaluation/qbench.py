@@ -18,6 +18,7 @@ import numpy as np
 
 from ..media_vital import MediaError
 from .benchmarks import Benchmark, BenchmarkError, BenchmarkItem, LoadedBenchmark
+from .benchmarks.definition import readable
 from .benchmarks.loading import MediaFiles, list_hash, listed
 from .scorers import VitalScorer
 
@@ -101,18 +102,20 @@ def load_questions(name: str, root: str | Path, partial_copy: bool = False) -> L
     paths = sorted(Path(root).rglob(about.file))
     if not paths:
         raise BenchmarkError(f"no {about.file} under {root}")
-    entries = json.loads(paths[0].read_text(encoding="utf-8"))
+    with readable(paths[0]):
+        entries = json.loads(paths[0].read_text(encoding="utf-8"))
+    if not isinstance(entries, list):
+        raise BenchmarkError(f"{paths[0]} holds no list of questions")
     items, missing, unasked, files = [], [], [], MediaFiles(Path(root))
     for number, entry in enumerate(entries):
-        try:
+        with readable(f"{paths[0]}: question {number}"):
             options = tuple(
                 dict.fromkeys(str(option).strip() for option in entry[about.options] if str(option).strip())
             )
             right, file, text = str(entry["correct_ans"]).strip(), entry[about.media], entry["question"]
-        except (KeyError, TypeError) as error:
-            raise BenchmarkError(
-                f"{paths[0]}: question {number} lacks {error}; is this the list with answers?"
-            ) from error
+            if not isinstance(file, str) or not isinstance(text, str):
+                raise TypeError(f"{about.media} and question are texts")
+            kinds = {kind: str(entry.get(kind, "")) for kind in about.kinds}
         label = f"{number}:{file}"
         if right not in options:
             raise BenchmarkError(f"{paths[0]}: the answer {right!r} of question {number} is none of its options")
@@ -122,7 +125,6 @@ def load_questions(name: str, root: str | Path, partial_copy: bool = False) -> L
         elif path is None:
             missing.append(label)
         else:
-            kinds = {kind: str(entry.get(kind, "")) for kind in about.kinds}
             ask = partial(Question, str(path), text, options, kinds)
             items.append(BenchmarkItem(label, float(options.index(right)), file, "dev", media=ask))
     complaints = []

@@ -1,7 +1,12 @@
 """Definition of a benchmark: its labels and their columns, their scale and direction, splits, and where media lie."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...extras import MissingExtraError
+from ...messages import first_line, short
 
 
 Row = Mapping[str, str]
@@ -10,6 +15,25 @@ Row = Mapping[str, str]
 
 class BenchmarkError(ValueError):
     """A copy of a benchmark that is not what its manifest says; the message names what and what to do."""
+
+
+@contextmanager
+def readable(what: str | Path) -> Iterator[None]:
+    """Turns whatever is raised inside the block into a [`BenchmarkError`].
+
+    Args:
+        what (`str` or `Path`): what is read, for the message.
+
+    Raises:
+        BenchmarkError: for any other `Exception` than that of a missing package.
+    """
+    try:
+        yield
+    except (BenchmarkError, MissingExtraError):
+        raise
+    except Exception as error:  # a damaged file makes libraries raise almost anything
+        said = short(f"{type(error).__name__}: {first_line(error)}")
+        raise BenchmarkError(f"{what} cannot be read ({said}); is it whole, and as it was distributed?") from error
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """Reads label tables of any kind they are distributed in into rows of text: CSV, XLSX, MAT, and plain text."""
 
+import contextlib
 import io
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ...extras import require
 from ...table_file import DELIMITERS, csv_rows
-from .definition import BenchmarkError
+from .definition import BenchmarkError, readable
 
 
 def read_table(
@@ -96,33 +96,19 @@ def _header(cells: list[list[str]], wanted: list[tuple[str, ...]]) -> int | None
 
 def _sheet(path: Path, name: str) -> list[list[str]]:
     openpyxl = require("openpyxl")
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise BenchmarkError(f"{path} is no readable XLSX file: {error}") from error
-    try:
+    with readable(path), contextlib.closing(openpyxl.load_workbook(path, read_only=True, data_only=True)) as book:
         if name and name not in book.sheetnames:
             raise BenchmarkError(f"{path} has no sheet {name!r}; it has {', '.join(book.sheetnames)}")
         sheet = book[name] if name else book.worksheets[0]
         return [[_text(cell) for cell in row] for row in sheet.iter_rows(values_only=True)]
-    finally:
-        book.close()
 
 
 def _columns_to_rows(paths: Sequence[Path], wanted: list[tuple[str, ...]]) -> list[dict[str, str]]:
     values: dict[str, list[str]] = {}
     for path in paths:
         reader = require("scipy.io.matlab")
-        try:
+        with readable(f"{path}, as a MAT file up to version 7.2,"):  # version 7.3 is HDF5
             variables = reader.loadmat(path)
-        except (
-            OSError,
-            ValueError,
-            IndexError,  # of a file too short to be one, before scipy 1.15
-            NotImplementedError,
-            reader.MatReadError,
-        ) as error:  # the last: version 7.3, which is HDF5
-            raise BenchmarkError(f"{path} is no MAT file that can be read (up to version 7.2): {error}") from error
         values |= {name: [_text(v) for v in variables[name].ravel()] for name in variables if name[:2] != "__"}
     spelling = {name.lower(): name for name in values}
     found = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...table_file import as_number
-from .definition import Benchmark, BenchmarkError, Row, Table
+from .definition import Benchmark, BenchmarkError, Row, Table, readable
 from .label_tables import cell_of, read_table
 
 
@@ -252,15 +252,17 @@ def _items(benchmark: Benchmark, table: Table, rows: Sequence[Row], path: Path) 
         mos = as_number(text)
         if mos is None or not low <= mos <= high:
             raise BenchmarkError(f"{path}: the opinion of {name} is {text!r}, not a number from {low} to {high}")
-        group = benchmark.group(row, name) if benchmark.group else name
-        yield BenchmarkItem(
-            id=benchmark.file(row, name) if benchmark.file else name,
-            mos=mos,
-            group=group,
-            split=_split(benchmark, table, row, name, group),
-            distortion=benchmark.distortion(row, name) if benchmark.distortion else "",
-            std=as_number(cell_of(row, (table.std,))) if table.std else None,
-        )
+        with readable(f"{path}: the row of {name}"):
+            group = benchmark.group(row, name) if benchmark.group else name
+            item = BenchmarkItem(
+                id=benchmark.file(row, name) if benchmark.file else name,
+                mos=mos,
+                group=group,
+                split=_split(benchmark, table, row, name, group),
+                distortion=benchmark.distortion(row, name) if benchmark.distortion else "",
+                std=as_number(cell_of(row, (table.std,))) if table.std else None,
+            )
+        yield item
 
 
 def _split(benchmark: Benchmark, table: Table, row: Row, name: str, group: str) -> str:

@@ -4,7 +4,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from ...extras import require
-from .definition import Benchmark, BenchmarkError
+from .definition import Benchmark, BenchmarkError, readable
 from .loading import BenchmarkItem, LoadedBenchmark, check_no_leak, list_hash
 
 
@@ -60,27 +60,29 @@ def scoring_files(root: Path) -> list[Path]:
 
 
 def _items(path: Path) -> list[BenchmarkItem]:
-    file, items = require("pyarrow.parquet").ParquetFile(path), []
-    for group in range(file.num_row_groups):
-        for number, row in enumerate(file.read_row_group(group, columns=_COLUMNS).to_pylist()):
-            items.append(
-                BenchmarkItem(
-                    id=row["id"],
-                    mos=row["mos"],
-                    group=row["content_id"],
-                    split=row["split"],
-                    distortion=(row["distortion"] or {}).get("type") or "none",
-                    std=row["std"],
-                    level_probs=tuple(row["level_probs"] or ()),
-                    media=partial(_media, path, group, number),
+    parquet, items = require("pyarrow.parquet"), []
+    with readable(path), parquet.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            for number, row in enumerate(file.read_row_group(group, columns=_COLUMNS).to_pylist()):
+                items.append(
+                    BenchmarkItem(
+                        id=row["id"],
+                        mos=row["mos"],
+                        group=row["content_id"],
+                        split=row["split"],
+                        distortion=(row["distortion"] or {}).get("type") or "none",
+                        std=row["std"],
+                        level_probs=tuple(row["level_probs"] or ()),
+                        media=partial(_media, path, group, number),
+                    )
                 )
-            )
     return items
 
 
 def _media(path: Path, group: int, number: int) -> bytes:
-    row = _row_group(path, group)[number]
-    return (row["images"] or row["videos"])[0]["bytes"]
+    with readable(path):
+        row = _row_group(path, group)[number]
+        return (row["images"] or row["videos"])[0]["bytes"]
 
 
 @lru_cache(maxsize=1)  # items are scored in the order of the file

@@ -1,6 +1,7 @@
 """Loaders of benchmarks: small copies in the distributed layout are read, and those that are not whole refused."""
 
 import re
+import zipfile
 
 import pytest
 
@@ -176,6 +177,42 @@ def test_tables_that_are_something_else(tmp_path):
     (tmp_path / "data.mat").write_bytes(b"no matrix")
     with pytest.raises(BenchmarkError, match="data.mat"):
         load_benchmark("livevqc", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "row"),
+    [
+        ("csiq", "csiq.DMOS.xlsx", [None, None, None, "sky", 1, "noise", "x", 0.06, 0.09]),
+        ("bid", "DatabaseGrades.xlsx", ["one", 0.4, 0.7]),
+        ("kadid10k", "dmos.csv", ["I66.png", "I66.png", 1.2, 0.5]),
+        ("kadid10k", "dmos.csv", ["I66_99_01.png", "I66.png", 1.2, 0.5]),
+    ],
+)
+def test_a_row_that_is_something_else_is_named(name, table, row, tmp_path):
+    header = {
+        "csiq": [None, None, None, "image", "dst_idx", "dst_type", "dst_lev", "dmos_std", "dmos"],
+        "bid": ["Image Number", "Average Subjective Grade", "std"],
+        "kadid10k": ["dist_img", "ref_img", "dmos", "var"],
+    }[name]
+    if table.endswith(".csv"):
+        put_csv(tmp_path / table, [header, row])
+    else:
+        put_xlsx(tmp_path / table, {"all_by_image" if name == "csiq" else "Plan1": [header, row]})
+    item = row[header.index(next(cell for cell in header if cell))]
+    with pytest.raises(BenchmarkError, match=f"{table}.* {item} "):
+        load_benchmark(name, tmp_path, "all", partial=True)
+
+
+def test_a_workbook_with_a_damaged_sheet(tmp_path):
+    COPIES["bid"](tmp_path)
+    path = tmp_path / "DatabaseGrades.xlsx"
+    with zipfile.ZipFile(path) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    with zipfile.ZipFile(path, "w") as damaged:
+        for name, content in parts.items():
+            damaged.writestr(name, content[:-40] if "worksheets" in name else content)
+    with pytest.raises(BenchmarkError, match="DatabaseGrades.xlsx"):
+        load_benchmark("bid", tmp_path, partial=True)
 
 
 def test_wrong_use(tmp_path):

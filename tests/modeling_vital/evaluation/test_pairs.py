@@ -6,6 +6,7 @@ import pytest
 
 from modeling_vital.evaluation.benchmarks import BenchmarkError
 from modeling_vital.evaluation.benchmarks.pairs import load_pairs
+from modeling_vital.evaluation.human_labels import load_opinions
 
 
 def put_pairs(root, rows):
@@ -66,3 +67,31 @@ def test_what_is_wrong_is_said(tmp_path):
     put_pairs(tmp_path, [*ROWS, ("c1", "c", "test", 0.2, "jpeg")])
     with pytest.raises(BenchmarkError, match=r"c \(test, train\)"):
         load_pairs(tmp_path)
+
+
+@pytest.fixture(params=["cut", "empty", "of another layout"])
+def damaged(request, tmp_path):
+    put_pairs(tmp_path, ROWS)
+    (path,) = tmp_path.glob("data/scoring/*-test.parquet")
+    if request.param == "of another layout":
+        pq.write_table(pa.table({"picture": ["a"]}), path)
+    else:
+        path.write_bytes(path.read_bytes()[: 500 if request.param == "cut" else 0])
+    return tmp_path
+
+
+def test_a_damaged_file_is_named(damaged):
+    with pytest.raises(BenchmarkError, match="vital_pairs-test.parquet"):
+        load_pairs(damaged)
+    (damaged / "human.csv").write_text("id,mos\na0,3\n")
+    with pytest.raises(BenchmarkError, match="vital_pairs-test.parquet"):
+        load_opinions(damaged, damaged / "human.csv", (1, 5))
+
+
+def test_a_file_that_is_damaged_meanwhile_is_named(tmp_path):
+    put_pairs(tmp_path, ROWS)
+    item = load_pairs(tmp_path).items[0]
+    (path,) = tmp_path.glob("data/scoring/*-test.parquet")
+    path.write_bytes(b"")
+    with pytest.raises(BenchmarkError, match="vital_pairs-test.parquet"):
+        item.media()

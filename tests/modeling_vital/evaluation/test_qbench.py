@@ -55,6 +55,28 @@ def test_the_list_is_read_and_its_faults_are_named(tmp_path):
         load_questions("qbench_video", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'[{"img_path": "a.jpg"',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"a": 1}',
+        b'"text"',
+        b"[3]",
+        b'[{"candidates": 3, "correct_ans": "a", "img_path": "a.jpg", "question": "?"}]',
+        b'[{"candidates": ["a", "b"], "correct_ans": "a", "img_path": null, "question": "?"}]',
+        b'[{"candidates": ["a", "b"], "correct_ans": "a", "img_path": "a.jpg", "question": null}]',
+    ],
+)
+def test_a_damaged_list_is_named(content, tmp_path, capsys):
+    (tmp_path / "llvisionqa_dev.json").write_bytes(content)
+    with pytest.raises(BenchmarkError, match="llvisionqa_dev.json"):
+        load_questions("qbench", tmp_path, partial_copy=True)
+    assert run(tmp_path, "--model", "vital-tiny") == 2
+    assert "llvisionqa_dev.json" in capsys.readouterr().err
+
+
 def test_the_video_list(tmp_path):
     entry = {"video": "a/1.mp4", "question": "Is it shaky?", "answers": ["Yes", "No", "", ""], "correct_ans": "No"}
     entry |= {"question_type": "Yes-or-No", "quality_concern": "temporal", "video_type": "AIGC", "correct_choice": "B"}
