@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..batching_vital import in_parts
 from ..item_log import ItemLog
 from ..levels_vital import LEVEL_VALUES
 from ..media_vital import MediaError
@@ -48,7 +49,7 @@ def extract_features(
         `np.ndarray` of shape `[N, 3 * hidden_size]`, float64; the motion part is zero for pictures.
 
     Raises:
-        BenchmarkError: for an item that cannot be read.
+        BenchmarkError: for an item that cannot be read or is too large for the device.
         ItemLogError: if `store` is of another model or video backend, or cannot be used.
     """
     with ItemLog(store, VitalScorer("", model.config._name_or_path, model, 1).describe()) as log:
@@ -57,9 +58,12 @@ def extract_features(
         progress(log.done)
         for ordinal, name, _ in log.pending():
             try:
-                (encoded,) = model.encode_media([model.processor.prepare(media[ordinal]())])
+                (part,) = in_parts(model.encode_media, [model.processor.prepare(media[ordinal]())], model.device)
+                if isinstance(part, MediaError):
+                    raise part
             except MediaError as error:
                 raise BenchmarkError(f"{name}: {error}") from error
+            (encoded,) = part
             tokens, motion = encoded.image_hidden_states.flatten(0, 1).double(), encoded.motion_hidden_states.double()
             moving = motion.mean(0) if len(motion) else torch.zeros_like(tokens[0])
             features = torch.cat([tokens.mean(0), tokens.std(0, correction=0), moving]).cpu().numpy()

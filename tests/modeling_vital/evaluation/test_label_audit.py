@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dataset_scripts.pmod import pmod
@@ -127,6 +128,15 @@ def test_features_are_kept_and_belong_to_one_model(model, tmp_path, monkeypatch)
         extract_features(model, names, get, store)
     with pytest.raises(BenchmarkError, match="gone: .*nowhere.png"):
         extract_features(model, ["gone"], [lambda: str(tmp_path / "nowhere.png")])
+
+
+def test_an_item_that_is_too_large_is_named(model, monkeypatch):
+    def full(media):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(model, "encode_media", full)
+    with pytest.raises(BenchmarkError, match="large: .*max_tiles"):
+        extract_features(model, ["large"], [lambda: Image.new("RGB", (40, 50))])
 
 
 def test_the_command(tmp_path, capsys):
