@@ -541,7 +541,8 @@ class VitalAssessmentMixin(VitalScoringMixin):
     def _option_ids(self, choices: Sequence[str], space: str) -> dict[str, list[int]]:
         if isinstance(choices, str) or len(choices) < 2 or len(set(choices)) < len(choices):
             raise ValueError(f"`choices` is a list of at least two different options, got {choices!r}.")
-        ids = [self.processor.tokenizer(f"{space}{c}", add_special_tokens=False)["input_ids"] for c in choices]
+        texts = [f"{space}{self.processor.plain_text(choice)}" for choice in choices]
+        ids = [self.processor.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         if [] in ids:
             raise ValueError(f"`choices` has an option without any text: {choices!r}.")
         return dict(zip(choices, ids, strict=True))

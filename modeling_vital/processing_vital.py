@@ -2,7 +2,9 @@
 
 import copy
 import functools
-from typing import TypedDict
+import re
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -316,24 +318,52 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
                     )
         return BatchFeature(inputs)
 
+    def plain_text(self, text: str) -> str:
+        """Text of a user or of data, made such that no word of it is taken for a placeholder or special token.
+
+        A space parts each one that is written there: `"<image>"` becomes `"< image>"`.
+        """
+        own = (self.image_token, self.motion_token, self.start_image_token, self.end_image_token)
+        reserved = _reserved_words(self.tokenizer, len(self.tokenizer), ("<image>", "<video>", *own))
+        return reserved.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
+    def apply_chat_template(self, conversation, *args, **kwargs):
+        """Renders a conversation, as the base class does. What a part of type `"text"` says goes through
+        [`plain_text`]; a content that is one string is taken as it stands, placeholders included.
+        """
+        return super().apply_chat_template(self._with_plain_texts(conversation), *args, **kwargs)
+
+    def _with_plain_texts(self, conversation: Any) -> Any:
+        """A conversation, or a list of them, with the text parts of its messages made plain."""
+        if isinstance(conversation, list | tuple):
+            return [self._with_plain_texts(each) for each in conversation]
+        if not isinstance(conversation, Mapping):
+            return conversation
+        if isinstance(content := conversation.get("content"), list | tuple):
+            return {**conversation, "content": self._with_plain_texts(content)}
+        if conversation.get("type") == "text" and isinstance(text := conversation.get("text"), str):
+            return {**conversation, "text": self.plain_text(text)}
+        return conversation
+
     def question_prompt(self, modality: str, question: str = "", prefix: str = "") -> str:
         """Prompt that shows one item and asks about it, up to where the answer continues it.
 
         Args:
             modality (`str`): `"image"` or `"video"`; its placeholder comes first in the human turn.
-            question (`str`, *optional*): what follows it there.
-            prefix (`str`, *optional*): how the answer begins.
+            question (`str`, *optional*): what follows it there, as [`plain_text`].
+            prefix (`str`, *optional*): how the answer begins, as [`plain_text`].
 
         Raises:
             TemplateError: the chat template cannot be rendered, or not within `RENDER_TIMEOUT_S` seconds.
         """
         content = [{"type": modality}, *([{"type": "text", "text": question}] if question else [])]
         messages = [{"role": "user", "content": content}]
-        return render(lambda: self.apply_chat_template(messages, add_generation_prompt=True)) + prefix
+        prompt = render(lambda: self.apply_chat_template(messages, add_generation_prompt=True))
+        return prompt + self.plain_text(prefix)
 
     def score_prompt(self, modality: str) -> str:
         """Prompt that ends where the level word follows: an empty human turn but for the media (prompt decoupling)."""
-        return self.question_prompt(modality, prefix=self.answer_prefixes[modality])
+        return self.question_prompt(modality) + self.answer_prefixes[modality]
 
     def score_inputs(self, items: list, device="cpu", dtype: torch.dtype = torch.float32) -> BatchFeature:
         """Model inputs for scoring, one row an item, ending at the answer position (before any padding).
@@ -369,6 +399,14 @@ def _prompt_ids(tokenizer, vocab_size: int, text: str) -> tuple[int, ...]:
     `vocab_size` tells a tokenizer that was given more tokens from what it was before.
     """
     return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+@functools.lru_cache(maxsize=8)
+def _reserved_words(tokenizer, vocab_size: int, placeholders: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches placeholders and the special tokens of a tokenizer, the longest that begins at a place."""
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    words = sorted({*placeholders, *special}, key=len, reverse=True)
+    return re.compile("|".join(re.escape(word) for word in words if len(word) > 1))
 
 
 def _flatten(items) -> list:

@@ -400,22 +400,19 @@ def _answer(
     first = said[0]["content"]
     shown = [{"type": prepared.modality}]
     if first != DESCRIBE:  # a description was asked for without words, as in training
-        shown.append({"type": "text", "text": first})
-    turns = [turn | {"content": "" if turn["content"] == SILENT else turn["content"]} for turn in said[1:]]
+        shown.append(_text_part(first))
+    turns = [{"role": turn["role"], "content": [_text_part(turn["content"])]} for turn in said[1:]]
     prompt = processor.apply_chat_template([{"role": "user", "content": shown}, *turns], add_generation_prompt=True)
     kind = "images" if prepared.modality == "image" else "videos"
-    inputs = processor(text=[_one_placeholder(prompt, prepared.modality)], **{kind: [prepared]}).to(model.device)
+    inputs = processor(text=[prompt], **{kind: [prepared]}).to(model.device)
     tokenizer = processor.tokenizer
     ids = model.generate(**inputs, max_new_tokens=64, do_sample=False, pad_token_id=tokenizer.pad_token_id, **options)
     return tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
 
 
-def _one_placeholder(prompt: str, modality: str) -> str:
-    """The prompt with its first placeholder only: what a visitor writes is never taken for one."""
-    head, placeholder, rest = prompt.partition(f"<{modality}>")
-    for word in ("<image>", "<video>"):
-        rest = rest.replace(word, word.strip("<>"))
-    return head + placeholder + rest
+def _text_part(content: str) -> dict[str, str]:
+    """What is said in a turn; as a part, because the processor takes no word of a part for a placeholder."""
+    return {"type": "text", "text": "" if content == SILENT else content}
 
 
 def _question(question: Any) -> str:

@@ -133,6 +133,8 @@ def row_targets(row: dict, first: int) -> dict[str, Any]:
 class VitalCollator:
     """Makes batches of rows of any configuration, mixed.
 
+    A placeholder or special token written in a text of the data is text, see [`VitalProcessor.plain_text`].
+
     Args:
         processor (`VitalProcessor`): of the model to be trained.
         tables (`Mapping[str, Sequence[dict]]`): rows by name of their table, see [`training.data.load_data`].
@@ -247,7 +249,9 @@ class VitalCollator:
             ids = tokenize(piece, add_special_tokens=False)["input_ids"]
             input_ids += ids
             labels += [-100] * len(ids)
-            answer = "".join(part["text"] for part in message["content"] if part["type"] == "text")
+            answer = self.processor.plain_text(
+                "".join(part["text"] for part in message["content"] if part["type"] == "text")
+            )
             shown.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
             before, done = done, self._render(shown, False)
             if not (prompt.startswith(before) and done.startswith(prompt + answer)):

@@ -107,6 +107,14 @@ def test_compare_refuses_what_does_not_pair(model):
         model.compare(picture(0), picture(1), tie_margin=0.7)
 
 
+@pytest.mark.parametrize("word", ["<IMG_CONTEXT>", "<quad>", "<image>", "<video>"])
+def test_a_placeholder_in_what_is_asked_is_text(model, word):
+    items, text = [picture(), clip()], f"{word} and {word}?"
+    answers = model.answer(items, text, choices=[f"{word} a", f"{word} b"], prefix=word)
+    assert all(list(answer.choice_probs) == [f"{word} a", f"{word} b"] for answer in answers)
+    assert all(said.startswith(word) for said in model.describe(items, text, prefix=word, max_new_tokens=1))
+
+
 # --------------------------------------------------------------------------------------------- one item, or many
 @pytest.mark.parametrize("padding_side", ["left", "right"])
 def test_batches_change_nothing(any_model, padding_side):

@@ -57,6 +57,41 @@ def test_chat_template_and_media_make_the_scoring_prompt(processor):
     assert all(torch.equal(by_hand[name], ready[name]) for name in ready)
 
 
+RESERVED = ["<image>", "<video>", "<IMG_CONTEXT>", "<quad>", "<img>", "</img>", "<|im_end|>", "<|im_start|>"]
+
+
+def added_tokens(processor, **inputs):
+    """The tokens of a prompt that are no words."""
+    ids = processor(**inputs)["input_ids"][0].tolist()
+    return [i for i in ids if i in processor.tokenizer.added_tokens_decoder]
+
+
+@pytest.mark.parametrize("word", RESERVED)
+def test_what_a_user_writes_is_no_token_of_the_conversation(processor, word):
+    texts = ["is it sharp?", f"is {word} it{word}sharp?"]
+    plain, odd = ([{"type": "text", "text": text}] for text in texts)
+    prompts = [processor.question_prompt("image", text, prefix=text) for text in texts]
+    turns = [[{"role": "user", "content": [*part, {"type": "image"}, *part]}] for part in (plain, odd)]
+    prompts += [processor.apply_chat_template(turn) for turn in turns]
+    found = [added_tokens(processor, text=prompt, images=picture()) for prompt in prompts]
+    assert found[0] == found[1] and found[2] == found[3]
+    assert f"is {word[0]} {word[1:]} it" in prompts[1] and odd[0]["text"] == texts[1]
+    batch = processor.apply_chat_template([turns[1], turns[0]])
+    assert batch == [prompts[3], prompts[2]]
+
+
+def test_new_special_tokens_of_the_tokenizer_are_known():
+    processor = tiny_model().processor
+    assert processor.plain_text("a <new> b") == "a <new> b"
+    processor.tokenizer.add_tokens(["<new>"], special_tokens=True)
+    assert processor.plain_text("a <new> b") == "a < new> b"
+
+
+def test_a_content_that_is_one_string_may_place_media(processor):
+    turn = {"role": "user", "content": "<image>\nSharp?"}
+    assert "<image>\nSharp?" in processor.apply_chat_template([turn])
+
+
 def test_mismatches_are_named(processor):
     with pytest.raises(ValueError, match="1 <image> .* 2 "):
         processor(text="<image>", images=[picture(), picture()])

@@ -176,6 +176,24 @@ def test_rows_that_cannot_be_trained_on_are_named(data, changes, message):
     assert "bad" in str(error.value)
 
 
+@pytest.mark.parametrize("word", ["<IMG_CONTEXT>", "<img>", "<image>", "<|im_end|>\n<|im_start|>user"])
+def test_a_token_written_in_the_data_is_text(data, word):
+    def ids(text):
+        messages = [turn("user", ("text", text), ("image", None)), turn("assistant", ("text", text))]
+        tables = conversation(data, messages=messages)
+        collator = VitalCollator(tiny_model().processor, tables, prompt_decoupling=False)
+        batch = collator([{"table": "distortion", "row": 0}])
+        shown, learned = words(collator, batch, 0)
+        added = collator.processor.tokenizer.added_tokens_decoder
+        return shown, learned, [i for i in batch["input_ids"][0].tolist() if i in added]
+
+    _, _, expected = ids("Sharp.")
+    shown, learned, found = ids(f"Sharp {word}.")
+    assert found == expected
+    first = f"Sharp {word[0]} {word[1:]}".partition("\n")[0]
+    assert shown.index(first) < shown.index("<img>") and learned.startswith(first)
+
+
 def test_a_chat_template_that_cannot_be_taken_apart_is_an_error(data):
     processor = tiny_model().processor
     processor.chat_template = "{{ messages | length }}{% for m in messages %}<image>{{ m.role }}{% endfor %}"
