@@ -87,6 +87,8 @@ class Fingerprint:
 
 def fingerprint(item: SourceItem) -> Fingerprint:
     """Opens an original and looks at it. Damage is an answer, not an error."""
+    if item.problem:
+        return Fingerprint(problem=item.problem)
     try:
         digest = sha256_of(item.media)
         media = load_media(item.media)

@@ -30,6 +30,7 @@ class SourceItem:
             the item is an original of its own, named by the hash of its bytes.
         split (`str`, *optional*): split the source demands.
         details (`dict[str, str]`): what else is known of where it comes from.
+        problem (`str`): why the source cannot give its media, which are empty then; empty if it can.
     """
 
     name: str
@@ -38,6 +39,7 @@ class SourceItem:
     content_id: str | None = None
     split: str | None = None
     details: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
 
 
 class Source(Protocol):

@@ -7,6 +7,7 @@ from typing import Any
 
 from dataset_scripts.sources.base import UNKNOWN_LICENSE, SourceError, SourceItem, text_details
 from modeling_vital.manifest_paths import belongs_to_dataset, missing_folder
+from modeling_vital.media_vital import MediaError
 
 
 @dataclass
@@ -24,7 +25,7 @@ class HubSource:
         name (`str`, *optional*): of the source; by default `path`.
 
     Raises:
-        SourceError: the data set or the column cannot be had.
+        SourceError: the data set or the column cannot be had. A row without a file of the data set has a `problem`.
     """
 
     path: str
@@ -59,40 +60,49 @@ class HubSource:
                 f"data set {self.path!r} has no column {self.column or 'of type Image or Video'}; name one with "
                 f"`column`; it has {', '.join(features) or 'no stated columns'}"
             )
-        if isinstance(features.get(self.column), datasets.Video):
-            return rows.cast_column(self.column, datasets.Video(decode=False))
-        if isinstance(features.get(self.column), datasets.Image):
-            return rows.cast_column(self.column, datasets.Image(decode=False))
-        return rows
+        # All columns: decoding opens the files that a stranger's rows name. A cast would leave the threads at work in
+        # which `datasets` decodes what comes from the Hub.
+        return rows.decode(False) if features else rows
 
     def __iter__(self) -> Iterator[SourceItem]:
         for number, row in enumerate(self._open()):
-            own = row[self.column]
+            own, problem = row[self.column], ""
+            group = row[self.content_id_column] if self.content_id_column else None
+            try:
+                media = _media_of(own, self.path)
+            except MediaError as error:
+                media, problem = b"", f"column {self.column} {error}"
             yield SourceItem(
                 name=f"{self.split}/{number:08d}",
-                media=_media_of(own, f"{self.path}: row {number}, column {self.column}", self.path),
+                media=media,
                 license=str((self.license_column and row[self.license_column]) or self.license),
-                content_id=str(row[self.content_id_column]) if self.content_id_column else None,
+                content_id=str(group) if group is not None else None,
                 details={
                     **text_details(row, [self.column, self.content_id_column, self.license_column]),
                     **({"file": Path(own["path"]).name} if isinstance(own, dict) and own.get("path") else {}),
                 },
+                problem=problem,
             )
 
 
-def _media_of(value: Any, where: str, dataset: str) -> Path | bytes:
+def _media_of(value: Any, dataset: str) -> Path | bytes:
+    """The file in a cell, or its bytes; raises `MediaError` where there is none, or none of the data set."""
     if isinstance(value, bytes):
         return value
     if isinstance(value, dict) and value.get("bytes"):
         return value["bytes"]
     path = value.get("path") if isinstance(value, dict) else value
     if not isinstance(path, str):
-        raise SourceError(f"{where} holds {type(value).__name__}, neither a file nor its bytes")
+        held = "nothing" if value is None or isinstance(value, dict) else type(value).__name__
+        raise MediaError(f"holds {held}, neither a file nor its bytes")
     if not belongs_to_dataset(path, dataset):
-        raise SourceError(f"{where} names {path[:300]!r}, which is no file of the data set")
+        raise MediaError(f"names {Path(path).name[:300]!r}, which is no file of the data set")
     if Path(path).is_file():
         return Path(path)
     import fsspec
 
-    with fsspec.open(path, "rb") as file:  # streamed folders give addresses on the Hub
-        return file.read()
+    try:
+        with fsspec.open(path, "rb") as file:  # streamed folders give addresses on the Hub
+            return file.read()
+    except FileNotFoundError as error:  # another `OSError` is the network's: the build stops, and resumes
+        raise MediaError(f"names {Path(path).name[:300]!r}, which is not there") from error

@@ -6,11 +6,13 @@ import tarfile
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from dataset_scripts.encoding import encode_clip
+from dataset_scripts.fingerprint import fingerprint
 from dataset_scripts.sources import SOURCES, SourceError, get_source, packages
 from dataset_scripts.sources.base import from_position
 from tests.fixtures.tiny_media import frames, photo, write_folder
@@ -102,14 +104,39 @@ def test_manifest_names_no_files_outside_unless_allowed(entry, tmp_path):
     assert item.media.read_bytes() == png(1)
 
 
-def test_hub_rows_name_no_files_outside(tmp_path):
+@pytest.mark.parametrize("bad", ["outside", "gone", "null"])
+def test_a_bad_row_of_the_hub_costs_itself(bad, tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "secret.png").write_bytes(png(1))
+    paths = {"outside": tmp_path / "secret.png", "gone": tmp_path / "set" / "gone.png"}
+    cell = {"bytes": None, "path": str(paths[bad])} if bad in paths else None
     features = datasets.Features({"shot": datasets.Image()})
-    rows = datasets.Dataset.from_list([{"shot": {"bytes": None, "path": str(tmp_path / "secret.png")}}], features)
-    pq.write_table(rows.data.table, tmp_path / "set" / "train.parquet")
-    with pytest.raises(SourceError, match="row 0, column shot .*secret.png"):
-        list(get_source("hub", path=str(tmp_path / "set")))
+    table = pa.table({"shot": pa.array([cell, {"bytes": png(2), "path": None}], features["shot"].pa_type)})
+    pq.write_table(table.replace_schema_metadata(features.arrow_schema.metadata), tmp_path / "set" / "train.parquet")
+    first, second = get_source("hub", path=str(tmp_path / "set"))
+    assert first.media == b"" and "column shot" in first.problem
+    assert (paths[bad].name if bad in paths else "nothing") in first.problem
+    assert fingerprint(first).problem == first.problem
+    assert second.media == png(2) and not second.problem and not fingerprint(second).problem
+
+
+def test_hub_opens_no_other_column(tmp_path):
+    features = datasets.Features({"shot": datasets.Image(), "mask": datasets.Image()})
+    cells = [{"bytes": data, "path": None} for data in (png(1), b"no picture")]
+    (tmp_path / "set").mkdir()
+    rows = datasets.Dataset.from_list([dict(zip(features, cells, strict=True))], features=features)
+    rows.to_parquet(tmp_path / "set" / "train.parquet")
+    (item,) = get_source("hub", path=str(tmp_path / "set"), column="shot")
+    assert item.media == png(1)
+
+
+def test_rows_of_the_hub_without_a_content_id_are_no_group(tmp_path):
+    features = datasets.Features({"shot": datasets.Image(), "scene": datasets.Value("string")})
+    rows = [{"shot": {"bytes": png(seed), "path": None}, "scene": scene} for seed, scene in enumerate(["a", None])]
+    (tmp_path / "set").mkdir()
+    datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "set" / "train.parquet")
+    items = get_source("hub", path=str(tmp_path / "set"), content_id_column="scene")
+    assert [item.content_id for item in items] == ["a", None]
 
 
 def test_registry_takes_the_tiers_asked_for_and_keeps_examples_for_the_test_split(tmp_path):
