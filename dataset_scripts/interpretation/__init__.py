@@ -14,6 +14,7 @@ from dataset_scripts.interpretation.cache import AnswerCache, CachedChat
 from dataset_scripts.interpretation.chat import (
     ChatError,
     ChatModel,
+    ChatRefusalError,
     ChatSetupError,
     Completion,
     Message,
@@ -38,6 +39,7 @@ __all__ = [
     "CachedChat",
     "ChatError",
     "ChatModel",
+    "ChatRefusalError",
     "ChatSetupError",
     "Completion",
     "Describer",

@@ -15,6 +15,10 @@ class ChatError(RuntimeError):
     """A model gave no answer. Asking again later may help; the item is kept and says why."""
 
 
+class ChatRefusalError(ChatError):
+    """A model refuses this one question, such as a picture that it does not take. Asking again does not help."""
+
+
 class ChatSetupError(ChatError):
     """A model cannot answer at all as it is set up: a wrong key, name or address. Asking again does not help."""
 
@@ -96,6 +100,7 @@ class ChatModel(Protocol):
 
         Raises:
             ChatError: no answer this time.
+            ChatRefusalError: no answer to this question.
             ChatSetupError: no answer ever, as it is set up.
         """
         ...

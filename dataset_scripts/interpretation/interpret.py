@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dataset_scripts.interpretation.chat import ChatError, ChatSetupError
+from dataset_scripts.interpretation.chat import ChatError, ChatRefusalError, ChatSetupError
 from dataset_scripts.interpretation.describe import Describer
 from dataset_scripts.interpretation.item import Interpretation, Rejection, ShownItem
 from dataset_scripts.interpretation.judge import Jury
@@ -30,7 +30,8 @@ class Interpreter:
         """Interprets one item.
 
         Returns:
-            [`Interpretation`]: with `error` set where a model gave no answer; then nothing is kept.
+            [`Interpretation`]: with `error` set where a model gave no answer; then nothing is kept, nor where one
+                refuses a question.
 
         Raises:
             ChatSetupError: a model cannot answer at all, so that every item would fail.
@@ -47,6 +48,9 @@ class Interpreter:
                         kept.append(statement)
         except ChatSetupError:
             raise
+        except ChatRefusalError as error:
+            rejections.append(Rejection(description, "refused", str(error)))
+            return Interpretation(item.item_id, description, (), tuple(rejections))
         except ChatError as error:
             return Interpretation(item.item_id, description, (), tuple(rejections), str(error))
         return Interpretation(item.item_id, description, tuple(kept), tuple(rejections))

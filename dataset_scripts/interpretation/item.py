@@ -55,7 +55,8 @@ class Rejection:
 
     Args:
         text (`str`): the text as it stood.
-        step (`str`): `"describe"`, `"polish"`, `"judge"` or `"review"`.
+        step (`str`): `"describe"`, `"polish"`, `"judge"` or `"review"`, or `"refused"` for a question that a model
+            refuses.
         reason (`str`): why, in words.
     """
 

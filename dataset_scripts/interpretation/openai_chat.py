@@ -17,7 +17,15 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from dataset_scripts.interpretation.chat import ChatError, ChatSetupError, Completion, Message, Sampling, Usage
+from dataset_scripts.interpretation.chat import (
+    ChatError,
+    ChatRefusalError,
+    ChatSetupError,
+    Completion,
+    Message,
+    Sampling,
+    Usage,
+)
 from modeling_vital.extras import require
 
 
@@ -60,8 +68,8 @@ class OpenAIChat:
     A request that fails in a way that may pass (no connection, time-out, cut connection, 408, 409, 429, 5xx, an answer
     that is not of the protocol) is sent again by the client: after half a second, twice that, and so on up to 8, or
     after the time that the server names in `Retry-After`, up to two minutes. Other refusals end at once: a wrong key,
-    name or address as `ChatSetupError`, all else, such as a picture the server does not like, as `ChatError` of that
-    one question. Redirects are not followed: they would hand pictures and key to another server.
+    name or address as `ChatSetupError`, all else, such as a picture the server does not like, as `ChatRefusalError` of
+    that one question. Redirects are not followed: they would hand pictures and key to another server.
 
     Args:
         base_url (`str`): up to and including the version, such as `http://localhost:8000/v1`.
@@ -105,7 +113,8 @@ class OpenAIChat:
         """Asks the server.
 
         Raises:
-            ChatError: every attempt failed, or the server refuses this request; the message has the last reason.
+            ChatError: every attempt failed; the message has the last reason.
+            ChatRefusalError: the server refuses this request.
             ChatSetupError: the server refuses every request (wrong key, model or address).
         """
         import openai
@@ -189,7 +198,7 @@ class OpenAIChat:
             hints[error.status_code] = f"the address has moved to {response.headers.get('Location')}"
         if error.status_code in hints:
             return ChatSetupError(f"{self.model} at {self.url}: {hints[error.status_code]} ({reason})")
-        return ChatError(f"{self.model} refuses the request: {reason}")
+        return ChatRefusalError(f"{self.model} refuses the request: {reason}")
 
 
 @cache

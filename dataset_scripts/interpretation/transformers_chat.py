@@ -10,7 +10,15 @@ from typing import Any
 
 from PIL import Image
 
-from dataset_scripts.interpretation.chat import ChatError, ChatSetupError, Completion, Message, Sampling, Usage
+from dataset_scripts.interpretation.chat import (
+    ChatError,
+    ChatRefusalError,
+    ChatSetupError,
+    Completion,
+    Message,
+    Sampling,
+    Usage,
+)
 
 
 _END_BYTES = 1 << 16
@@ -67,9 +75,11 @@ class TransformersChat:
 
         Raises:
             ChatSetupError: the model cannot be loaded, or has no chat template.
+            ChatRefusalError: the processor cannot take these messages.
             ChatError: generation failed, such as for want of memory.
         """
         import torch
+        from jinja2 import TemplateError
 
         with self._lock:
             processor, model = self._load()
@@ -85,8 +95,13 @@ class TransformersChat:
                 with torch.random.fork_rng(devices=[]), torch.inference_mode():
                     torch.manual_seed(sampling.seed)
                     output = model.generate(**inputs, **options)
+            except ChatError:
+                raise
             except RuntimeError as error:
                 raise ChatError(f"{self.name} failed: {error}") from error
+            except (ValueError, TypeError, LookupError, StopIteration, TemplateError) as error:
+                # Some processors take `<image>` in a text for a picture, some templates refuse a turn.
+                raise ChatRefusalError(f"{self.name} cannot take the question: {error!r}") from error
         prompt_tokens = inputs["input_ids"].shape[1]
         written = output[0, prompt_tokens:]
         text = processor.tokenizer.decode(written, skip_special_tokens=True).strip()

@@ -294,7 +294,9 @@ def test_a_refused_picture_costs_only_its_item(tmp_path):
     ) as server:
         interpreter, _ = build_interpreter(settings(server, tmp_path))
         results = [interpreter(item) for item in (ITEM, odd)]
-    assert results[0].kept and "HTTP 400" in results[1].error
+    assert results[0].kept and results[1].kept == () and results[1].error is None
+    (rejection,) = results[1].rejected
+    assert rejection.step == "refused" and "HTTP 400" in rejection.reason
 
 
 def test_a_wrong_key_is_no_fault_of_the_item(tmp_path):

@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -19,6 +21,7 @@ from dataset_scripts.interpretation import (
     AnswerCache,
     CachedChat,
     ChatError,
+    ChatRefusalError,
     ChatSetupError,
     Completion,
     Ledger,
@@ -114,7 +117,7 @@ def test_a_failure_that_stays_ends_with_its_reason(name):
     with serve([FAILURES[name]]) as server:
         with pytest.raises(ChatError, match="2 attempts: ") as caught:
             client(server, attempts=2).complete(QUESTION, Sampling())
-    assert not isinstance(caught.value, ChatSetupError) and len(server.requests) == 2
+    assert not isinstance(caught.value, ChatSetupError | ChatRefusalError) and len(server.requests) == 2
 
 
 @pytest.mark.parametrize("reply", [slow(60.0), drip(0.05, 1200)], ids=["silent", "dripping"])
@@ -154,9 +157,9 @@ def test_a_wrong_setup_is_not_tried_again(status, hint, monkeypatch):
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_refused_question_is_not_tried_again_and_is_not_the_setup(status):
     with serve([refuse(status)]) as server:
-        with pytest.raises(ChatError, match=f"HTTP {status}") as caught:
+        with pytest.raises(ChatRefusalError, match=f"HTTP {status}"):
             client(server).complete(QUESTION, Sampling())
-    assert not isinstance(caught.value, ChatSetupError) and len(server.requests) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("status", [302, 307])
@@ -373,6 +376,33 @@ def test_another_architecture_is_one_too(tmp_path):
     found = chat.complete(QUESTION, Sampling(5))
     assert found.usage.prompt_tokens > 16 and 1 <= found.usage.completion_tokens <= 5
     assert found.text == chat.complete(QUESTION, Sampling(5)).text
+
+
+def test_a_text_that_a_processor_cannot_take_costs_its_question(tmp_path):
+    tiny_llava(tmp_path)
+    chat = TransformersChat(tmp_path, device="cpu")
+    with pytest.raises(ChatRefusalError):
+        chat.complete([Message("user", "Does <image> hold?", QUESTION[0].pictures)], Sampling(5))
+    assert chat.complete(QUESTION, Sampling(5)).usage.completion_tokens
+
+
+@pytest.mark.parametrize("kind", [ValueError, TypeError, IndexError, KeyError, StopIteration, TemplateError])
+def test_what_a_processor_raises_is_a_refusal(kind, monkeypatch):
+    def fail(*_):
+        raise kind("odd turn")
+
+    chat = TransformersChat("org/model")
+    chat._loaded = (None, None)
+    monkeypatch.setattr(chat, "_inputs", fail)
+    with pytest.raises(ChatRefusalError, match="org/model.*odd turn"):
+        chat.complete(QUESTION, Sampling())
+
+
+def test_a_model_without_a_chat_template_is_not_asked_again():
+    chat = TransformersChat("org/model")
+    chat._loaded = (SimpleNamespace(chat_template=None), None)
+    with pytest.raises(ChatSetupError, match="org/model.*template"):
+        chat.complete(QUESTION, Sampling())
 
 
 def test_checkpoints_of_one_name_are_told_apart(tmp_path):
