@@ -21,7 +21,7 @@ import pyarrow as pa
 from PIL import Image
 
 from dataset_scripts.annotators.human_scale import annotate_item
-from dataset_scripts.build_config import BuildConfig, DistortConfig
+from dataset_scripts.build_config import BuildConfig, BuildError, DistortConfig
 from dataset_scripts.collect import STAGE as COLLECT
 from dataset_scripts.distortions import DISTORTIONS, SEVERITY_WORDS, distort_clip, tag
 from dataset_scripts.distortions.catalogue import ORIGINAL_TAG
@@ -246,15 +246,33 @@ def tag_of(steps: Sequence[dict[str, Any]]) -> str | None:
     return tag(steps[0]["type"], steps[0]["severity"]) if len(steps) == 1 else None
 
 
+def _require_answers(shard: int, versions: Sequence[dict[str, Any]], answers: Sequence[Interpretation]) -> None:
+    """Raises `BuildError` where models are away (`error`), or refuse every version of several originals."""
+    refusals = [[text.reason for text in answer.rejected if text.step == "refused"] for answer in answers]
+    reasons = [answer.error or "".join(refused) for answer, refused in zip(answers, refusals, strict=True)]
+    originals = {version["item_id"] for version in versions}
+    if reasons and all(reasons) and (len(originals) > 1 or any(answer.error for answer in answers)):
+        raise BuildError(
+            f"no version of shard {shard} could be described; of the last one: {reasons[-1]}\n"
+            "When the models answer, run the same command again: finished shards are kept."
+        )
+
+
 def interpret(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[dict[str, Any]], list[Drop]]:
-    """Versions -> texts. Descriptions only where an interpreter is configured; what it rejected is written down."""
+    """Versions -> texts. Descriptions only where an interpreter is configured; what it rejected is written down.
+
+    Raises:
+        BuildError: no version was answered, so that it is not the versions' fault.
+    """
     versions = staging.read("distort", shard)
     answers: Iterable[Interpretation | None] = [None] * len(versions)
     if config.interpret.interpreter is not None:
         options = json.dumps(config.interpret.options, sort_keys=True)
         ask = _interpreter(config.interpret.factory(), options)
         with ThreadPoolExecutor(config.interpret.threads) as pool:
-            answers = list(pool.map(lambda version: ask(variant_id(version), decode(version["data"])), versions))
+            asked = list(pool.map(lambda version: ask(variant_id(version), decode(version["data"])), versions))
+        _require_answers(shard, versions, asked)
+        answers = asked
     rows, drops = [], []
     for version, answer in zip(versions, answers, strict=True):
         row = {"item_id": version["item_id"], "variant": version["variant"], "tag": tag_of(version["steps"])}

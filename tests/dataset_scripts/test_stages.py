@@ -327,6 +327,39 @@ def numbered_interpreter(prefix):
     return interpret
 
 
+REFUSAL = SimpleNamespace(text="", step="refused", reason="HTTP 400")
+ABSENT = SimpleNamespace(kept=(), rejected=(), error="no answer after 3 tries")
+REFUSED = SimpleNamespace(kept=(), rejected=(REFUSAL,), error=None)
+SILENT = SimpleNamespace(kept=(), rejected=(), error=None)
+
+
+@pytest.mark.parametrize(
+    ("answers", "items", "reason"),
+    [
+        ([ABSENT, ABSENT], "aa", "no answer"),
+        ([ABSENT, REFUSED], "aa", "HTTP 400"),
+        ([REFUSED, REFUSED], "ab", "HTTP 400"),
+        ([REFUSED, REFUSED], "aa", None),  # of one original: it may be its fault
+        ([ABSENT, SILENT], "ab", None),
+        ([], "", None),
+    ],
+)
+def test_a_shard_about_which_no_model_answers_is_not_finished(answers, items, reason, monkeypatch):
+    about = {"steps": [], "data": b"", "source": "s", "name": "n"}
+    versions = [{"item_id": item, "variant": number, **about} for number, item in enumerate(items)]
+    left = list(answers)
+    monkeypatch.setattr(stages, "decode", lambda data: None)
+    monkeypatch.setattr(stages, "_interpreter", lambda factory, options: lambda name, pixels: left.pop(0))
+    config = config_of("unused", interpret={"interpreter": f"{__name__}:numbered_interpreter", "threads": 1})
+    staging = SimpleNamespace(read=lambda stage, shard: versions)
+    if reason is None:
+        rows, _ = stages.interpret(staging, 7, config)
+        assert [row["descriptions"] for row in rows] == [[]] * len(items)
+    else:
+        with pytest.raises(BuildError, match=f"shard 7 .*{reason}"):
+            stages.interpret(staging, 7, config)
+
+
 def test_descriptions_are_kept_and_refusals_written_down(built):
     section = {"interpreter": f"{__name__}:numbered_interpreter", "options": {"prefix": "Item"}, "threads": 3}
     config = config_of("unused", interpret=section)
