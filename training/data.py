@@ -125,6 +125,7 @@ class TrainingData:
         train_index (`Dataset`): one entry a training row, columns `table` and `row`.
         visual_tokens (`np.ndarray` of shape `(len(train_index),)`): of each training row.
         eval_index (`Dataset` or `None`): likewise the held-out scoring rows, if there are any.
+        fingerprints (`dict[str, str]`): of each training table, what changes with its rows.
     """
 
     tables: "dict[str, Dataset | FreshTable]"
@@ -132,6 +133,7 @@ class TrainingData:
     train_index: Dataset
     visual_tokens: np.ndarray
     eval_index: Dataset | None
+    fingerprints: dict[str, str]
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -215,13 +217,26 @@ def make_data(
         for table in tables.values()
     ]
     train_index = _index((name, len(table)) for name, table in tables.items())
+    fingerprints = {
+        name: table._fingerprint if _is_stored(table) else _fresh_fingerprint(args, seed)
+        for name, table in tables.items()
+    }
     eval_index = None
     if held_out is not None and len(held_out):
         if args.max_eval_samples is not None:
             held_out = held_out.shuffle(seed=seed).select(range(min(args.max_eval_samples, len(held_out))))
         tables = {**tables, EVALUATION: _undecoded(held_out)}
         eval_index = _index([(EVALUATION, len(held_out))])
-    return TrainingData(tables, ratios, train_index, np.concatenate(counts), eval_index)
+    return TrainingData(tables, ratios, train_index, np.concatenate(counts), eval_index, fingerprints)
+
+
+def _fresh_fingerprint(args: DataArguments, seed: int) -> str:
+    """Changes with what rows made on the fly follow from: their function, options (files by content), seed."""
+    stated = [args.fresh, seed]
+    for name, value in sorted((args.fresh_options or {}).items()):
+        is_file = isinstance(value, str) and Path(value).is_file()
+        stated.append([name, hashlib.sha256(Path(value).read_bytes()).hexdigest() if is_file else value])
+    return hashlib.sha256(json.dumps(stated, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def count_tokens(table: Dataset, processor: VitalProcessor, processes: int | None = None) -> np.ndarray:

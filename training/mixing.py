@@ -81,6 +81,8 @@ class BucketBatchSampler(Sampler[list[int]]):
         batches_per_step (`int`): processes times accumulation steps.
         num_steps (`int`): optimiser steps of the run.
         bucket_batches (`int`, *optional*, defaults to 16): 1: no bucketing.
+        fingerprints (`dict[str, str]`, *optional*): of each table, what changes with its rows. They decide no order:
+            a run that resumes compares them.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         batches_per_step: int,
         num_steps: int,
         bucket_batches: int = 16,
+        fingerprints: Mapping[str, str] | None = None,
     ):
         self.mixture = mixture
         self.visual_tokens = np.asarray(visual_tokens)
@@ -98,6 +101,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         self.batches_per_step = batches_per_step
         self.num_steps = num_steps
         self.bucket_batches = bucket_batches
+        self.fingerprints = dict(fingerprints or {})
         self.drop_last = True  # read by accelerate: every process gets the same number of batches
 
     def __len__(self) -> int:
@@ -117,7 +121,7 @@ class BucketBatchSampler(Sampler[list[int]]):
                 steps += 1
 
     def state_dict(self, steps: int) -> dict[str, Any]:
-        """Returns what the order of the run follows from, and how far it got.
+        """Returns what the rows of the run and their order follow from, and how far it got.
 
         Args:
             steps (`int`): optimiser steps done.
@@ -128,6 +132,7 @@ class BucketBatchSampler(Sampler[list[int]]):
             "ratios": {name: float(ratio) for name, ratio in self.mixture.ratios.items()},
             "items_per_step": self.batch_size * self.batches_per_step,
             "bucket_batches": self.bucket_batches,
+            "fingerprints": self.fingerprints,
             "steps": steps,
         }
 
@@ -135,12 +140,13 @@ class BucketBatchSampler(Sampler[list[int]]):
         """Makes sure that a run can be taken up again where `state` was kept.
 
         Raises:
-            ValueError: the order would be another one; it names what differs.
+            ValueError: the rows or their order would be others; it names what differs.
         """
         mine = self.state_dict(state["steps"])
         if different := [name for name in mine if mine[name] != state.get(name)]:
             was = ", ".join(f"{name} {state.get(name)} there and {mine[name]} here" for name in different)
             raise ValueError(
-                f"The run cannot resume from this checkpoint, its data came in another order: {was}. Use the settings "
-                "of the checkpoint, or start a new run with `model` set to its folder and another `output_dir`."
+                f"The run cannot resume from this checkpoint, it had other data or another order of it: {was}. Use "
+                "the data and settings of the checkpoint, or start a new run with `model` set to its folder and "
+                "another `output_dir`."
             )

@@ -177,6 +177,7 @@ class VitalTrainer(SFTTrainer):
             batches_per_step=args.world_size * args.gradient_accumulation_steps,
             num_steps=args.max_steps,
             bucket_batches=data_args.bucket_batches,
+            fingerprints=data.fingerprints,
         )
         loss_config = loss_config or LossConfig()
         if args.stage == ENCODER_STAGE:

@@ -319,6 +319,23 @@ def test_settings_of_fresh_rows_that_mean_nothing_are_refused(tmp_path):
 
 
 # ----------------------------------------------------------------------------------------------- the family
+def test_other_options_of_fresh_rows_are_other_rows_to_a_run_that_resumes(tmp_path, originals):
+    (tmp_path / "rule.yaml").write_text("rule: 1")
+    processor = tiny_model().processor
+
+    def fingerprint(seed=0, **changes):
+        options = {"config": str(tmp_path / "rule.yaml"), "clip_frames": [8, 8], **changes}
+        args = DataArguments(fresh="training.tiny.groups:fresh_tables", fresh_options=options)
+        tables = {"tiles": tables_of(originals, processor)["tiles"]}
+        return make_data(tables, {"tiles": 1.0}, None, processor, args, seed).fingerprints["tiles"]
+
+    first = fingerprint()
+    assert fingerprint() == first
+    assert len({first, fingerprint(seed=1), fingerprint(clip_frames=[8, 9])}) == 3
+    (tmp_path / "rule.yaml").write_text("rule: 2")
+    assert fingerprint() != first
+
+
 def test_half_of_the_first_motion_filters_see_what_changes():
     model = build_model(ModelConfig.load(FOLDER / "model.yaml"), seed=0)
     weight = model.model.motion_encoder.stem_conv.weight.detach()

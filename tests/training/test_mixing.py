@@ -89,6 +89,18 @@ def test_state_tells_a_run_that_would_go_on_differently():
         sampler(batch_size=8, seed=3)[0].check_state(state)
 
 
+def test_state_tells_a_run_with_other_rows():
+    def with_rows(**fingerprints):
+        return BucketBatchSampler(mixture(), np.ones(100), 4, 1, 12, fingerprints=fingerprints)
+
+    state = with_rows(scoring="a", pairwise="b").state_dict(5)
+    with_rows(scoring="a", pairwise="b").check_state(state)
+    with pytest.raises(ValueError, match="fingerprints .*'a'.*'c'"):
+        with_rows(scoring="c", pairwise="b").check_state(state)
+    with pytest.raises(ValueError, match="fingerprints None"):  # of a checkpoint that says nothing of them
+        with_rows(scoring="a").check_state({k: v for k, v in state.items() if k != "fingerprints"})
+
+
 @pytest.mark.parametrize(
     ("ratios", "message"),
     [({"score": 1.0}, "score"), ({"scoring": -1.0}, "negative"), ({"scoring": 0.0}, "above 0")],

@@ -210,6 +210,17 @@ def test_the_trainers_data_reads_it(folder, model):
     assert data.sizes == {"scoring": 3} and len(data.eval_index) == 1 and (data.visual_tokens > 0).all()
 
 
+def test_corrected_ratings_are_other_rows_to_a_run_that_resumes(folder, model):
+    def fingerprints(text, **settings):
+        made = import_manifest(write_csv(folder, text), folder / "out", ManifestSettings(**settings))
+        return load_data(DataArguments(dataset=str(made)), model.processor, seed=0).fingerprints
+
+    first = fingerprints(GOOD)
+    assert fingerprints(GOOD) == first and first.keys() == {"scoring"}
+    assert fingerprints(GOOD.replace("jpg,5", "jpg,4")) != first
+    assert fingerprints(GOOD, held_out_share=0.5) != first
+
+
 def test_which_data_sets_are_manifests():
     assert is_manifest("a/ratings.CSV") and is_manifest("x.parquet")
     assert not is_manifest("org/data") and not is_manifest(None)

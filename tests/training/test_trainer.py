@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -330,6 +331,9 @@ def test_going_on_with_other_data_or_unasked_is_an_error(data, data_args, tmp_pa
     make_trainer(data, data_args, tmp_path, save_strategy="steps", save_steps=2, max_steps=2).train()
     with pytest.raises(TrainingStopped, match="seed 42 .* 7 "):
         make_trainer(data, data_args, tmp_path, seed=7).train()
+    corrected = replace(data, fingerprints={**data.fingerprints, "scoring": "corrected"})
+    with pytest.raises(TrainingStopped, match="'scoring': 'corrected'"):
+        make_trainer(corrected, data_args, tmp_path).train()
     with pytest.raises(TrainingStopped, match="checkpoint-2"):
         make_trainer(data, data_args, tmp_path, resume=False).train()
     fresh = make_trainer(data, data_args, tmp_path / "other", resume=False, max_steps=2)
