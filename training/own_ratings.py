@@ -12,7 +12,7 @@ columns are not read.
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -120,7 +120,7 @@ def import_manifest(manifest: Path, root: Path, settings: ManifestSettings) -> P
     for label in labels:
         if found := _label_problems(label, settings):
             problems.setdefault(label["place"], []).extend(found)
-    _find_duplicates(labels, problems)
+    _find_duplicates(manifest, labels, problems)
     low, high = _range(labels, settings, manifest)
     for label in labels:
         if label["mos"] is not None and not min(low, high) <= label["mos"] <= max(low, high):
@@ -154,6 +154,8 @@ def _read_labels(manifest: Path) -> list[dict[str, Any]]:
         label["row"] = row.error or ("has fewer cells than the header" if cut_short else None)
         for name in ("mos", "std"):
             label[f"{name}_given"], label[name] = label.get(name), as_number(label.get(name))
+        given = label.get("content_id")
+        label["content_id"] = None if given in (None, "") else str(given)
         labels.append({**label, "place": f"{row.place} ({label.get('path') or 'inside' * in_parquet})"})
     if not labels:
         raise ManifestError(f"{manifest} has no row.")
@@ -185,8 +187,15 @@ def _find_file(manifest: Path, label: dict[str, Any], settings: ManifestSettings
             problems.setdefault(label["place"], []).append(f"{error}{hint}")
 
 
-def _find_duplicates(labels: list[dict[str, Any]], problems: dict[str, list[str]]) -> None:
+def _find_duplicates(manifest: Path, labels: list[dict[str, Any]], problems: dict[str, list[str]]) -> None:
     """Files that are there twice: by two names, or as copies. Copies rated alike become one content."""
+    copies = _copied_files(labels, problems) if "path" in labels[0] else _copied_media(manifest, labels)
+    for alike in copies:
+        _join_copies(alike, problems)
+
+
+def _copied_files(labels: list[dict[str, Any]], problems: dict[str, list[str]]) -> Iterator[list[dict[str, Any]]]:
+    """Rows whose files have the same content; a file that two rows name is a problem."""
     first: dict[str, str] = {}
     by_size: dict[int, list[dict[str, Any]]] = {}
     for label in labels:
@@ -197,28 +206,46 @@ def _find_duplicates(labels: list[dict[str, Any]], problems: dict[str, list[str]
             elif os.path.isfile(file):
                 by_size.setdefault(os.stat(file).st_size, []).append(label)
     for alike in by_size.values():
-        originals: dict[str, dict[str, Any]] = {}
+        by_digest: dict[str, list[dict[str, Any]]] = {}
         for label in alike if len(alike) > 1 else ():
             try:
                 with open(label["file"], "rb") as file:
-                    digest = _digest(file)
+                    by_digest.setdefault(_digest(file), []).append(label)
             except OSError:  # told when it is opened as a picture or clip
                 continue
-            original = originals.setdefault(digest, label)
-            _check_copy(label, original, problems)
+        yield from by_digest.values()
 
 
-def _check_copy(label: dict[str, Any], original: dict[str, Any], problems: dict[str, list[str]]) -> None:
-    """A copy of another row's file: rated otherwise, it is a problem; else both are one content."""
-    if label is original:
-        return
-    if label["mos"] != original["mos"]:
-        ratings = f"{label['mos_given']} here, {original['mos_given']} there"
-        problems.setdefault(label["place"], []).append(
-            f"byte for byte the file of {original['place']}, rated otherwise ({ratings}): keep one row"
-        )
-    elif not label.get("content_id"):
-        label["content_id"] = original.get("content_id") or original.get("path") or original["place"]
+def _copied_media(manifest: Path, labels: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
+    """Rows of a Parquet file that hold the same media."""
+    by_digest: dict[bytes, list[dict[str, Any]]] = {}
+    for batch in _with_media(manifest, labels):
+        for label, source in batch:
+            if source["bytes"]:
+                by_digest.setdefault(hashlib.sha256(source["bytes"]).digest(), []).append(label)
+    return by_digest.values()
+
+
+def _join_copies(copies: list[dict[str, Any]], problems: dict[str, list[str]]) -> None:
+    """Makes rows with copies of one file one content; those rated otherwise or of another content are problems."""
+    original = copies[0]
+    content = next((label["content_id"] for label in copies if label["content_id"]), _own_content(original))
+    for label in copies:
+        if label["mos"] != original["mos"]:
+            ratings = f"{label['mos_given']} here, {original['mos_given']} there"
+            problems.setdefault(label["place"], []).append(
+                f"byte for byte the file of {original['place']}, rated otherwise ({ratings}): keep one row"
+            )
+        elif label["content_id"] not in (None, content):
+            problems.setdefault(label["place"], []).append(
+                f"byte for byte the file of {original['place']}, but its content_id is {label['content_id']!r} and "
+                f"not {content!r}: give both the same"
+            )
+        label["content_id"] = content
+
+
+def _own_content(label: dict[str, Any]) -> str:
+    return str(label.get("path") or label["place"])
 
 
 def _digest(file: IO[bytes]) -> str:
@@ -256,7 +283,7 @@ def _range(labels: list[dict[str, Any]], settings: ManifestSettings, manifest: P
 def _assign_splits(labels: list[dict[str, Any]], settings: ManifestSettings) -> None:
     """Fills in `content_id` and `split`; one content is never on both sides."""
     for label in labels:
-        label["content_id"] = str(label.get("content_id") or label.get("path") or label["place"])
+        label["content_id"] = label["content_id"] or _own_content(label)
     if "split" in labels[0]:
         return
     contents = sorted({label["content_id"] for label in labels})
@@ -275,7 +302,6 @@ def _write(
     problems: dict[str, list[str]],
 ) -> None:
     """Opens the media, adds what is wrong with them to `problems`, and writes the rows as long as there are none."""
-    embedded: dict[bytes, dict[str, Any]] = {}
     splits = [name for name in (settings.train_split, settings.eval_split) if any(x["split"] == name for x in labels)]
     (folder / "data").mkdir(parents=True)
     with ExitStack() as stack:
@@ -287,10 +313,6 @@ def _write(
         progress = stack.enter_context(tqdm(total=len(labels), desc="Opening pictures and clips", delay=2))
         for batch in _with_media(manifest, labels):
             rows = []
-            for label, source in batch:
-                if source["bytes"]:
-                    original = embedded.setdefault(hashlib.sha256(source["bytes"]).digest(), label)
-                    _check_copy(label, original, problems)
             for (label, source), modality in zip(batch, pool.map(_modality, [s for _, s in batch]), strict=True):
                 if isinstance(modality, MediaError):
                     problems.setdefault(label["place"], []).append(str(modality))

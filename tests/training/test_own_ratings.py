@@ -162,6 +162,40 @@ def test_a_copy_inside_parquet_with_another_rating_is_an_error(folder):
         rows_of(folder / "ratings.parquet")
 
 
+def ratings_of_copies(folder, form, content_ids):
+    """Three ratings alike, of a picture, another one and a copy of the first."""
+    paths = ["my photos/0.jpg", "my photos/1.jpg", "copy.jpg"]
+    shutil.copy(folder / paths[0], folder / paths[2])
+    columns = {"mos": [3.0] * 3, **({"content_id": content_ids} if content_ids else {})}
+    if form == "csv":
+        lines = [",".join(map(str, row)) for row in zip(paths, *columns.values(), strict=True)]
+        return write_csv(folder, "\n".join([",".join(["path", *columns]), *lines]))
+    media = {"path": paths} if form == "path" else {"image": [(folder / path).read_bytes() for path in paths]}
+    pq.write_table(pa.table({**media, **columns}), folder / "ratings.parquet")
+    return folder / "ratings.parquet"
+
+
+@pytest.mark.parametrize("form", ["csv", "path", "image"])
+@pytest.mark.parametrize("content_ids", [None, ["", "", "b"], ["a", "", ""]])
+def test_copies_rated_alike_are_one_content(folder, form, content_ids):
+    manifest = ratings_of_copies(folder, form, content_ids)
+    contents = [row["content_id"] for row in rows_of(manifest, held_out_share=0.0)]
+    assert contents[0] == contents[2] != contents[1]
+    sides = [len(rows_of(manifest, split, held_out_share=0.5)) for split in ("train", "validation")]
+    assert sorted(sides) == [1, 2]
+
+
+@pytest.mark.parametrize("form", ["csv", "image"])
+def test_copies_of_different_contents_are_an_error(folder, form):
+    with pytest.raises(ManifestError, match=r"(line 4|row 3) .*'b'.*'a'"):
+        rows_of(ratings_of_copies(folder, form, ["a", "", "b"]))
+
+
+def test_a_content_may_be_called_0(folder):
+    contents = [row["content_id"] for row in rows_of(ratings_of_copies(folder, "path", [0, 0, 0]), held_out_share=0.0)]
+    assert contents == ["0", "0", "0"]
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(ManifestError, match="none.csv"):
         import_manifest(tmp_path / "none.csv", tmp_path, ManifestSettings())
