@@ -137,9 +137,9 @@ class EncoderCollator:
             where not known), `pairs` `(num_pairs, 2)`, `preference` `(num_pairs,)` and `num_items`.
 
         Raises:
-            RowError: for a row without scores or that cannot be read.
+            RowError: for a row without scores, with an unknown distortion, or that cannot be read.
         """
-        media, item, kinds = [], [], []
+        media, item, labels = [], [], []
         found = {"level_probs": [], "mos": [], "pairs": [], "preference": []}
         read = MediaReader(self.processor)
         for number, example in enumerate(examples):
@@ -151,7 +151,10 @@ class EncoderCollator:
             for name, values in targets.items():
                 found[name] += values
             distortions = row.get("distortion")
-            kinds += distortions if isinstance(distortions, list) else [distortions]
+            try:
+                labels += map(kind_labels, distortions if isinstance(distortions, list) else [distortions])
+            except ValueError as error:
+                raise RowError(f"row {row['id']!r}: {error}") from error
             media += shown
             item += [number] * len(shown)
         is_video = torch.tensor([m.modality == "video" for m in media])
@@ -159,8 +162,7 @@ class EncoderCollator:
         if tiles := [m.tiles[0] for m in media if m.modality == "image"]:
             batch["pixel_values"] = torch.from_numpy(np.stack(tiles))
         if windows := [m.motion_frames[: m.motion_lengths[0]] for m in media if m.modality == "video"]:
-            batch["motion_values"] = torch.from_numpy(np.stack(windows))
-        labels = [kind_labels(kind) for kind in kinds]
+            batch["motion_values"] = torch.from_numpy(_stacked(windows))
         batch["targets"] = {
             "level_probs": torch.tensor(found["level_probs"], dtype=torch.float32),
             "mos": torch.tensor(found["mos"], dtype=torch.float32),
@@ -176,11 +178,25 @@ class EncoderCollator:
 
 
 def kind_labels(distortion: dict[str, Any] | None) -> tuple[int, int]:
-    """Classes of type and severity of what was done to a version; -100 for what is not known."""
+    """Classes of type and severity of what was done to a version; -100 for what is not known.
+
+    Raises:
+        ValueError: there is no such type or severity.
+    """
     if distortion is None or distortion["type"] is None:
         return _UNKNOWN, _UNKNOWN
-    severity = distortion["severity"]
-    return KINDS.index(distortion["type"]), _UNKNOWN if severity is None else severity - 1
+    kind, severity = distortion["type"], distortion["severity"]
+    if kind not in KINDS:
+        raise ValueError(f"its distortion {kind!r} is not one of {', '.join(KINDS)}")
+    if severity is not None and severity not in range(1, len(SEVERITY_WORDS) + 1):
+        raise ValueError(f"its severity is {severity!r}, not a whole number from 1 to {len(SEVERITY_WORDS)}")
+    return KINDS.index(kind), _UNKNOWN if severity is None else severity - 1
+
+
+def _stacked(windows: Sequence[np.ndarray]) -> np.ndarray:
+    """Motion windows as one array; the last frame of a shorter one stands still to the end."""
+    longest = max(map(len, windows))
+    return np.stack([window[np.arange(longest).clip(max=len(window) - 1)] for window in windows])
 
 
 @dataclass

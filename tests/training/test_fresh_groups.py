@@ -12,9 +12,10 @@ from transformers import AutoTokenizer
 
 from dataset_scripts.rows import LabelledVersion, group_row
 from modeling_vital.levels_vital import preference_probability
+from modeling_vital.video_processing_vital import FrameSampling
 from modeling_vital.zoo import resolve
 from tests.fixtures.tiny_models import tiny_model
-from training.collators import VitalCollator
+from training.collators import RowError, VitalCollator
 from training.data import DataArguments, TrainingData, make_data, scoring_rows
 from training.encoder_stage import KINDS, EncoderCollator
 from training.losses import LossConfig, multi_task_loss
@@ -247,6 +248,29 @@ def test_labels_of_what_was_done(originals):
             assert text.endswith(" none.") and severity == -100
         else:
             assert not text.endswith(" none.") and 0 <= severity < 5
+
+
+def test_the_last_frame_of_a_clip_shorter_than_the_others_stands_still(originals):
+    processor = tiny_model().processor
+    processor.sampling = FrameSampling(motion_stride=1, motion_window=None)
+    row = tables_of(originals, processor)["clips"][0]
+    short = {**row, "videos": [{**video, "pixels": video["pixels"][:5]} for video in row["videos"]]}
+    count = len(row["videos"])
+    collate = EncoderCollator(processor, {"both": [row, short], "short": [short]})
+    values = collate([{"table": "both", "row": i} for i in range(2)])["motion_values"]
+    alone = collate([{"table": "short", "row": 0}])["motion_values"]
+    assert alone.shape[1] < values.shape[1] and torch.equal(values[count:, : alone.shape[1]], alone)
+    still = values[count:, alone.shape[1] :]
+    assert torch.equal(still, alone[:, -1:].expand_as(still))
+
+
+@pytest.mark.parametrize("wrong", [{"type": "spilled coffee"}, {"severity": 9}, {"severity": 0}])
+def test_a_distortion_that_there_is_not_is_an_error_of_its_row(originals, wrong):
+    processor = tiny_model().processor
+    row = tables_of(originals, processor)["tiles"][0]
+    row["distortion"] = [{"type": "lens_blur", "family": "blur", "severity": 2, **wrong} for _ in row["distortion"]]
+    with pytest.raises(RowError, match=f"row 'tiles-0': .*{next(iter(wrong.values()))}"):
+        EncoderCollator(processor, {"tiles": [row]})([{"table": "tiles", "row": 0}])
 
 
 def test_the_mirrored_showing_is_half_of_the_loss(tmp_path, originals):
