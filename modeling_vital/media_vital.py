@@ -25,7 +25,7 @@ from .clip_vital import (
 )
 from .download_vital import download
 from .media_error_vital import MediaError, describe_item, is_array, item_errors
-from .picture_vital import floats_to_uint8, orientation_of, to_rgb
+from .picture_vital import floats_to_uint8, orientation_of, to_rgb, upright_size
 from .tiff_vital import RAW_SUFFIXES, is_raw_head, is_tiff, sub_images, with_first
 from .video_decoding_vital import check_frame_size, open_video, video_format
 
@@ -106,7 +106,28 @@ def _load(item: Any, allow_url: bool, max_pixels: int, fps: float) -> Image.Imag
     raise MediaError(f"{name} is not something to load; give a file, bytes, a picture, an array or a list of frames.")
 
 
-def _from_file(file: str | bytes, name: str, max_pixels: int) -> Image.Image | Clip:
+def picture_size(file: str | bytes) -> tuple[int, int]:
+    """Height and width of a picture, upright, from the head of its file; nothing is decoded.
+
+    Args:
+        file (`str` or `bytes`): a path, or the bytes of a file.
+
+    Raises:
+        MediaError: see [`load_media`]; damage behind the head is not found.
+    """
+    name = describe_item(file)
+    with item_errors(file):
+        head = _read_head(file, name)
+        try:
+            with Image.open(as_stream(file), formats=_readable_formats(head)) as image:
+                _check_size(image.width, image.height, name, MAX_PIXELS)
+                return upright_size(image, orientation_of(image))[::-1]
+        except UnidentifiedImageError as error:
+            raise MediaError(f"{name} is {_what_it_is(head)}") from error
+
+
+def _read_head(file: str | bytes, name: str) -> bytes:
+    """The first 512 bytes of a regular file that is not empty."""
     try:
         if isinstance(file, bytes):
             head = file[:512]
@@ -126,6 +147,11 @@ def _from_file(file: str | bytes, name: str, max_pixels: int) -> Image.Image | C
         raise MediaError(f"{name} cannot be opened ({error}); check the path and its permissions.") from error
     if not head:
         raise MediaError(f"{name} is empty (0 bytes); get a whole copy of it.")
+    return head
+
+
+def _from_file(file: str | bytes, name: str, max_pixels: int) -> Image.Image | Clip:
+    head = _read_head(file, name)
     suffix = os.path.splitext(name.strip("'\""))[1].lower()
     if is_raw_head(head) or (suffix in RAW_SUFFIXES and is_tiff(head)):
         raise MediaError(_RAW.format(name))
@@ -295,4 +321,4 @@ def _list_to_frames(items: Sequence[Any], name: str, max_pixels: int) -> list[np
     return frames
 
 
-__all__ = ["Clip", "MediaError", "describe_item", "load_media"]
+__all__ = ["Clip", "MediaError", "describe_item", "load_media", "picture_size"]

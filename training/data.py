@@ -2,24 +2,24 @@
 
 import hashlib
 import importlib
-import io
 import json
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from datasets import Dataset, Image, List, get_dataset_config_names, load_dataset
-from datasets.config import HF_DATASETS_CACHE
-from PIL import Image as PILImage
-from PIL import UnidentifiedImageError
+import pyarrow.compute as pc
+from datasets import Dataset, Image, List, Video, get_dataset_config_names, load_dataset
+from datasets.config import EXTRACTED_DATASETS_PATH, HF_DATASETS_CACHE
+from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.file_download import repo_folder_name
 
 from modeling_vital.image_processing_vital import VitalImageProcessor
-from modeling_vital.manifest_paths import missing_folder
-from modeling_vital.media_vital import Clip, MediaError, load_media
-from modeling_vital.picture_vital import orientation_of, upright_size
+from modeling_vital.manifest_paths import belongs_to_dataset, missing_folder
+from modeling_vital.media_vital import Clip, MediaError, load_media, picture_size
 from modeling_vital.processing_vital import VitalProcessor
 from modeling_vital.video_processing_vital import FrameSampling, sample_frames
 from training.collators import RowError
@@ -59,7 +59,9 @@ class DataArguments:
     )
     allow_outside: bool = field(
         default=False,
-        metadata={"help": "Let a file of your own name pictures and clips outside of the folder that it is in."},
+        metadata={
+            "help": "Let a file of your own, and rows of a data set, name pictures and clips outside of their folder."
+        },
     )
     mixture: dict | str | None = field(
         default=None,
@@ -160,7 +162,7 @@ def load_data(args: DataArguments, processor: VitalProcessor, seed: int) -> Trai
             f"There are no configurations {sorted(unknown)} to mix; there are {', '.join([*there, *fresh])}."
         )
     tables = {
-        name: fresh[name] if name in fresh else _open(args.dataset, name, args.train_split)
+        name: fresh[name] if name in fresh else _open(args, name, args.train_split)
         for name, ratio in ratios.items()
         if ratio
     }
@@ -277,7 +279,7 @@ def _count_row(
     try:
         lengths = []
         for picture in row["images"]:
-            tiles = image_processor.get_number_of_tiles(*_picture_size(picture["bytes"] or picture["path"]))
+            tiles = image_processor.get_number_of_tiles(*picture_size(picture["bytes"] or picture["path"]))
             lengths.append(tokens_per_tile * (tiles if tiles > 1 else single_tile_copies))
         for video in row["videos"]:
             clip = load_media(video["bytes"] or video["path"])
@@ -287,15 +289,9 @@ def _count_row(
             tiles = image_processor.get_number_of_tiles(clip.height, clip.width, max_tiles_per_frame)
             tiles -= 1 if image_processor.use_thumbnail and tiles > 1 else 0  # key frames have no thumbnail
             lengths.append(len(choice.key_frames) * tiles * tokens_per_tile + choice.num_motion_frames)
-    except (MediaError, UnidentifiedImageError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise RowError(f"row {row['id']!r}: {error}") from error
     return {"visual_tokens": max(lengths, default=0)}
-
-
-def _picture_size(source: bytes | str) -> tuple[int, int]:
-    """Height and width, upright, from the head of the file."""
-    with PILImage.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-        return upright_size(picture, orientation_of(picture))[::-1]
 
 
 def scoring_rows(args: DataArguments, split: str, limit: int | None, seed: int) -> Dataset:
@@ -308,7 +304,7 @@ def scoring_rows(args: DataArguments, split: str, limit: int | None, seed: int) 
         raise ValueError("No data: give `dataset`.")
     if problem := missing_folder(args.dataset):
         raise ValueError(f"`dataset`: {problem}.")
-    table = _undecoded(_open(args.dataset, "scoring", split))
+    table = _open(args, "scoring", split)
     return table if limit is None else table.shuffle(seed=seed).select(range(min(limit, len(table))))
 
 
@@ -319,7 +315,9 @@ def held_out_texts(args: DataArguments, configs: Iterable[str], count: int, seed
         if config not in there:
             continue
         try:
-            table = _undecoded(_open(args.dataset, config, args.eval_split))
+            table = _open(args, config, args.eval_split)
+        except RowError:
+            raise
         except ValueError:  # no such split: the next may have one
             continue
         return table.shuffle(seed=seed).select(range(min(count, len(table)))) if len(table) else None
@@ -344,18 +342,49 @@ def cache_of(dataset: str) -> str | None:
     return str(Path(HF_DATASETS_CACHE) / f"folder-{name}")
 
 
-def _open(dataset: str, config: str, split: str) -> Dataset:
+def _open(args: DataArguments, config: str, split: str) -> Dataset:
+    """A split of a data set, its media undecoded.
+
+    Raises:
+        ValueError: it is not there.
+        RowError: a row names a file that is not the data set's, and `args.allow_outside` is false.
+    """
     try:
-        return load_dataset(dataset, config, split=split, cache_dir=cache_of(dataset))
+        table = load_dataset(args.dataset, config, split=split, cache_dir=cache_of(args.dataset))
     except ValueError as error:
-        raise ValueError(f"Cannot open the split {split!r} of {config!r} in {dataset}: {error}") from error
+        raise ValueError(f"Cannot open the split {split!r} of {config!r} in {args.dataset}: {error}") from error
+    table = _undecoded(table)
+    if not args.allow_outside:
+        for name in ("images", "videos"):
+            _check_paths(table.select_columns(["id", name]), name, args.dataset)
+    return table
+
+
+def _check_paths(table: Dataset, column: str, dataset: str) -> None:
+    """Makes sure that rows name files of the data set alone; where a row has the bytes, no file is opened."""
+    if os.path.isdir(dataset):
+        roots = [dataset, f"{cache_of(dataset)}/downloads"]
+    else:
+        roots = [f"{HF_HUB_CACHE}/{repo_folder_name(repo_id=dataset, repo_type='dataset')}", EXTRACTED_DATASETS_PATH]
+    for batch in table.with_format("arrow").iter(1000):
+        files, rows = pc.list_flatten(batch[column]), pc.list_parent_indices(batch[column])
+        path, size = pc.struct_field(files, "path"), pc.binary_length(pc.struct_field(files, "bytes"))
+        named = pc.and_(pc.is_valid(path), pc.equal(pc.fill_null(size, 0), 0))
+        for row, file in zip(rows.filter(named).to_pylist(), path.filter(named).to_pylist(), strict=True):
+            if not any(belongs_to_dataset(file, str(root)) for root in roots):
+                raise RowError(
+                    f"row {batch['id'][row].as_py()!r} names {file[:300]!r}, which is no file of {dataset}; if you "
+                    "trust it, let it be opened (`allow_outside`)"
+                )
 
 
 def _held_out(args: DataArguments, there: list[str]) -> Dataset | None:
     if "scoring" not in there:
         return None
     try:
-        return _open(args.dataset, "scoring", args.eval_split)
+        return _open(args, "scoring", args.eval_split)
+    except RowError:
+        raise
     except ValueError as error:
         logger.warning("No evaluation in this run. %s", error)
         return None
@@ -366,10 +395,13 @@ def _is_stored(table: Dataset | FreshTable) -> bool:
 
 
 def _undecoded(table: Dataset | FreshTable) -> Dataset | FreshTable:
-    """Pictures as the bytes they are stored in, so that worker processes decode them, and once."""
+    """Media as the bytes they are stored in, so that worker processes decode them, and once."""
     if not _is_stored(table):
         return table
-    return table.cast_column("images", List(Image(decode=False)))
+    for name, encoded in (("images", List(Image(decode=False))), ("videos", List(Video(decode=False)))):
+        if table.features.get(name) != encoded:
+            table = table.cast_column(name, encoded)
+    return table
 
 
 def _index(sizes: Iterable[tuple[str, int]]) -> Dataset:

@@ -126,7 +126,7 @@ def run(args: ProbeArguments, data_args: DataArguments) -> VitalForQualityProbe 
 
 def _train(args: ProbeArguments, data_args: DataArguments, state: PartialState) -> VitalForQualityProbe | None:
     output_dir = Path(args.output_dir)
-    data_args = data_at_hand(data_args, output_dir, args.seed)
+    asked, data_args = data_args, data_at_hand(data_args, output_dir, args.seed)
     torch.manual_seed(args.seed)
     probe = build_probe(args)
     freeze(probe, "linear_probe")
@@ -149,7 +149,7 @@ def _train(args: ProbeArguments, data_args: DataArguments, state: PartialState) 
     history = train_head(probe, features["train"], args)
     results = {"loss": history[-1], **{name: evaluate(probe, split) for name, split in features.items()}}
     probe.save_pretrained(output_dir)
-    recipe = {name: value for name, value in {**asdict(args), **asdict(data_args)}.items() if value is not None}
+    recipe = {name: value for name, value in {**asdict(args), **asdict(asked)}.items() if value is not None}
     write_whole(output_dir / "recipe.yaml", yaml.safe_dump(portable_settings(recipe), sort_keys=False))
     write_whole(output_dir / RESULTS, json.dumps(results, indent=2) + "\n")
     logger.info("Wrote %s: %s", output_dir, json.dumps(results.get("held_out", results["train"])))

@@ -271,9 +271,9 @@ def data_at_hand(data_args: DataArguments, output_dir: Path, seed: int) -> DataA
             allow_outside=data_args.allow_outside,
         )
         try:
-            return dataclasses.replace(
-                data_args, dataset=str(import_manifest(Path(data_args.dataset), beside(output_dir), settings))
-            )
+            made = import_manifest(Path(data_args.dataset), beside(output_dir), settings)
+            # Its paths were checked there; its rows name files beside the ratings.
+            return dataclasses.replace(data_args, dataset=str(made), allow_outside=True)
         except ManifestError as error:
             raise RecipeError(str(error)) from error
 

@@ -1,16 +1,21 @@
 """Opening a data set: what is counted, what is held out, and what is said when something is missing."""
 
 import io
+import os
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 from PIL import Image
 
 from dataset_scripts.schema import check_row, row_features
+from modeling_vital.media_vital import picture_size
 from tests.fixtures.tiny_models import tiny_model
-from training.data import DataArguments, _picture_size, count_tokens, load_data, scoring_rows
+from training.collators import RowError
+from training.data import DataArguments, count_tokens, load_data, scoring_rows
 from training.smoke_data import ANNOTATORS
 
 
@@ -29,9 +34,6 @@ def test_counted_tokens_are_those_of_the_batch(data):
 
 
 def test_pictures_on_their_side_are_counted_upright(tmp_path):
-    from datasets import Dataset
-    from PIL import Image
-
     picture = Image.new("RGB", (400, 60))
     exif = picture.getexif()
     exif[0x0112] = 6
@@ -96,6 +98,39 @@ def test_an_unreadable_picture_is_named(data):
     assert isinstance(data.visual_tokens, np.ndarray)
 
 
+def in_format(kind):
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, kind)
+    return file.getvalue()
+
+
+def of_size(width, height):
+    """A PNG that says so; it has no pixels."""
+    data = in_format("PNG")
+    chunk = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
+    return data[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda: of_size(20_000, 20_000), "too large"),  # an error of Pillow's
+        (lambda: of_size(14_000, 14_000), "too large"),  # none of Pillow's, and ours
+        (lambda: in_format("SGI"), "not a picture"),
+        (lambda: "pipe", "pipe or device"),
+        (lambda: ".", "folder"),
+    ],
+)
+def test_what_scoring_refuses_is_refused_where_sizes_are_read(made, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    source = made()
+    file = {"bytes": source, "path": None} if isinstance(source, bytes) else {"bytes": None, "path": source}
+    table = Dataset.from_list([{"id": "mine", "images": [file], "videos": []}])
+    with pytest.raises(RowError, match=f"row 'mine': .*{words}"):
+        count_tokens(table, tiny_model().processor)
+
+
 @pytest.mark.parametrize("config", ["scoring", "pairwise", "distortion"])
 def test_smoke_data_keeps_the_contract_of_the_data_sets(smoke_data, config):
     for split in ("train", "validation"):
@@ -133,4 +168,4 @@ def test_size_of_a_picture_is_upright_and_needs_no_readable_exif(tag, size, monk
             raise SyntaxError("not a TIFF file")
 
         monkeypatch.setattr(Image.Image, "getexif", broken)
-    assert _picture_size(file.getvalue()) == size
+    assert picture_size(file.getvalue()) == size

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from dataset_scripts.pmod import pmod_from_moments
+from training.collators import RowError
 from training.data import DataArguments, load_data, scoring_rows
 from training.own_ratings import ManifestError, ManifestSettings, import_manifest, is_manifest
 from training.smoke_data import EXAMPLES
@@ -37,7 +38,7 @@ def write_csv(folder, text, name="ratings.csv"):
 
 def rows_of(manifest, split="train", **settings):
     made = import_manifest(manifest, manifest.parent / "out", ManifestSettings(**settings))
-    return list(scoring_rows(DataArguments(dataset=str(made)), split, None, 0))
+    return list(scoring_rows(DataArguments(dataset=str(made), allow_outside=True), split, None, 0))
 
 
 GOOD = "path,mos,std\nmy photos/0.jpg,5,0.4\nmy photos/1.jpg,1,\nmy photos/2.jpg,3.4,0.8\nmy photos/clip.mp4,2,0.8\n"
@@ -240,19 +241,34 @@ def test_it_is_made_once_and_again_when_a_file_changes(folder):
 
 def test_the_trainers_data_reads_it(folder, model):
     made = import_manifest(write_csv(folder, GOOD), folder / "out", ManifestSettings(held_out_share=0.25))
-    data = load_data(DataArguments(dataset=str(made)), model.processor, seed=0)
+    data = load_data(DataArguments(dataset=str(made), allow_outside=True), model.processor, seed=0)
     assert data.sizes == {"scoring": 3} and len(data.eval_index) == 1 and (data.visual_tokens > 0).all()
 
 
 def test_corrected_ratings_are_other_rows_to_a_run_that_resumes(folder, model):
     def fingerprints(text, **settings):
         made = import_manifest(write_csv(folder, text), folder / "out", ManifestSettings(**settings))
-        return load_data(DataArguments(dataset=str(made)), model.processor, seed=0).fingerprints
+        return load_data(DataArguments(dataset=str(made), allow_outside=True), model.processor, seed=0).fingerprints
 
     first = fingerprints(GOOD)
     assert fingerprints(GOOD) == first and first.keys() == {"scoring"}
     assert fingerprints(GOOD.replace("jpg,5", "jpg,4")) != first
     assert fingerprints(GOOD, held_out_share=0.5) != first
+
+
+@pytest.mark.parametrize("name", ["0.jpg", "clip.mp4"])
+def test_rows_of_a_data_set_name_no_other_files_unless_allowed(folder, model, name):
+    made = import_manifest(
+        write_csv(folder, f"path,mos\nmy photos/{name},3\n"), folder / "out", ManifestSettings(held_out_share=0.0)
+    )
+    args = DataArguments(dataset=str(made), eval_split="train")
+    for opened in (lambda: scoring_rows(args, "train", None, 0), lambda: load_data(args, model.processor, seed=0)):
+        with pytest.raises(RowError, match=f"row 'my photos/{name}' .*`allow_outside`"):
+            opened()
+    file = folder / "my photos" / name
+    file.rename(made / name)
+    file.symlink_to(made / name)  # a link into the folder is a file of it
+    assert len(scoring_rows(args, "train", None, 0)) == 1
 
 
 def test_which_data_sets_are_manifests():
