@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import inspect
 import json
 import logging
 import os
@@ -14,7 +15,9 @@ import numpy as np
 import pyarrow.compute as pc
 from datasets import Dataset, Image, List, Video, get_dataset_config_names, load_dataset
 from datasets.config import EXTRACTED_DATASETS_PATH, HF_DATASETS_CACHE
+from datasets.exceptions import DatasetsError
 from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import HTTPError
 from huggingface_hub.file_download import repo_folder_name
 
 from modeling_vital.image_processing_vital import VitalImageProcessor
@@ -29,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 EVALUATION = "eval"
 """Name of the table of held-out scoring rows."""
+
+LOAD_ERRORS = (OSError, ValueError, DatasetsError, HTTPError)
+"""Errors of opening a data set that is not there, cannot be reached or is not one."""
 
 
 @dataclass
@@ -177,11 +183,16 @@ def fresh_tables(args: DataArguments, processor: VitalProcessor, seed: int) -> d
         ValueError: there is no such function, or its options are wrong.
     """
     module, _, function = args.fresh.partition(":")
+    options = args.fresh_options or {}
     try:
         make = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"`fresh` is 'module:function', got {args.fresh!r}: {error}") from error
-    return make(processor, seed, **(args.fresh_options or {}))
+    try:
+        inspect.signature(make).bind(processor, seed, **options)
+    except TypeError as error:
+        raise ValueError(f"`fresh_options` {options} are not those of {args.fresh}: {error}") from error
+    return make(processor, seed, **options)
 
 
 def make_data(

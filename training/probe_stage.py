@@ -23,7 +23,7 @@ from modeling_vital.probe_vital import VitalForQualityProbe, VitalProbeConfig, V
 from modeling_vital.whole_files import whole_file, write_whole
 from modeling_vital.zoo import resolve
 from training.collators import RowError
-from training.data import DataArguments, scoring_rows
+from training.data import LOAD_ERRORS, DataArguments, scoring_rows
 from training.freezing import freeze
 from training.launching import check_launch, output_folder, start_processes
 from training.losses import pmod_kl_loss
@@ -332,7 +332,9 @@ def evaluate(probe: VitalForQualityProbe, rows: Features) -> dict[str, float]:
 def _rows(data_args: DataArguments, split: str, limit: int | None, seed: int) -> Dataset:
     try:
         rows = scoring_rows(data_args, split, limit, seed)
-    except (ValueError, FileNotFoundError) as error:
+    except RowError:
+        raise
+    except LOAD_ERRORS as error:
         raise RecipeError(str(error)) from error
     if len(rows) == 0:
         raise RecipeError(f"The split {split!r} of {data_args.dataset} has no scoring row.")

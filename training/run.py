@@ -19,7 +19,7 @@ from modeling_vital.zoo import presets, resolve
 from training.callbacks import CollapseMonitor
 from training.checkpoints import TrainingStopped
 from training.collators import RowError
-from training.data import DataArguments, TrainingData, held_out_texts, load_data
+from training.data import LOAD_ERRORS, DataArguments, TrainingData, held_out_texts, load_data
 from training.draft_card import CURVES, draft_card, draw_curves
 from training.estimate import NF4_BYTES, Estimate, estimate
 from training.freezing import ENCODER_STAGE
@@ -27,7 +27,7 @@ from training.launching import check_launch, output_folder
 from training.lora import ADAPTER, lora_config, merge, quantization_config
 from training.own_ratings import ManifestError, ManifestSettings, import_manifest, is_manifest
 from training.recipe import Recipe, RecipeError, portable_settings
-from training.trainer import VitalTrainer, VitalTrainingConfig
+from training.trainer import VitalTrainer
 
 
 logger = logging.getLogger(__name__)
@@ -115,15 +115,16 @@ def _train(recipe: Recipe) -> VitalTrainer:
             )
         adapters = {} if recipe.lora.lora_rank is None else {"peft_config": lora_config(model, recipe.lora)}
         trainer = VitalTrainer(model, recipe.training, data, data_args, recipe.loss, **adapters)
-    except (ValueError, FileNotFoundError, ImportError, RuntimeError) as error:  # the last two: from `report_to`
+        described = _monitored(trainer, data_args)
+    except (*LOAD_ERRORS, ImportError, RuntimeError) as error:  # the last two: from `report_to`
         raise RecipeError(str(error)) from error
     trainer.resume_point()  # before anything is written into a folder that may be another run's
     if trainer.is_world_process_zero():
         if recipe.training.stage != ENCODER_STAGE:
             logger.info("%s", estimate_recipe(recipe, model.config, data))
         recipe.save(Path(recipe.training.output_dir) / "recipe.yaml", portable=True)
-    if (rows := _monitored(recipe.training, data_args)) is not None:
-        trainer.add_callback(CollapseMonitor(trainer, rows))
+    if described is not None:
+        trainer.add_callback(CollapseMonitor(trainer, described))
     trainer.train()
     finish(trainer, recipe)
     return trainer
@@ -278,8 +279,9 @@ def data_at_hand(data_args: DataArguments, output_dir: Path, seed: int) -> DataA
             raise RecipeError(str(error)) from error
 
 
-def _monitored(training: VitalTrainingConfig, data_args: DataArguments) -> Dataset | None:
-    """Held-out items with a text for the collapse monitor, if it is wanted and the data has any."""
+def _monitored(trainer: VitalTrainer, data_args: DataArguments) -> Dataset | None:
+    """Held-out items with a text for the collapse monitor, if it is wanted and can be, and the data has any."""
+    training = trainer.args
     if not training.monitor_samples or training.eval_strategy == "no":
         return None
     return held_out_texts(data_args, TEXT_CONFIGS, training.monitor_samples, training.seed)

@@ -17,7 +17,7 @@ from modeling_vital.modeling_vital import VitalForConditionalGeneration
 from modeling_vital.whole_files import write_whole
 from modeling_vital.zoo import resolve
 from training.collators import RowError
-from training.data import DataArguments, scoring_rows
+from training.data import LOAD_ERRORS, DataArguments, scoring_rows
 from training.launching import check_launch, output_folder, start_processes
 from training.recipe import RecipeError, parse_recipe
 from training.run import data_at_hand, guarded
@@ -86,7 +86,7 @@ def _assemble(args: ZeroShotArguments, data_args: DataArguments, state: PartialS
         model = VitalForConditionalGeneration.from_parts(
             resolve(args.vision), resolve(args.decoder), dtype=getattr(torch, args.dtype)
         )
-    except (ValueError, OSError) as error:
+    except LOAD_ERRORS as error:
         raise RecipeError(str(error)) from error
     model.to(state.device)
     measured = evaluate(model, rows, args.batch_size)

@@ -16,7 +16,7 @@ from modeling_vital.video_processing_vital import FrameSampling
 from modeling_vital.zoo import resolve
 from tests.fixtures.tiny_models import tiny_model
 from training.collators import RowError, VitalCollator
-from training.data import DataArguments, TrainingData, make_data, scoring_rows
+from training.data import DataArguments, TrainingData, fresh_tables, make_data, scoring_rows
 from training.encoder_stage import KINDS, EncoderCollator
 from training.losses import LossConfig, multi_task_loss
 from training.tiny.__main__ import STEPS
@@ -358,6 +358,13 @@ def test_other_options_of_fresh_rows_are_other_rows_to_a_run_that_resumes(tmp_pa
     assert len({first, fingerprint(seed=1), fingerprint(clip_frames=[8, 9])}) == 3
     (tmp_path / "rule.yaml").write_text("rule: 2")
     assert fingerprint() != first
+
+
+@pytest.mark.parametrize("options", [None, {"config": "x", "data_dir": "y", "seed": 2}])
+def test_options_that_fresh_rows_do_not_take_are_named(options):
+    args = DataArguments(fresh="training.tiny.groups:fresh_tables", fresh_options=options)
+    with pytest.raises(ValueError, match="`fresh_options`.*(config|seed)"):
+        fresh_tables(args, None, 0)
 
 
 def test_half_of_the_first_motion_filters_see_what_changes():

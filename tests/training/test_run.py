@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from huggingface_hub.errors import HTTPError
 from PIL import Image
 from transformers import AutoModel
 
@@ -172,6 +174,18 @@ def test_wrong_recipes(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(RecipeError, match=message):
         Recipe.parse("pretrain", ["--config", str(path)])
+
+
+@pytest.mark.parametrize("error", [ConnectionError, DatasetNotFoundError, DatasetGenerationError, HTTPError])
+def test_a_data_set_that_cannot_be_opened_ends_with_a_message(recipe_file, smoke_data, caplog, monkeypatch, error):
+    def fails(*args, **kwargs):
+        raise error("no luck")
+
+    monkeypatch.setattr("training.data.load_dataset", fails)
+    assert main("pretrain", "", ["--config", str(recipe_file)]) == 2
+    assert "no luck" in caplog.text
+    with pytest.raises(RecipeError, match="no luck"):
+        probe_stage._rows(DataArguments(dataset=str(smoke_data)), "train", None, 0)
 
 
 def test_mistakes_end_with_a_message_and_a_status(recipe_file, tmp_path, caplog, capsys):
