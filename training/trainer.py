@@ -123,6 +123,8 @@ class VitalTrainingConfig(SFTConfig):
             )
         if self.load_best_model_at_end:
             raise ValueError("The result is the best checkpoint (`load_best_model_at_end`) or a mean, not both.")
+        if self.save_strategy == "no":
+            raise ValueError("`average_checkpoints` needs checkpoints, and `save_strategy` is 'no'.")
 
 
 class VitalTrainer(SFTTrainer):
@@ -170,6 +172,13 @@ class VitalTrainer(SFTTrainer):
             if getattr(args, f"{what}_strategy") == "epoch":
                 setattr(args, f"{what}_strategy", type(getattr(args, f"{what}_strategy"))("steps"))
                 setattr(args, f"{what}_steps", math.ceil(len(data.train_index) / items))
+        if args.average_checkpoints and args.save_strategy == "steps":
+            every = args.save_steps if args.save_steps >= 1 else math.ceil(args.max_steps * args.save_steps)
+            if (saved := math.ceil(args.max_steps / every)) < args.average_checkpoints:  # the last step is saved, too
+                raise ValueError(
+                    f"`average_checkpoints` is {args.average_checkpoints}, and {args.max_steps} steps with "
+                    f"`save_steps` {every} leave {saved}: lower one of the two."
+                )
         self.batch_sampler = BucketBatchSampler(
             TaskMixture(data.sizes, data.ratios, args.data_seed if args.data_seed is not None else args.seed),
             data.visual_tokens,
@@ -324,8 +333,8 @@ class VitalTrainer(SFTTrainer):
         """Trains, from [`resume_point`] on unless a checkpoint is given.
 
         Raises:
-            TrainingStopped: the loss or a gradient is not finite, or a checkpoint could not be written; and as
-                [`resume_point`].
+            TrainingStopped: the loss or a gradient is not finite, a checkpoint could not be written, or there are
+                fewer than are to be averaged; and as [`resume_point`].
         """
         checkpoint = resume_from_checkpoint or self.resume_point()
         if checkpoint is not None:
@@ -333,6 +342,11 @@ class VitalTrainer(SFTTrainer):
         result = super().train(resume_from_checkpoint=str(checkpoint) if checkpoint else None, **kwargs)
         if self.args.average_checkpoints:
             last = complete_checkpoints(Path(self.args.output_dir))[-self.args.average_checkpoints :]
+            if len(last) < self.args.average_checkpoints:
+                raise TrainingStopped(
+                    f"{self.args.output_dir} holds {len(last)} complete checkpoints, and `average_checkpoints` is "
+                    f"{self.args.average_checkpoints}: the same command with a lower one makes the result."
+                )
             load_mean(self.model, last)
             logger.info("The weights are the mean of those of %s.", ", ".join(folder.name for folder in last))
         return result
@@ -353,6 +367,7 @@ class VitalTrainer(SFTTrainer):
                 (folder / COMPLETE).write_text(state, encoding="utf-8")
         if self.args.should_save:
             rotate_checkpoints(str(output_dir), limit, self.state.best_model_checkpoint, use_mtime=True)
+        self.accelerator.wait_for_everyone()  # else another process might still find one that goes
 
     # ---------------------------------------------------------------------------------------- switched-off habits
     def _send_telemetry(self):

@@ -121,11 +121,27 @@ def test_the_result_is_the_mean_of_the_last_checkpoints(data, data_args, tmp_pat
         ({"average_checkpoints": 1}, "2 or more"),
         ({"average_checkpoints": 4}, "keeps 3"),
         ({"average_checkpoints": 2, "load_best_model_at_end": True, "eval_strategy": "steps"}, "not both"),
+        ({"average_checkpoints": 2, "save_strategy": "no"}, "`save_strategy`"),
     ],
 )
 def test_a_mean_that_cannot_be_is_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        VitalTrainingConfig(output_dir=str(tmp_path), use_cpu=True, save_strategy="steps", **changes)
+        VitalTrainingConfig(**{"output_dir": str(tmp_path), "use_cpu": True, "save_strategy": "steps", **changes})
+
+
+@pytest.mark.parametrize("save_steps, saved", [(2, 2), (0.5, 2), (3, 2), (500, 1)])
+def test_a_mean_of_more_checkpoints_than_there_will_be_is_refused(data, data_args, tmp_path, save_steps, saved):
+    changes = {"average_checkpoints": 3, "save_strategy": "steps", "max_steps": 4, "save_steps": save_steps}
+    with pytest.raises(ValueError, match=f"`average_checkpoints` is 3, .* {saved}:"):
+        make_trainer(data, data_args, tmp_path, **changes)
+
+
+def test_a_mean_of_fewer_checkpoints_than_asked_is_not_made(data, data_args, tmp_path):
+    changes = {"save_strategy": "steps", "max_steps": 2, "save_steps": 1}
+    make_trainer(data, data_args, tmp_path, **changes).train()
+    (tmp_path / "checkpoint-1" / COMPLETE).unlink()
+    with pytest.raises(TrainingStopped, match="1 complete .*`average_checkpoints`"):
+        make_trainer(data, data_args, tmp_path, average_checkpoints=2, **changes).train()
 
 
 def test_a_mean_needs_checkpoints_with_all_that_learns(data, data_args, tmp_path):
@@ -318,9 +334,18 @@ def test_older_checkpoints_go_when_the_newest_is_whole_and_not_before(data, data
     def spied(*args, **kwargs):
         seen.append(last_complete_checkpoint(tmp_path).name)
         rotate(*args, **kwargs)
+        events.append("older ones gone")
 
     monkeypatch.setattr(trainer_module, "rotate_checkpoints", spied)
     monkeypatch.setattr("transformers.trainer.rotate_checkpoints", lambda **kwargs: rotate(**kwargs))
+    events, save = [], trainer._save_checkpoint
+
+    def save_and_look(*args, **kwargs):
+        save(*args, **kwargs)
+        assert events[-1] == "waited"  # before another process looks
+
+    monkeypatch.setattr(trainer.accelerator, "wait_for_everyone", lambda: events.append("waited"))
+    monkeypatch.setattr(trainer, "_save_checkpoint", save_and_look)
     trainer.train()
     assert seen == [f"checkpoint-{step}" for step in (1, 2, 3, 4)]
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-4"]

@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.tiny",
         description=__doc__.split("\n")[0],
-        epilog="Anything else is handed to the stage scripts, e.g. --max_steps 100.",
+        epilog="Anything else is handed to the stage scripts, e.g. --max_steps 100 --save_steps 10.",
     )
     parser.add_argument(
         "--data_dir", type=Path, default=Path("build/registry"), help="photos and clips, fetched if missing"
