@@ -11,6 +11,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from safetensors import SafetensorError
 from transformers import set_seed
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from modeling_vital.configuration_vital import VitalConfig
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
@@ -283,5 +284,8 @@ def _monitored(trainer: VitalTrainer, data_args: DataArguments) -> Dataset | Non
     """Held-out items with a text for the collapse monitor, if it is wanted and can be, and the data has any."""
     training = trainer.args
     if not training.monitor_samples or training.eval_strategy == "no":
+        return None
+    if trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled():
+        logger.warning("Held-out items are not described (`monitor_samples`): FSDP and ZeRO-3 divide the weights.")
         return None
     return held_out_texts(data_args, TEXT_CONFIGS, training.monitor_samples, training.seed)

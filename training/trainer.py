@@ -214,6 +214,8 @@ class VitalTrainer(SFTTrainer):
         )
         if args.average_checkpoints and ("peft_config" in kwargs or self.is_fsdp_enabled or self.is_deepspeed_enabled):
             raise ValueError("`average_checkpoints` reads whole checkpoints: not with adapters, FSDP or DeepSpeed.")
+        if args.stage == ENCODER_STAGE and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise ValueError(f"The stage {ENCODER_STAGE!r} is written by one process: not with FSDP or DeepSpeed.")
         self.add_callback(GradientGuard())
 
     # ------------------------------------------------------------------------------------------------------- data

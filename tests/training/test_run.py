@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from training import probe_stage, zero_shot_stage
 from training.collators import RowError
 from training.data import DataArguments
 from training.recipe import Recipe, RecipeError, portable_settings
-from training.run import data_at_hand, main, run
+from training.run import _monitored, data_at_hand, main, run
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,6 +187,15 @@ def test_a_data_set_that_cannot_be_opened_ends_with_a_message(recipe_file, smoke
     assert "no luck" in caplog.text
     with pytest.raises(RecipeError, match="no luck"):
         probe_stage._rows(DataArguments(dataset=str(smoke_data)), "train", None, 0)
+
+
+@pytest.mark.parametrize("divided", ["FSDP", "ZeRO-3", None])
+def test_weights_that_are_divided_describe_nothing(smoke_data, caplog, monkeypatch, divided):
+    monkeypatch.setattr("training.run.is_deepspeed_zero3_enabled", lambda: divided == "ZeRO-3")
+    args = SimpleNamespace(monitor_samples=3, eval_strategy="steps", seed=0)
+    trainer = SimpleNamespace(args=args, is_fsdp_enabled=divided == "FSDP")
+    rows = _monitored(trainer, DataArguments(dataset=str(smoke_data)))
+    assert (rows is None) == ("`monitor_samples`" in caplog.text) == (divided is not None)
 
 
 def test_mistakes_end_with_a_message_and_a_status(recipe_file, tmp_path, caplog, capsys):

@@ -129,6 +129,21 @@ def test_a_mean_that_cannot_be_is_refused(tmp_path, changes, message):
         VitalTrainingConfig(**{"output_dir": str(tmp_path), "use_cpu": True, "save_strategy": "steps", **changes})
 
 
+@pytest.mark.parametrize("divided", ["is_fsdp_enabled", "is_deepspeed_enabled"])
+@pytest.mark.parametrize("changes, named", [({"average_checkpoints": 2}, "average"), ({"stage": "encoders"}, "stage")])
+def test_what_needs_whole_weights_is_refused_where_they_are_divided(
+    data, data_args, tmp_path, monkeypatch, divided, changes, named
+):
+    def create(self):
+        create_accelerator(self)
+        setattr(self, divided, True)
+
+    create_accelerator = VitalTrainer.create_accelerator_and_postprocess
+    monkeypatch.setattr(VitalTrainer, "create_accelerator_and_postprocess", create)
+    with pytest.raises(ValueError, match=f"{named}.*FSDP or DeepSpeed"):
+        make_trainer(data, data_args, tmp_path, save_strategy="steps", save_steps=1, **changes)
+
+
 @pytest.mark.parametrize("save_steps, saved", [(2, 2), (0.5, 2), (3, 2), (500, 1)])
 def test_a_mean_of_more_checkpoints_than_there_will_be_is_refused(data, data_args, tmp_path, save_steps, saved):
     changes = {"average_checkpoints": 3, "save_strategy": "steps", "max_steps": 4, "save_steps": save_steps}
