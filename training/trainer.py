@@ -18,6 +18,7 @@ from trl import SFTConfig, SFTTrainer
 
 from modeling_vital.levels_vital import expected_score
 from modeling_vital.modeling_vital import VitalForConditionalGeneration
+from modeling_vital.motion_vital import VitalMotionModel
 from training.callbacks import GradientGuard
 from training.checkpoints import (
     COMPLETE,
@@ -257,6 +258,7 @@ class VitalTrainer(SFTTrainer):
         targets = inputs["targets"]
         if self.args.stage == ENCODER_STAGE:
             return self.item_loss(model(**{name: inputs[name] for name in inputs if name != "targets"}), targets)
+        inputs = self._with_motion(model, inputs)
         answer = targets["answer_length"]
         # Answers are at the end of every row: only there does the head work. One position before the first of them.
         logits = model(
@@ -270,6 +272,22 @@ class VitalTrainer(SFTTrainer):
         level_logits = logits.new_zeros(len(logits), len(self.item_loss.level_ids), dtype=torch.float32)
         level_logits[level_mask.any(-1)] = logits[level_mask][:, self.item_loss.level_ids].detach().float()
         return losses, parts, level_logits
+
+    def _with_motion(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Adds a motion frame that no row shows to a batch without clips, where FSDP or DeepSpeed divides the model.
+
+        There all processes run the same parts together: one that left out the motion encoder would keep another, whose
+        batch has a clip, waiting. Its gradients from this frame are 0, and its batch norms do not see it.
+        """
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled) or "motion_values" in inputs:
+            return inputs
+        for module in model.modules():
+            if isinstance(module, VitalMotionModel):
+                module.eval()
+        tiles, size = inputs["pixel_values"], self.processing_class.motion_size
+        nowhere = torch.empty(0, dtype=torch.long, device=tiles.device)
+        unseen = {"motion_values": tiles.new_zeros(1, 3, size, size), "motion_lengths": [1], "frame_index": nowhere}
+        return {**inputs, **unseen}
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Returns `(score, loss)` of the held-out rows, and beside them `(mos, 1 for a clip)`.

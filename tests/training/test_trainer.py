@@ -94,6 +94,30 @@ def test_what_learns_changes_and_the_rest_is_bit_identical(data, data_args, tmp_
     assert kept == {id(p) for name, p in model.named_parameters() if name.startswith(learning)}
 
 
+def test_a_divided_model_runs_the_motion_encoder_without_clips_and_learns_the_same(data, data_args, tmp_path):
+    trainer = make_trainer(data, data_args, tmp_path, update_batch_norm=True)
+    model, pictures = trainer.model, np.flatnonzero(np.array(data.tables["scoring"]["modality"]) == "image")[:2]
+    batch = trainer._prepare_inputs(trainer.data_collator([{"table": "scoring", "row": row} for row in pictures]))
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    found = []
+    for divided in (False, True):
+        trainer.is_fsdp_enabled = divided
+        model.train()
+        model.zero_grad()
+        loss = trainer.compute_loss(model, batch)
+        loss.backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+        motion = {name: gradients.pop(name) for name in list(gradients) if "motion_encoder" in name}
+        found.append((loss.item(), gradients))
+        assert all(
+            (gradient is not None) == divided and not (divided and gradient.any()) for gradient in motion.values()
+        )
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-6)
+    for name, gradient in found[0][1].items():
+        torch.testing.assert_close(found[1][1][name], gradient)
+    assert all(torch.equal(value, buffers[name]) for name, value in model.named_buffers())
+
+
 def test_released_handling_of_batch_norm_updates_its_statistics(data, data_args, tmp_path):
     model = tiny_model()
     before = model.model.motion_encoder.stem_norm.running_mean.clone()
