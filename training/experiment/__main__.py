@@ -118,21 +118,23 @@ def conduct(
         `int`: runs made in this call.
     """
     machine = machine or Machine()
+    settings = {"data": dataclasses.asdict(recipe.data), "family": dataclasses.asdict(recipe.family)}
+    parts = FinishedParts(results, Path(ITEMS).stem)
+    if parts.begun:
+        _refuse(
+            results / ITEMS, differing({name: parts.read(parts.about_name).get(name) for name in settings}, settings)
+        )
     runs = recipe.plan()
     if unknown := set(only) - {run.name for run in runs}:
         raise ExperimentError(f"There are no runs {', '.join(sorted(unknown))}; --list names those there are.")
     missing = [run for run in runs if not is_finished(run, results) and (not only or run.name in only)]
     if not missing:
         return 0
+    _refuse(work, FinishedParts(work, "family").begin({"family": settings["family"]}))
     data = make_data(recipe.data, originals, work / "data")
     rows = test_rows(data)
     items = describe_items(rows, recipe.num_texts)
-    parts = FinishedParts(results, Path(ITEMS).stem)
-    if names := parts.begin({"data": dataclasses.asdict(recipe.data), **items}):
-        raise ExperimentError(
-            f"{results / ITEMS} is of other data ({', '.join(names)}): give another --results, or remove what is "
-            "there."
-        )
+    _refuse(results / ITEMS, parts.begin({**settings, **items}))
     for run in missing:
         logger.info("run %s (%d of %d)", run.name, runs.index(run) + 1, len(runs))
         for needed in run.start:
@@ -148,6 +150,18 @@ def conduct(
         for checkpoint in (work / run.name).glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
     return len(missing)
+
+
+def _refuse(place: Path, names: list[str]) -> None:
+    """
+    Raises:
+        ExperimentError: there are `names` of settings in which what is there differs from the recipe.
+    """
+    if names:
+        raise ExperimentError(
+            f"{place} is of another recipe ({', '.join(names)}): give other --results and another --work_dir, or "
+            "remove what is there."
+        )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -109,6 +109,18 @@ def test_a_result_of_other_settings_is_an_error_that_names_it(recipe, pretended,
         conduct(recipe, tmp_path, tmp_path / "work", tmp_path / "results")
 
 
+@pytest.mark.parametrize("only", [(), ("base-a",)])
+@pytest.mark.parametrize("again", ["work", "results"])
+def test_what_another_family_left_is_an_error_that_names_it(recipe, pretended, tmp_path, again, only):
+    conduct(recipe, tmp_path, tmp_path / "work", tmp_path / "results", only=only)
+    folders = {name: tmp_path / (name if name == again else f"other {name}") for name in ("work", "results")}
+    recipe.family.model["tile_size"] += 1
+    with pytest.raises(ExperimentError, match=f"{again}.*family.model.tile_size"):
+        conduct(recipe, tmp_path, **folders)
+    recipe.family.model["tile_size"] -= 1
+    assert conduct(recipe, tmp_path, tmp_path / "work", tmp_path / "results", only=only) == 0
+
+
 def test_a_checkpoint_that_is_gone_is_an_error_that_says_what_to_do(recipe, pretended, tmp_path):
     results = tmp_path / "results"
     conduct(recipe, tmp_path, tmp_path / "work", results)
