@@ -130,13 +130,14 @@ def exact_float32(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     if device.type != "cuda" or dtype != torch.float32:
         yield
         return
-    flags, name, exact = torch.backends.cudnn, "allow_tf32", False
+    flags: Any = torch.backends.cudnn
+    name = "allow_tf32"
     try:
         before = getattr(flags, name)
     except RuntimeError:  # torch refuses to read this flag once the newer ones of single operations are set
-        flags, name, exact = torch.backends.cudnn.conv, "fp32_precision", "ieee"
+        flags, name = flags.conv, "fp32_precision"
         before = getattr(flags, name)
-    setattr(flags, name, exact)
+    setattr(flags, name, "ieee" if name == "fp32_precision" else False)
     try:
         yield
     finally:

@@ -411,7 +411,7 @@ def _answer(
 
 
 def _text_part(content: str) -> dict[str, str]:
-    """What is said in a turn; as a part, because the processor takes no word of a part for a placeholder."""
+    """The content of a turn; as a part, because the processor takes no word of a part for a placeholder."""
     return {"type": "text", "text": "" if content == SILENT else content}
 
 

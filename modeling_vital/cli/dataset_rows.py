@@ -135,7 +135,7 @@ def tables(opened: Rows, rows: "IterableDataset", batch_rows: int) -> "Iterator[
 
 
 def _opened(array: "pa.Array", feature: Any, rows: "np.ndarray") -> Iterator[tuple[int, str | None]]:
-    """What `datasets` would open to put it into a table: row and path of every file without bytes, however nested.
+    """Finds what `datasets` would open to put it into a table: row and path of all files without bytes, at any depth.
 
     Args:
         array (`pa.Array`): values, of shape `(n,)`.
