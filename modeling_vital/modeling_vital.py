@@ -162,6 +162,8 @@ class VitalModel(VitalPreTrainedModel):
         # Released checkpoints are shown a single tile twice, a still clip one frame many times: once is enough. The
         # host waits for this answer, before anything is begun that would be waited for with it.
         repeats = (pixel_values[1:] == pixel_values[:-1]).flatten(1).all(-1)
+        if pixel_values.requires_grad:  # each tile has a gradient of its own
+            repeats = torch.zeros_like(repeats)
         first = ~torch.cat([repeats.new_zeros(1), repeats])
         distinct = pixel_values if first.all() else pixel_values[first]
         tiles_at_once = max(1, pixels_at_once(pixel_values.device) // pixel_values[0, 0].numel())

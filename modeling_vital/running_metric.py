@@ -59,7 +59,7 @@ class VitalQuality(Metric):
             ValueError: for another shape, another dtype, or values outside [0, 1] by more than rounding.
         """
         scores = self.vital(pictures).double()
-        self.total += scores.sum().to(self.total.device)
+        self.total = self.total.double() + scores.sum().to(self.total.device)  # `.to(dtype)` converts states
         self.pictures += len(scores)
 
     def compute(self) -> torch.Tensor:

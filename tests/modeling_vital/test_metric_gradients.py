@@ -23,6 +23,17 @@ def test_gradients_are_those_of_finite_differences(size, monkeypatch):
     compare(size, step=5e-4, tolerance=0.003)
 
 
+def test_equal_tiles_have_gradients_of_their_own():
+    metric = VitalMetric(tiny_model("internvl"), as_loss=True)
+    picture = torch.full((1, 3, 64, 64), 0.5, requires_grad=True)  # four tiles
+    metric(picture).sum().backward()
+    quarters = [part.abs().sum() for half in picture.grad.chunk(2, -1) for part in half.chunk(2, -2)]
+    assert min(quarters) > 0
+    twins = [torch.full((3, 32, 32), 0.5, requires_grad=True) for _ in range(2)]
+    metric(torch.stack(twins)).sum().backward()
+    assert twins[0].grad.equal(twins[1].grad) or torch.allclose(twins[0].grad, twins[1].grad, rtol=1e-3)
+
+
 @pytest.mark.parametrize("size", [(32, 32), (64, 48)])
 def test_rounding_is_passed_straight_through(size):
     """With it, differences over a few of the 255 steps still have the gradient's size and sign."""

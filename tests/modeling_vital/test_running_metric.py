@@ -61,6 +61,14 @@ def test_it_goes_into_a_collection_and_carries_no_gradient():
     assert not found["VitalQuality"].requires_grad
 
 
+def test_the_sum_grows_in_float64_whatever_the_module_is_moved_to():
+    quality = VitalQuality(tiny_model()).to(torch.bfloat16)
+    quality.vital.float()
+    quality.total.fill_(2.0**13)  # from here on bfloat16 counts in steps of 64
+    quality.update(PICTURES)
+    assert quality.total.dtype == torch.float64 and quality.total > 2.0**13
+
+
 def test_no_picture_is_no_number():
     with pytest.warns(UserWarning, match="before the ``update``"):
         assert torch.isnan(VitalQuality(tiny_model()).compute())
