@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.TiffImagePlugin import TiffImageFile
 
 from .media_error_vital import MediaError, describe_item, item_errors
 
@@ -49,7 +50,9 @@ def orientation_of(image: Image.Image) -> int:
 
 def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
     """Width and height of a picture once it is turned upright."""
-    return image.size[::-1] if orientation >= 5 else image.size
+    # Pillow tells the size of a TIFF as it will be after it is read, which turns it.
+    size = tuple(image.tag_v2[tag] for tag in (256, 257)) if isinstance(image, TiffImageFile) else image.size
+    return size[::-1] if orientation >= 5 else size
 
 
 def to_rgb(image: Image.Image, orientation: int | None = None) -> Image.Image:

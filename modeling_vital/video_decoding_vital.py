@@ -215,7 +215,8 @@ def video_format(head: bytes) -> str | None:
         return None if still else "mp4"
     if head[:4] == b"RIFF":
         return "avi" if head[8:12] == b"AVI " else None
-    if head[:1] == b"\x47" and head[188:189] == b"\x47" or head[4:5] == b"\x47" and head[196:197] == b"\x47":
+    # Three sync bytes, of packets with a time stamp before them or without: GIF begins with one, too.
+    if any(head[start : start + 2 * size + 1 : size] == b"\x47" * 3 for start, size in ((0, 188), (4, 192))):
         return "mpegts"
     signatures = {
         b"\x1aE\xdf\xa3": "matroska",

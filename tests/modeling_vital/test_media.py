@@ -12,8 +12,9 @@ import torch
 from PIL import Image, ImageFile
 
 from modeling_vital import clip_vital, picture_vital, video_decoding_vital
-from modeling_vital.media_vital import Clip, MediaError, describe_item, load_media
+from modeling_vital.media_vital import Clip, MediaError, describe_item, load_media, picture_size
 from modeling_vital.picture_vital import to_rgb
+from modeling_vital.video_decoding_vital import video_format
 
 
 NUM_FRAMES, WIDTH, HEIGHT = 40, 96, 64
@@ -140,15 +141,17 @@ def test_rgb_with_a_transparent_color_goes_over_white():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied_once(tmp_path, orientation):
+@pytest.mark.parametrize("name", ["a.png", "a.tiff"])
+def test_exif_orientation_is_applied_once(tmp_path, orientation, name):
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # The transpose that turns an upright picture into that tag's.
     upright = Image.fromarray(np.arange(6 * 4 * 3, dtype=np.uint8).reshape(4, 6, 3))
     stored = upright if orientation == 1 else upright.transpose(undo[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored.save(tmp_path / "a.png", exif=exif)
-    once = load_media(tmp_path / "a.png")
+    stored.save(tmp_path / name, exif=exif)
+    once = load_media(tmp_path / name)
     assert once.tobytes() == upright.tobytes()
+    assert picture_size(str(tmp_path / name)) == (4, 6)
     assert load_media(once).tobytes() == upright.tobytes()
 
 
@@ -493,6 +496,17 @@ def test_decompression_bombs_are_errors(tmp_path, mp4):
     for item in (picture(), mp4):
         with pytest.raises(MediaError, match="max_pixels"):
             load_media(item, max_pixels=100)
+
+
+def test_a_picture_with_the_sync_byte_of_a_transport_stream_is_a_picture():
+    data = io.BytesIO()
+    palette = Image.new("P", (8, 8))
+    palette.putpalette([0] * 768)
+    palette.save(data, format="GIF")
+    odd = bytearray(data.getvalue().ljust(600, b"\0"))
+    odd[188] = 0x47  # in the palette
+    assert video_format(bytes(odd[:512])) is None
+    assert isinstance(load_media(bytes(odd)), Image.Image)
 
 
 # -------------------------------------------------------------------------------------------------- animations
