@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -339,11 +340,16 @@ class VitalProcessor(ZooNamesMixin, MediaPreparationMixin, ProcessorMixin):
             return [self._with_plain_texts(each) for each in conversation]
         if not isinstance(conversation, Mapping):
             return conversation
-        if isinstance(content := conversation.get("content"), list | tuple):
-            return {**conversation, "content": self._with_plain_texts(content)}
-        if conversation.get("type") == "text" and isinstance(text := conversation.get("text"), str):
-            return {**conversation, "text": self.plain_text(text)}
-        return conversation
+        if not isinstance(content := conversation.get("content"), list | tuple):
+            return conversation
+        parts: list[Any] = []
+        for is_text, group in itertools.groupby(content, _is_text):  # a word may be spread over several
+            if is_text:
+                text = self.plain_text("".join(part["text"] for part in group))
+                parts.append({"type": "text", "text": text})
+            else:
+                parts += group
+        return {**conversation, "content": parts}
 
     def question_prompt(self, modality: str, question: str = "", prefix: str = "") -> str:
         """Prompt that shows one item and asks about it, up to where the answer continues it.
@@ -399,6 +405,10 @@ def _prompt_ids(tokenizer, vocab_size: int, text: str) -> tuple[int, ...]:
     `vocab_size` tells a tokenizer that was given more tokens from what it was before.
     """
     return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 @functools.lru_cache(maxsize=8)

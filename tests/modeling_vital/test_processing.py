@@ -78,6 +78,9 @@ def test_what_a_user_writes_is_no_token_of_the_conversation(processor, word):
     assert f"is {word[0]} {word[1:]} it" in prompts[1] and odd[0]["text"] == texts[1]
     batch = processor.apply_chat_template([turns[1], turns[0]])
     assert batch == [prompts[3], prompts[2]]
+    halves = [{"type": "text", "text": half} for half in (f"is {word[:2]}", f"{word[2:]} it{word}sharp?")]
+    whole = [{"role": "user", "content": part} for part in (halves, odd)]
+    assert processor.apply_chat_template([whole[0]]) == processor.apply_chat_template([whole[1]])
 
 
 def test_new_special_tokens_of_the_tokenizer_are_known():
