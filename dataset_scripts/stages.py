@@ -246,16 +246,16 @@ def tag_of(steps: Sequence[dict[str, Any]]) -> str | None:
     return tag(steps[0]["type"], steps[0]["severity"]) if len(steps) == 1 else None
 
 
-def _require_answers(shard: int, versions: Sequence[dict[str, Any]], answers: Sequence[Interpretation]) -> None:
-    """Raises `BuildError` where models are away (`error`), or refuse every version of several originals."""
+def _require_answers(shard: int, answers: Sequence[Interpretation]) -> None:
+    """Raises `BuildError` where every version has no answer, and not only refusals, which stay."""
     refusals = [[text.reason for text in answer.rejected if text.step == "refused"] for answer in answers]
     reasons = [answer.error or "".join(refused) for answer, refused in zip(answers, refusals, strict=True)]
-    originals = {version["item_id"] for version in versions}
-    if reasons and all(reasons) and (len(originals) > 1 or any(answer.error for answer in answers)):
-        raise BuildError(
-            f"no version of shard {shard} could be described; of the last one: {reasons[-1]}\n"
-            "When the models answer, run the same command again: finished shards are kept."
-        )
+    if not reasons or not all(reasons):
+        return
+    message = f"no version of shard {shard} could be described; of the last one: {reasons[-1]}"
+    if any(answer.error for answer in answers):
+        raise BuildError(f"{message}\nWhen the models answer, run the same command again: finished shards are kept.")
+    logger.warning("%s", message)
 
 
 def interpret(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[dict[str, Any]], list[Drop]]:
@@ -271,7 +271,7 @@ def interpret(staging: Staging, shard: int, config: BuildConfig) -> tuple[list[d
         ask = _interpreter(config.interpret.factory(), options)
         with ThreadPoolExecutor(config.interpret.threads) as pool:
             asked = list(pool.map(lambda version: ask(variant_id(version), decode(version["data"])), versions))
-        _require_answers(shard, versions, asked)
+        _require_answers(shard, asked)
         answers = asked
     rows, drops = [], []
     for version, answer in zip(versions, answers, strict=True):

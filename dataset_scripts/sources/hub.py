@@ -1,5 +1,6 @@
 """A column of pictures or clips of a `datasets` data set: on the Hub or in a local folder, always streamed."""
 
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,5 +105,6 @@ def _media_of(value: Any, dataset: str) -> Path | bytes:
     try:
         with fsspec.open(path, "rb") as file:  # streamed folders give addresses on the Hub
             return file.read()
-    except FileNotFoundError as error:  # another `OSError` is the network's: the build stops, and resumes
-        raise MediaError(f"names {Path(path).name[:300]!r}, which is not there") from error
+    except (FileNotFoundError, IsADirectoryError, zipfile.BadZipFile) as error:
+        # Another `OSError` is the network's: the build stops, and resumes.
+        raise MediaError(f"names {Path(path).name[:300]!r}, which is not there, or no file") from error

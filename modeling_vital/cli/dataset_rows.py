@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import logging
 import os
+import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -117,20 +118,20 @@ def tables(opened: Rows, rows: "IterableDataset", batch_rows: int) -> "Iterator[
     try:
         for table in rows.with_format("arrow").iter(batch_size=batch_rows):
             for place, name in enumerate(table.column_names):
-                array = table.column(name).combine_chunks()
+                # A copy of these rows alone: `datasets` 5.0 reads what lies beside the lists of a slice, too.
+                array = pa.concat_arrays([table.column(name).combine_chunks()])
                 keep = np.ones(len(array), dtype=bool)
                 for row, path in _opened(array, opened.features[name], np.arange(len(array))):
                     if problem := _not_opened(path, opened):
                         logger.warning("column %s: %s", name, problem)
                         keep[row] = False
-                if not keep.all():
-                    safe = pc.if_else(pa.array(keep), array, pa.scalar(None, array.type))
-                    table = table.set_column(place, table.schema.field(place), safe)
+                safe = array if keep.all() else pc.if_else(pa.array(keep), array, pa.scalar(None, array.type))
+                table = table.set_column(place, table.schema.field(place), safe)
             yield embed_table_storage(table)
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
         name = os.fsdecode(error.object)[:300]
         raise UsageError(f"{name!r} is not UTF-8; rename the file, or mend the data set") from error
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise UsageError(f"the data set cannot be read further: {first_line(error)}") from error
 
 
