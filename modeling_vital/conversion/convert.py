@@ -369,7 +369,8 @@ def _write_side_files(plan: Conversion, folder: Path) -> None:
         _generation_config(plan).save_pretrained(folder)
     for pattern in ("LICENSE*", "NOTICE*"):
         for file in plan.source.folder.glob(pattern):
-            shutil.copyfile(file, folder / file.name)
+            if file.is_file():  # no folder of licences
+                shutil.copyfile(file, folder / file.name)
     plan.config.architectures = [type(plan.model).__name__]
     plan.config.save_pretrained(folder)
 

@@ -118,6 +118,15 @@ def test_a_generation_configuration_that_is_none_is_left_out(source, tmp_path, c
     assert (tmp_path / "ours" / "generation_config.json").is_file()
 
 
+def test_licences_travel_and_a_folder_of_them_is_left(source, tmp_path):
+    folder = tmp_path / "source"
+    shutil.copytree(source, folder)
+    (folder / "LICENSE.txt").write_text("mine")
+    (folder / "LICENSES").mkdir()
+    ours = convert(str(folder), tmp_path / "ours")
+    assert (ours / "LICENSE.txt").read_text() == "mine" and not (ours / "LICENSES").exists()
+
+
 def test_weights_in_a_pickle(source, converted, tmp_path):
     folder = tmp_path / "pickled"
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors*"))
