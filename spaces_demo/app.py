@@ -21,6 +21,7 @@ from starlette.middleware import Middleware  # noqa: E402
 
 MAX_WAITING = 32
 
+housekeeping.limit_gradio()
 page = ui.build(inference.Assessor.from_environment())
 page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
 

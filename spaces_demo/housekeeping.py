@@ -1,4 +1,4 @@
-"""Housekeeping of the demo: removes what visitors leave, and bounds the size of requests."""
+"""Housekeeping of the demo: removes what visitors leave, and bounds what requests can ask for."""
 
 import contextlib
 import os
@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
 MAX_BODY_BYTES = 2**20
 UPLOADS_KEPT_S = 3600
 SWEEP_S = 600
+NO_ADDRESSES = "Upload the file; addresses are not fetched."
 
 _DRAINED = 64
 
@@ -50,6 +51,38 @@ def sweep_regularly(folder: Path, kept: Callable[[], Collection[str]], every_s: 
     thread = threading.Thread(target=run, name="sweep", daemon=True)
     thread.start()
     return thread
+
+
+def limit_gradio() -> None:
+    """Makes Gradio refuse addresses, and the components that the conversation of a request names.
+
+    It would read an address in place of a file into memory, of any size, while all other visitors wait, and serve any
+    address under `/gradio_api/file=`. A component in a conversation is built with the arguments that stand there, and
+    reads files that nobody uploaded.
+
+    Raises:
+        RuntimeError: if this version of Gradio has other functions for that.
+    """
+    from gradio import Error, processing_utils, routes
+    from gradio.components import chatbot
+
+    async def no_download(url: str) -> NoReturn:
+        raise Error(NO_ADDRESSES, title="Refused", print_exception=False)
+
+    async def no_stream(url: str, request: Any) -> NoReturn:
+        raise routes.HTTPException(403, NO_ADDRESSES)
+
+    def no_component(name: str) -> NoReturn:
+        raise Error("This is no conversation; start a new one.", title="Refused", print_exception=False)
+
+    for module, name, refusal in (
+        (processing_utils, "async_ssrf_protected_get", no_download),  # under each of its ways to download
+        (routes, "secure_url_stream_response", no_stream),
+        (chatbot, "import_component_and_data", no_component),
+    ):
+        if not hasattr(module, name):
+            raise RuntimeError(f"This version of gradio has no {module.__name__}.{name}; use the one in README.md.")
+        setattr(module, name, refusal)
 
 
 class LimitedBodies:

@@ -207,6 +207,42 @@ def test_a_request_of_any_size_is_refused(demo, endpoint, size):
     assert post(f"{url}/gradio_api/call/score", b'{"data": [null, "vital-tiny"]}')[0] == 200
 
 
+def put_in(path):
+    """What a program sends in place of an upload."""
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+ADDRESS = put_in("https://pictures.invalid/endless.jpg")
+COMPONENT = {"type": "component", "component": "file", "constructor_args": {}, "props": {}}
+NOT_UPLOADED = {
+    "score": ([ADDRESS, "vital-tiny"], "addresses"),
+    "batch": ([[ADDRESS], "vital-tiny"], "addresses"),
+    "compare": ([None, ADDRESS, "vital-tiny"], "addresses"),
+    "chat": ([None, "x", [{"role": "user", "content": [{"type": "file", "file": ADDRESS}]}], None], "addresses"),
+    "zoo": ([None, [ADDRESS]], "addresses"),
+    "chat, a component": (
+        [None, "x", [{"role": "user", "content": [{**COMPONENT, "value": {"path": "app.py"}}]}], None],
+        "no conversation",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOT_UPLOADED)
+def test_what_was_not_uploaded_is_refused_before_gradio_fetches_or_builds_it(demo, case):
+    (data, word), call = NOT_UPLOADED[case], f"{demo[0]}/gradio_api/call/{case.split(',')[0]}"
+    status, said = post(call, json.dumps({"data": data}).encode())
+    assert status == 200
+    with urllib.request.urlopen(f"{call}/{json.loads(said)['event_id']}", timeout=60) as answer:
+        events = answer.read().decode()
+    assert "event: error" in events and word in events
+
+
+def test_an_address_is_not_passed_on(demo):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{demo[0]}/gradio_api/file=https://pictures.invalid/x.jpg", timeout=60)
+    assert refused.value.code == 403 and b"addresses" in refused.value.read()
+
+
 def test_an_upload_over_the_limit_is_refused_and_removed(demo):
     url, folder = demo
     before = set((folder / "uploads").rglob("*"))
