@@ -9,8 +9,11 @@ import tempfile
 from pathlib import Path
 
 
-OWN_FOLDER = None if os.environ.get("GRADIO_TEMP_DIR") else tempfile.mkdtemp(prefix="vital-demo-")
-os.environ.setdefault("GRADIO_TEMP_DIR", OWN_FOLDER or "")  # not the one that all demos of a user share: it is swept
+PARENT = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()).absolute()
+PARENT.mkdir(parents=True, exist_ok=True)
+FOLDER = Path(tempfile.mkdtemp(prefix="vital-demo-", dir=PARENT))
+os.environ["GRADIO_TEMP_DIR"] = str(FOLDER)  # one of its own, since it is swept and in the end removed
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 import housekeeping  # noqa: E402
 import inference  # noqa: E402  before ui: it may have to come before torch
@@ -26,11 +29,7 @@ page = ui.build(inference.Assessor.from_environment())
 page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
 
 if __name__ == "__main__":
-    folder = Path(os.environ["GRADIO_TEMP_DIR"])
-    housekeeping.sweep_regularly(folder, lambda: ui.kept_files(page))
-    atexit.register(
-        shutil.rmtree if OWN_FOLDER else housekeeping.sweep, folder, **({} if OWN_FOLDER else {"age_s": 0})
-    )
+    housekeeping.sweep_regularly(FOLDER, lambda: ui.kept_files(page))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # ends as after Ctrl-C, so that nothing is left
     limits = {"middleware": [Middleware(housekeeping.LimitedBodies)]}
     shown = {"theme": ui.THEME, "css": ui.CSS, "footer_links": ["api"], "allowed_paths": [str(samples.EXAMPLES)]}

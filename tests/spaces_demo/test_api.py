@@ -37,9 +37,12 @@ def demo(tmp_path_factory):
     """Address and folder of a running demo: its start takes longer than all that is asked of it."""
     pytest.importorskip("gradio", reason="needs the extra `demo`")
     folder = tmp_path_factory.mktemp("demo")
+    (folder / "uploads").mkdir()
+    (folder / "uploads" / "of somebody else.txt").write_text("x")
     with run_demo(folder) as url:
         yield url, folder
-    assert not [path for path in (folder / "uploads").rglob("*") if path.is_file()], "left behind at the end"
+    left = [path.name for path in (folder / "uploads").rglob("*")]
+    assert left == ["of somebody else.txt"], "left behind, or another's removed, at the end"
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +185,7 @@ def test_a_broken_upload_is_left_by_gradio_and_swept_by_us(demo):
     housekeeping = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(housekeeping)
     host, port = url.removeprefix("http://").split(":")
+    (uploads,) = (folder / "uploads").glob("vital-demo-*")
     head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(
@@ -189,13 +193,13 @@ def test_a_broken_upload_is_left_by_gradio_and_swept_by_us(demo):
             b"Content-Length: 9999999\r\n\r\n" + head + PHOTOS[0].read_bytes()[:200_000]
         )
         deadline = time.monotonic() + 10
-        while not list((folder / "uploads").glob("tmp*")):
+        while not list(uploads.glob("tmp*")):
             assert time.monotonic() < deadline, "no part of the upload was kept"
             time.sleep(0.05)
     time.sleep(0.3)
-    assert list((folder / "uploads").glob("tmp*")), "gradio removes it itself by now: the sweep can go"
-    housekeeping.sweep(folder / "uploads", age_s=0)
-    assert not list((folder / "uploads").glob("tmp*"))
+    assert list(uploads.glob("tmp*")), "gradio removes it itself by now: the sweep can go"
+    housekeeping.sweep(uploads, age_s=0)
+    assert not list(uploads.glob("tmp*"))
 
 
 @pytest.mark.parametrize("size", [2**20 + 1, 5 * 2**20])
