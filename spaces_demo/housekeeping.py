@@ -97,7 +97,7 @@ class LimitedBodies:
 
     async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
         """Passes a request on, or answers 413."""
-        if scope["type"] != "http" or scope["path"].rstrip("/").endswith("/upload"):
+        if scope["type"] != "http" or scope["path"].endswith("/gradio_api/upload"):
             await self._app(scope, receive, send)
             return
         messages, size, more = [], 0, scope["method"] not in ("GET", "HEAD", "OPTIONS")

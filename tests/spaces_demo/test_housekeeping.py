@@ -1,5 +1,6 @@
 """What visitors leave is removed, and that regularly."""
 
+import asyncio
 import importlib.util
 import time
 from pathlib import Path
@@ -40,6 +41,35 @@ def test_old_files_go_whoever_left_them(housekeeping, tmp_path):
         housekeeping.sweep(folder, kept, age_s=0.01)
     assert left(folder) == {"kept", "kept/example.jpg"}
     assert (tmp_path / "outside.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "passed"),
+    [
+        ("/gradio_api/upload", True),
+        ("/behind/a/proxy/gradio_api/upload", True),
+        ("/gradio_api/upload/", False),
+        ("/gradio_api/call/upload", False),
+        ("/gradio_api/run/upload", False),
+        ("/gradio_api/api/upload", False),
+        ("/upload", False),
+    ],
+)
+def test_only_uploads_are_of_any_size(housekeeping, path, passed):
+    sent, given = [], []
+
+    async def app(scope, receive, send):
+        given.append(scope["path"])
+
+    async def receive():
+        return {"type": "http.request", "body": bytes(housekeeping.MAX_BODY_BYTES + 1)}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path}
+    asyncio.run(housekeeping.LimitedBodies(app)(scope, receive, send))
+    assert bool(given) == passed and [each["status"] for each in sent[:1]] == ([] if passed else [413])
 
 
 def test_it_is_done_regularly(housekeeping, tmp_path, monkeypatch):
