@@ -316,7 +316,12 @@ def write_csv(records: list[dict[str, Any]], folder: Path) -> str:
 def _read(file: str | None, where: str = "") -> Any:
     if file is None:
         raise Refused(f"{where}Add a picture or a clip first.")
-    size = Path(file).stat().st_size / 2**20
+    try:
+        size = Path(file).stat().st_size / 2**20
+    except FileNotFoundError as error:  # swept, while the page stayed open
+        raise Refused(
+            f"{where}{Path(file).name} is no longer here: it is kept for about an hour. Add it again."
+        ) from error
     if size > MAX_FILE_MB:
         raise Refused(f"{where}{Path(file).name} has {size:.0f} MB; this demo takes {MAX_FILE_MB} MB.")
     with _plain_words(file):

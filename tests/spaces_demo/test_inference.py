@@ -63,6 +63,33 @@ def test_the_limits_are_those_of_the_readme(inference):
     assert f"{inference.MAX_PIXELS / 1e6:.0f} megapixels" in limits and inference.MAX_CLIP_S == 120  # two minutes
 
 
+SWEPT = {
+    "score": lambda assessor, file: assessor.score(file, "vital-tiny"),
+    "where": lambda assessor, file: list(assessor.where(file, "vital-tiny")),
+    "describe": lambda assessor, file: list(assessor.describe(file, "", "vital-tiny")),
+    "chat": lambda assessor, file: list(assessor.chat(file, "", [], "vital-tiny")),
+    "compare": lambda assessor, file: assessor.compare(str(PHOTOS[0]), file, "vital-tiny"),
+    "zoo": lambda assessor, file: assessor.zoo(file, ["vital-tiny"]),
+}
+
+
+@pytest.mark.parametrize("ask", SWEPT.values(), ids=SWEPT)
+def test_a_file_that_was_swept_is_refused_by_its_name(inference, assessor, ask, tmp_path):
+    with pytest.raises(inference.Refused, match="photo.jpg") as refused:
+        ask(assessor, str(tmp_path / "photo.jpg"))
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_a_preview_of_a_file_that_was_swept_is_refused(inference, tmp_path):
+    with pytest.raises(inference.Refused, match="photo.jpg"):
+        inference.preview(str(tmp_path / "photo.jpg"))
+
+
+def test_a_batch_does_not_end_with_a_file_that_was_swept(assessor, tmp_path):
+    *_, records = assessor.batch([str(tmp_path / "photo.jpg"), str(PHOTOS[0])], "vital-tiny")
+    assert [record["error"] is None for record in records] == [False, True] and "photo.jpg" in records[0]["error"]
+
+
 def turns(*texts):
     return [{"role": role, "content": text} for role, text in zip(("user", "assistant") * 9, texts, strict=False)]
 
