@@ -5,6 +5,7 @@ import queue
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,12 @@ class Assessor:
         names (`list[str]`): what `vital score --model` takes; the first is the default.
 
     Attributes:
-        names (`list[str]`): the models, as the visitor sees them: a folder by its name alone.
+        names (`list[str]`): the models, as the visitor sees them: a folder by its name alone, or by its whole path
+            where another model has that name.
     """
 
     def __init__(self, names: list[str]) -> None:
-        given = {Path(name).name if Path(name).is_dir() else name: name for name in names}
-        self._models = {name: _loaded(zoo.resolve(source)) for name, source in given.items()}
+        self._models = {name: _loaded(source) for name, source in _sources(names).items()}
         self.names = list(self._models)
 
     @classmethod
@@ -259,6 +260,17 @@ class Assessor:
         if not isinstance(name, str) or name not in self._models:
             raise Refused(f"There is no model {str(name)[:60]!r} here; choose one of {', '.join(self.names)}.")
         return self._models[name]
+
+
+def _sources(given: list[str]) -> dict[str, str]:
+    """Returns what to load by the name that visitors see: each model once, none in the place of another."""
+    resolved = {name: zoo.resolve(name) for name in given}
+    names = {
+        str(Path(source).resolve()) if Path(source).is_dir() else source: name for name, source in resolved.items()
+    }
+    short = {name: Path(name).name if Path(name).is_dir() else name for name in names.values()}
+    taken = Counter(short.values())
+    return {short[name] if taken[short[name]] == 1 else name: resolved[name] for name in names.values()}
 
 
 def _loaded(source: str) -> VitalForConditionalGeneration | VitalForQualityProbe:

@@ -39,6 +39,19 @@ def test_models_come_from_the_environment(inference, monkeypatch):
         inference.Assessor.from_environment()
 
 
+def test_models_of_one_name_are_all_there(inference, monkeypatch, tmp_path):
+    folders = [tmp_path / name for name in ("a/best", "b/best", "c/vital-tiny", "d/alone")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    best, other, tiny, alone = map(str, folders)
+    monkeypatch.setattr(inference, "_loaded", lambda source: source)
+    models = inference.Assessor([best, "vital-tiny", other, tiny, alone, f"{alone}/"])._models
+    assert models.keys() == {best, "vital-tiny", other, tiny, "alone"}
+    assert [models[name] for name in (best, other, tiny)] == [best, other, tiny]
+    assert models["vital-tiny"] == inference.zoo.resolve("vital-tiny") and Path(models["alone"]) == Path(alone)
+
+
 def test_limits(inference, assessor, tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "MAX_FILE_MB", 0.01)
     with pytest.raises(inference.Refused, match=f"{PHOTOS[0].name} .* 0.01 MB"):
