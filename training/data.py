@@ -5,13 +5,15 @@ import importlib
 import inspect
 import json
 import logging
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, Image, List, Video, get_dataset_config_names, load_dataset
 from datasets.config import EXTRACTED_DATASETS_PATH, HF_DATASETS_CACHE
@@ -19,6 +21,7 @@ from datasets.exceptions import DatasetsError
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HTTPError
 from huggingface_hub.file_download import repo_folder_name
+from tqdm.auto import tqdm
 
 from modeling_vital.image_processing_vital import VitalImageProcessor
 from modeling_vital.manifest_paths import belongs_to_dataset, missing_folder
@@ -35,6 +38,8 @@ EVALUATION = "eval"
 
 LOAD_ERRORS = (OSError, ValueError, DatasetsError, HTTPError)
 """Errors of opening a data set that is not there, cannot be reached or is not one."""
+
+_FINGERPRINT_BATCH = 100  # rows of a shuffled table are copied, with their media
 
 
 @dataclass
@@ -214,6 +219,10 @@ def make_data(
         seed (`int`): chooses the rows where `max_samples` is less than there are.
     """
     tables = {name: _undecoded(table) for name, table in tables.items()}
+    fingerprints = {
+        name: rows_fingerprint(table) if _is_stored(table) else _fresh_fingerprint(args, seed)
+        for name, table in tables.items()
+    }
     if args.max_samples is not None and (fresh := [n for n, table in tables.items() if not _is_stored(table)]):
         raise ValueError(f"`max_samples` chooses from stored rows; {', '.join(fresh)} are made on the fly.")
     if args.max_samples is not None:
@@ -223,6 +232,7 @@ def make_data(
             name: table.shuffle(seed=seed).select(range(min(wanted[name], len(table))))
             for name, table in tables.items()
         }
+        fingerprints = {name: f"{of_all} chosen by {seed}" for name, of_all in fingerprints.items()}
     if empty := [name for name, table in tables.items() if len(table) == 0]:
         raise ValueError(f"The configurations {', '.join(empty)} have no row to learn from.")
     counts = [
@@ -230,10 +240,6 @@ def make_data(
         for table in tables.values()
     ]
     train_index = _index((name, len(table)) for name, table in tables.items())
-    fingerprints = {
-        name: table._fingerprint if _is_stored(table) else _fresh_fingerprint(args, seed)
-        for name, table in tables.items()
-    }
     eval_index = None
     if held_out is not None and len(held_out):
         if args.max_eval_samples is not None:
@@ -241,6 +247,44 @@ def make_data(
         tables = {**tables, EVALUATION: _undecoded(held_out)}
         eval_index = _index([(EVALUATION, len(held_out))])
     return TrainingData(tables, ratios, train_index, np.concatenate(counts), eval_index, fingerprints)
+
+
+def rows_fingerprint(table: Dataset) -> str:
+    """Changes with what rows hold and with their order; of each picture and clip, with its size in bytes.
+
+    The one that `datasets` keeps follows from the names of folder, configuration and split, and from the README: it
+    stays when rows are written anew, and changes with a folder's name. This one leaves out where media are, and does
+    not read them.
+
+    Args:
+        table (`Dataset`): rows, media undecoded.
+    """
+    digest = hashlib.sha256()
+    batches = table.with_format("arrow").iter(_FINGERPRINT_BATCH)
+    for batch in tqdm(batches, total=math.ceil(len(table) / _FINGERPRINT_BATCH), desc="Reading rows", delay=2):
+        for name in sorted(batch.column_names):
+            digest.update(repr([name, *_plain_columns(batch[name])]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _plain_columns(values: pa.ChunkedArray) -> Iterator[list]:
+    """Yields the plain columns that a nested one consists of; of files, their sizes alone."""
+    kind = values.type
+    if pa.types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"}:
+        sizes, paths = pc.binary_length(pc.struct_field(values, "bytes")), pc.struct_field(values, "path")
+        yield [
+            os.path.getsize(path) if not size and path and os.path.isfile(path) else size
+            for size, path in zip(sizes.to_pylist(), paths.to_pylist(), strict=True)
+        ]
+    elif pa.types.is_struct(kind):
+        yield values.is_valid().to_pylist()
+        for field in kind:
+            yield from _plain_columns(pc.struct_field(values, field.name))
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield pc.list_value_length(values).to_pylist()
+        yield from _plain_columns(pc.list_flatten(values))
+    else:
+        yield values.to_pylist()
 
 
 def _fresh_fingerprint(args: DataArguments, seed: int) -> str:

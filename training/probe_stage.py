@@ -23,7 +23,7 @@ from modeling_vital.probe_vital import VitalForQualityProbe, VitalProbeConfig, V
 from modeling_vital.whole_files import whole_file, write_whole
 from modeling_vital.zoo import resolve
 from training.collators import RowError
-from training.data import LOAD_ERRORS, DataArguments, scoring_rows
+from training.data import LOAD_ERRORS, DataArguments, rows_fingerprint, scoring_rows
 from training.freezing import freeze
 from training.launching import check_launch, output_folder, start_processes
 from training.losses import pmod_kl_loss
@@ -356,7 +356,7 @@ def _chunk_file(folder: Path, chunk: int) -> Path:
 def _fingerprint(args: ProbeArguments, probe: VitalForQualityProbe, rows: Dataset) -> str:
     """Changes with all that the features depend on: encoders, preparation, rows."""
     settings = (probe.processor.to_json_string(), probe.config.feature_layers, probe.config.downsample_ratio)
-    digest = hashlib.sha256(f"{settings} {args.encoder_dtype} {rows._fingerprint} {_CHUNK}".encode())
+    digest = hashlib.sha256(f"{settings} {args.encoder_dtype} {rows_fingerprint(rows)} {_CHUNK}".encode())
     for part in (probe.vision_tower, probe.motion_encoder):
         for name, values in part.state_dict().items():
             digest.update(name.encode())

@@ -157,6 +157,42 @@ def test_another_folder_of_that_name_is_another_data_set(smoke_data, tmp_path):
     assert counts == [counts[0], counts[0] - 1, counts[0] - 3]
 
 
+def change_file(folder, name):
+    """Writes rows of `scoring` anew, as many as before; the README stays."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = folder / "data" / "scoring" / "train.parquet"
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    if name == "order":
+        rows = rows[::-1]
+    elif name == "images":
+        for row in rows:
+            row["images"] = [{**one, "bytes": in_format("PNG")} for one in row["images"]]
+    elif name == "messages":
+        rows[0]["messages"][1]["content"][0]["text"] = "The quality of the image is poor"
+    else:
+        rows[0][name] = None
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
+
+
+@pytest.mark.parametrize("changed", ["mos", "distortion", "messages", "images", "order"])
+def test_a_run_resumes_on_the_same_rows_wherever_they_are(smoke_data, tmp_path, changed):
+    def fingerprint(folder, **limits):
+        args = DataArguments(dataset=str(folder), mixture={"scoring": 1}, **limits)
+        return load_data(args, tiny_model().processor, seed=0).fingerprints["scoring"]
+
+    first, other = tmp_path / "pairs", tmp_path / "more" / "renamed"
+    for folder in (first, other):
+        shutil.copytree(smoke_data, folder, copy_function=shutil.copyfile)  # with a time of its own
+    before = fingerprint(first)
+    assert fingerprint(other) == before
+    assert fingerprint(first, max_samples=10**6) != before  # shuffled
+    change_file(first, changed)
+    assert fingerprint(first) != before
+
+
 @pytest.mark.parametrize(("tag", "size"), [(1, (6, 9)), (6, (9, 6)), (None, (6, 9))])
 def test_size_of_a_picture_is_upright_and_needs_no_readable_exif(tag, size, monkeypatch):
     file, exif = io.BytesIO(), Image.Exif()

@@ -1,6 +1,7 @@
 """A file of one's own ratings: what it becomes, what is held out, and what is said of bad rows."""
 
 import io
+import os
 import shutil
 
 import numpy as np
@@ -246,14 +247,21 @@ def test_the_trainers_data_reads_it(folder, model):
 
 
 def test_corrected_ratings_are_other_rows_to_a_run_that_resumes(folder, model):
-    def fingerprints(text, **settings):
-        made = import_manifest(write_csv(folder, text), folder / "out", ManifestSettings(**settings))
+    def fingerprints(text, root=folder, **settings):
+        made = import_manifest(write_csv(root, text), folder / "out", ManifestSettings(**settings))
         return load_data(DataArguments(dataset=str(made), allow_outside=True), model.processor, seed=0).fingerprints
 
     first = fingerprints(GOOD)
     assert fingerprints(GOOD) == first and first.keys() == {"scoring"}
     assert fingerprints(GOOD.replace("jpg,5", "jpg,4")) != first
     assert fingerprints(GOOD, held_out_share=0.5) != first
+    os.utime(folder / "my photos" / "0.jpg", (0, 0))
+    assert fingerprints(GOOD) == first
+    shutil.copytree(folder / "my photos", folder / "copy" / "my photos")
+    assert fingerprints(GOOD, folder / "copy", allow_outside=True) == first
+    for number in range(3):
+        Image.open(PICTURES[number]).reduce(3).save(folder / "my photos" / f"{number}.jpg")
+    assert fingerprints(GOOD) != first
 
 
 @pytest.mark.parametrize("name", ["0.jpg", "clip.mp4"])

@@ -137,6 +137,16 @@ def test_features_are_computed_once(args, smoke_data, monkeypatch):
         stage.run(args, data_args)
 
 
+def test_features_of_rows_that_were_written_anew_are_others(args, smoke_data):
+    rows = scoring_rows(DataArguments(dataset=str(smoke_data)), "train", None, 0)
+    other = rows.map(lambda row: {"images": [{"bytes": b"other", "path": None} for _ in row["images"]]})
+    probe = build_probe(args)
+    first = stage._fingerprint(args, probe, rows)
+    for values, alike in ((other, False), (rows, True)):
+        values._fingerprint = "of folder and README"
+        assert (stage._fingerprint(args, probe, values) == first) is alike
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
