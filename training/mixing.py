@@ -4,12 +4,16 @@ The order is a function of the seed alone, so a run that resumes after a crash n
 batches it has seen, and one process with a batch of 2 B sees what two processes with a batch of B see together.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -139,10 +143,16 @@ class BucketBatchSampler(Sampler[list[int]]):
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Makes sure that a run can be taken up again where `state` was kept.
 
+        A state without fingerprints, of an earlier version, says nothing of the rows: they are not compared, with a
+        warning.
+
         Raises:
             ValueError: the rows or their order would be others; it names what differs.
         """
         mine = self.state_dict(state["steps"])
+        if "fingerprints" not in state:
+            logger.warning("The checkpoint, of an earlier version, does not say which rows it had: keep to the same.")
+            del mine["fingerprints"]
         if different := [name for name in mine if mine[name] != state.get(name)]:
             was = ", ".join(f"{name} {state.get(name)} there and {mine[name]} here" for name in different)
             raise ValueError(

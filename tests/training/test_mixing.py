@@ -89,7 +89,7 @@ def test_state_tells_a_run_that_would_go_on_differently():
         sampler(batch_size=8, seed=3)[0].check_state(state)
 
 
-def test_state_tells_a_run_with_other_rows():
+def test_state_tells_a_run_with_other_rows(caplog):
     def with_rows(**fingerprints):
         return BucketBatchSampler(mixture(), np.ones(100), 4, 1, 12, fingerprints=fingerprints)
 
@@ -97,8 +97,12 @@ def test_state_tells_a_run_with_other_rows():
     with_rows(scoring="a", pairwise="b").check_state(state)
     with pytest.raises(ValueError, match="fingerprints .*'a'.*'c'"):
         with_rows(scoring="c", pairwise="b").check_state(state)
-    with pytest.raises(ValueError, match="fingerprints None"):  # of a checkpoint that says nothing of them
-        with_rows(scoring="a").check_state({k: v for k, v in state.items() if k != "fingerprints"})
+    assert not caplog.records
+    earlier = {k: v for k, v in state.items() if k != "fingerprints"}
+    with_rows(scoring="a").check_state(earlier)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    with pytest.raises(ValueError, match="seed 7 .* 0 "):
+        with_rows(scoring="a").check_state({**earlier, "seed": 7})
 
 
 @pytest.mark.parametrize(
