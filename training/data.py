@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, Image, List, Video, get_dataset_config_names, load_dataset
-from datasets.config import EXTRACTED_DATASETS_PATH, HF_DATASETS_CACHE
+from datasets.config import DOWNLOADED_DATASETS_PATH, EXTRACTED_DATASETS_DIR, HF_DATASETS_CACHE
 from datasets.exceptions import DatasetsError
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HTTPError
@@ -404,29 +404,36 @@ def _open(args: DataArguments, config: str, split: str) -> Dataset:
         ValueError: it is not there.
         RowError: a row names a file that is not the data set's, and `args.allow_outside` is false.
     """
+    cache = cache_of(args.dataset)
     try:
-        table = load_dataset(args.dataset, config, split=split, cache_dir=cache_of(args.dataset))
+        table = load_dataset(args.dataset, config, split=split, cache_dir=cache)
     except ValueError as error:
         raise ValueError(f"Cannot open the split {split!r} of {config!r} in {args.dataset}: {error}") from error
     table = _undecoded(table)
     if not args.allow_outside:
+        roots = _roots(args.dataset, cache)
         for name in ("images", "videos"):
-            _check_paths(table.select_columns(["id", name]), name, args.dataset)
+            _check_paths(table.select_columns(["id", name]), name, args.dataset, roots)
     return table
 
 
-def _check_paths(table: Dataset, column: str, dataset: str) -> None:
+def _roots(dataset: str, cache: str | None) -> list[str]:
+    """Folders in which the files of a data set are: its own, and that to which `datasets` extracts archives."""
+    if cache is not None:
+        return [dataset, f"{cache}/downloads"]
+    repository = f"{HF_HUB_CACHE}/{repo_folder_name(repo_id=dataset, repo_type='dataset')}"
+    # Not `EXTRACTED_DATASETS_PATH`: `load_dataset` extracts beside what it downloads, whatever that says.
+    return [repository, os.path.expanduser(f"{DOWNLOADED_DATASETS_PATH}/{EXTRACTED_DATASETS_DIR}")]
+
+
+def _check_paths(table: Dataset, column: str, dataset: str, roots: Sequence[str]) -> None:
     """Makes sure that rows name files of the data set alone; where a row has the bytes, no file is opened."""
-    if os.path.isdir(dataset):
-        roots = [dataset, f"{cache_of(dataset)}/downloads"]
-    else:
-        roots = [f"{HF_HUB_CACHE}/{repo_folder_name(repo_id=dataset, repo_type='dataset')}", EXTRACTED_DATASETS_PATH]
     for batch in table.with_format("arrow").iter(1000):
         files, rows = pc.list_flatten(batch[column]), pc.list_parent_indices(batch[column])
         path, size = pc.struct_field(files, "path"), pc.binary_length(pc.struct_field(files, "bytes"))
         named = pc.and_(pc.is_valid(path), pc.equal(pc.fill_null(size, 0), 0))
         for row, file in zip(rows.filter(named).to_pylist(), path.filter(named).to_pylist(), strict=True):
-            if not any(belongs_to_dataset(file, str(root)) for root in roots):
+            if not any(belongs_to_dataset(file, root) for root in roots):
                 raise RowError(
                     f"row {batch['id'][row].as_py()!r} names {file[:300]!r}, which is no file of {dataset}; if you "
                     "trust it, let it be opened (`allow_outside`)"

@@ -1,5 +1,6 @@
 """Opening a data set: what is counted, what is held out, and what is said when something is missing."""
 
+import contextlib
 import io
 import os
 import shutil
@@ -14,8 +15,9 @@ from PIL import Image
 from dataset_scripts.schema import check_row, row_features
 from modeling_vital.media_vital import picture_size
 from tests.fixtures.tiny_models import tiny_model
+from training import data as training_data
 from training.collators import RowError
-from training.data import DataArguments, count_tokens, load_data, scoring_rows
+from training.data import DataArguments, cache_of, count_tokens, load_data, scoring_rows
 from training.smoke_data import ANNOTATORS
 
 
@@ -155,6 +157,53 @@ def test_another_folder_of_that_name_is_another_data_set(smoke_data, tmp_path):
             pq.write_table(table.slice(0, table.num_rows - number), file)  # the third time, the same folder anew
         counts.append(len(scoring_rows(DataArguments(dataset=str(folder)), "validation", None, 0)))
     assert counts == [counts[0], counts[0] - 1, counts[0] - 3]
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A cache of the Hub with two data sets, files linked as there, and what was extracted of archives."""
+    for number, name in enumerate(("datasets--org--set", "datasets--org--other")):
+        snapshot = tmp_path / "hub" / name / "snapshots" / "0a1b" / "photos"
+        snapshot.mkdir(parents=True)
+        blob = tmp_path / "hub" / name / "blobs" / f"{number}"
+        blob.parent.mkdir()
+        blob.write_bytes(in_format("PNG"))
+        (snapshot / "a.png").symlink_to(os.path.relpath(blob, snapshot))
+    (tmp_path / "hub" / "datasets--org--set" / "snapshots" / "0a1b" / "out.png").symlink_to(tmp_path / "secret.png")
+    for folder in (tmp_path, tmp_path / "downloads" / "extracted" / "2c", tmp_path / "elsewhere" / "2c"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "secret.png").write_bytes(in_format("PNG"))
+    monkeypatch.setattr(training_data, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(training_data, "DOWNLOADED_DATASETS_PATH", tmp_path / "downloads")
+    monkeypatch.setattr(training_data, "EXTRACTED_DATASETS_PATH", tmp_path / "elsewhere", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("path", "belongs"),
+    [
+        ("hub/datasets--org--set/snapshots/0a1b/photos/a.png", True),
+        ("downloads/extracted/2c/secret.png", True),
+        ("hub/datasets--org--set/snapshots/0a1b/out.png", False),
+        ("hub/datasets--org--set/../datasets--org--other/snapshots/0a1b/photos/a.png", False),
+        ("hub/datasets--org--other/snapshots/0a1b/photos/a.png", False),
+        ("elsewhere/2c/secret.png", False),
+        ("secret.png", False),
+    ],
+)
+def test_rows_of_a_data_set_on_the_hub_name_files_of_its_cache(hub, monkeypatch, path, belongs):
+    row = {"id": "mine", "images": [{"bytes": None, "path": str(hub / path)}], "videos": []}
+    monkeypatch.setattr(training_data, "load_dataset", lambda *_, **__: Dataset.from_list([row]))
+    args = DataArguments(dataset="org/set")
+    with contextlib.nullcontext() if belongs else pytest.raises(RowError, match="'mine' .*org/set"):
+        assert len(scoring_rows(args, "train", None, 0)) == 1
+
+
+def test_the_files_of_a_folder_are_listed_once_a_table(smoke_data, monkeypatch):
+    listed = []
+    monkeypatch.setattr(training_data, "cache_of", lambda dataset: listed.append(dataset) or cache_of(dataset))
+    scoring_rows(DataArguments(dataset=str(smoke_data)), "train", None, 0)
+    assert listed == [str(smoke_data)]
 
 
 def change_file(folder, name):
