@@ -79,7 +79,7 @@ def run(args: ZeroShotArguments, data_args: DataArguments) -> VitalForConditiona
 
 def _assemble(args: ZeroShotArguments, data_args: DataArguments, state: PartialState) -> VitalForConditionalGeneration:
     output_dir = Path(args.output_dir)
-    data_args = data_at_hand(data_args, output_dir, args.seed)
+    asked, data_args = data_args, data_at_hand(data_args, output_dir, args.seed)
     torch.manual_seed(args.seed)
     try:
         rows = scoring_rows(data_args, data_args.eval_split, data_args.max_eval_samples, args.seed)
@@ -91,7 +91,7 @@ def _assemble(args: ZeroShotArguments, data_args: DataArguments, state: PartialS
     model.to(state.device)
     measured = evaluate(model, rows, args.batch_size)
     model.to("cpu").save_pretrained(output_dir)
-    results = {**asdict(args), "dataset": data_args.dataset, "split": data_args.eval_split, **measured}
+    results = {**asdict(args), "dataset": asked.dataset, "split": data_args.eval_split, **measured}
     write_whole(output_dir / RESULTS, json.dumps(results, indent=2) + "\n")
     logger.info("Wrote %s: %s", output_dir, json.dumps(measured))
     return model

@@ -1,6 +1,7 @@
 """Zero-shot transfer: nothing changes, the numbers are those of the model that is written, misfits are said early."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from tests.fixtures.tiny_models import tiny_model
 from training import zero_shot_stage as stage
 from training.data import DataArguments, scoring_rows
 from training.recipe import RecipeError
+from training.smoke_data import EXAMPLES
 from training.zero_shot_stage import ZeroShotArguments, evaluate
 
 
@@ -41,6 +43,19 @@ def test_what_does_not_fit_is_said_before_anything_is_written(parts, smoke_data,
     with pytest.raises(RecipeError, match=" 16 .* 12"):
         stage.run(args, DataArguments(dataset=str(smoke_data)))
     assert not (tmp_path / "run").exists()
+
+
+def test_results_name_the_data_as_it_was_given(parts, tmp_path, monkeypatch):
+    for path in sorted(EXAMPLES.glob("*.jpg"))[:2]:
+        shutil.copy(path, tmp_path)
+    rows = [f"{path.name},{number}" for number, path in enumerate(sorted(tmp_path.glob("*.jpg")), 1)]
+    (tmp_path / "ratings.csv").write_text("\n".join(["path,mos", *rows]) + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stage, "evaluate", lambda model, rows, batch_size: {"rows": len(rows)})
+    args = ZeroShotArguments(**parts, output_dir="run", use_cpu=True)
+    stage.run(args, DataArguments(dataset="ratings.csv", mos_range=[1, 5], held_out_share=0.5))
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert (results["dataset"], results["rows"]) == ("ratings.csv", 1)
 
 
 def test_both_parts_and_data_must_be_given(parts, tmp_path):
