@@ -118,6 +118,8 @@ class FreshTable(Protocol):
     Attributes:
         column_names (`Sequence[str]`): of its rows.
         visual_tokens (`np.ndarray` of shape `(len(table),)`): about how many a row has; sorts rows into batches.
+        fingerprint (`str`, *optional*): changes with what the rows follow from; a run resumes where it is the same.
+            Without it, `fresh`, the text of its options and the seed stand for that.
     """
 
     column_names: Sequence[str]
@@ -220,7 +222,7 @@ def make_data(
     """
     tables = {name: _undecoded(table) for name, table in tables.items()}
     fingerprints = {
-        name: rows_fingerprint(table) if _is_stored(table) else _fresh_fingerprint(args, seed)
+        name: rows_fingerprint(table) if _is_stored(table) else _fresh_fingerprint(table, args, seed)
         for name, table in tables.items()
     }
     if args.max_samples is not None and (fresh := [n for n, table in tables.items() if not _is_stored(table)]):
@@ -287,8 +289,14 @@ def _plain_columns(values: pa.ChunkedArray) -> Iterator[list]:
         yield values.to_pylist()
 
 
-def _fresh_fingerprint(args: DataArguments, seed: int) -> str:
-    """Changes with what rows made on the fly follow from: their function, options (files by content), seed."""
+def _fresh_fingerprint(table: FreshTable, args: DataArguments, seed: int) -> str:
+    """The fingerprint that a table states, else one of its function's name, options and seed.
+
+    An option that names a file counts by the file's content, any other as it is written: a folder by its path, not by
+    what is in it.
+    """
+    if of_table := getattr(table, "fingerprint", None):
+        return of_table
     stated = [args.fresh, seed]
     for name, value in sorted((args.fresh_options or {}).items()):
         is_file = isinstance(value, str) and Path(value).is_file()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from skimage import data as pictures
 from transformers import AutoTokenizer
 
@@ -16,7 +17,7 @@ from modeling_vital.video_processing_vital import FrameSampling
 from modeling_vital.zoo import resolve
 from tests.fixtures.tiny_models import tiny_model
 from training.collators import RowError, VitalCollator
-from training.data import DataArguments, TrainingData, fresh_tables, make_data, scoring_rows
+from training.data import DataArguments, TrainingData, fresh_tables, load_data, make_data, scoring_rows
 from training.encoder_stage import KINDS, EncoderCollator
 from training.losses import LossConfig, multi_task_loss
 from training.tiny.__main__ import STEPS
@@ -326,7 +327,6 @@ def test_a_killed_run_on_fresh_rows_goes_on_as_if_nothing_had_been(tmp_path, ori
 
 def test_settings_of_fresh_rows_that_mean_nothing_are_refused(tmp_path):
     processor = tiny_model().processor
-    from training.data import load_data
     from training.tiny.groups import fresh_tables
 
     for fresh in ("nothing", "training.tiny.groups:nothing", "no.such.module:x"):
@@ -343,15 +343,43 @@ def test_settings_of_fresh_rows_that_mean_nothing_are_refused(tmp_path):
 
 
 # ----------------------------------------------------------------------------------------------- the family
-def test_other_options_of_fresh_rows_are_other_rows_to_a_run_that_resumes(tmp_path, originals):
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"none_share": 0.5}, {"photo": "astronaut"}, {"height": 250}, {"table": "wholes"}]
+)
+def test_fresh_groups_are_other_rows_by_what_they_follow_from_not_by_where_it_is(tmp_path, change):
+    processor = tiny_model().processor
+
+    def fingerprint(folder, comment="", seed=0, photo="coffee", height=260, table="tiles", **changes):
+        folder.mkdir()
+        Image.fromarray(PHOTOS["coffee"][:height]).save(folder / "a.png")
+        (folder / "manifest.csv").write_text(f"content_id,path,license,split,package\n{photo},a.png,CC0-1.0,,seen\n")
+        (folder / "data.yaml").write_text(f"{comment}rows: 4\ntest_share: 0.0\n")
+        options = {"config": str(folder / "data.yaml"), "data_dir": str(folder), **changes}
+        args = DataArguments(fresh="training.tiny.groups:fresh_tables", fresh_options=options, mixture={table: 1.0})
+        return load_data(args, processor, seed).fingerprints[table]
+
+    first = fingerprint(tmp_path / "first")
+    assert fingerprint(tmp_path / "second", "# the same\n") == first
+    assert fingerprint(tmp_path / "third", **change) != first
+
+
+class PlainTable(list):
+    """A table that states no fingerprint."""
+
+    column_names = ("id",)
+    visual_tokens = np.ones(2, dtype=np.int64)
+
+
+def test_other_options_of_fresh_rows_are_other_rows_to_a_run_that_resumes(tmp_path):
     (tmp_path / "rule.yaml").write_text("rule: 1")
     processor = tiny_model().processor
 
     def fingerprint(seed=0, **changes):
         options = {"config": str(tmp_path / "rule.yaml"), "clip_frames": [8, 8], **changes}
         args = DataArguments(fresh="training.tiny.groups:fresh_tables", fresh_options=options)
-        tables = {"tiles": tables_of(originals, processor)["tiles"]}
-        return make_data(tables, {"tiles": 1.0}, None, processor, args, seed).fingerprints["tiles"]
+        return make_data({"tiles": PlainTable("ab")}, {"tiles": 1.0}, None, processor, args, seed).fingerprints[
+            "tiles"
+        ]
 
     first = fingerprint()
     assert fingerprint() == first

@@ -5,7 +5,9 @@ Three tables: `tiles` (pictures of one tile), `wholes` (regions of several) and 
 Pictures and their opinions come from `dataset_scripts.versions`, clips from [`clip_group`].
 """
 
-from dataclasses import replace
+import hashlib
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,15 @@ class FreshGroups:
         if table == "wholes":
             tiles = np.array([cols * rows + 1 for cols, rows, _ in config.grids])[self.grid]
         self.visual_tokens = processor.image_seq_length * tiles
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with settings, seed, tile size, and names and sizes of the originals; not with where these are."""
+        shapes = [
+            {name: one.shape for name, one in of.items()} for of in (self.originals.photos, self.originals.clips)
+        ]
+        stated = [self.table, self.seed, self.tile_size, asdict(self.config), shapes]
+        return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
         return self.config.rows
