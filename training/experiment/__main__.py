@@ -130,7 +130,14 @@ def conduct(
     missing = [run for run in runs if not is_finished(run, results) and (not only or run.name in only)]
     if not missing:
         return 0
-    _refuse(work, FinishedParts(work, "family").begin({"family": settings["family"]}))
+    family = FinishedParts(work, "family")
+    names = [name for run in runs for name in (f"{run.name}.start", run.name)]
+    if not family.begun and (made := [name for name in names if (work / name).exists()]):
+        raise ExperimentError(
+            f"{work} holds {', '.join(made)} and no {family.about_name}.json, so that their family is not known: give "
+            "another --work_dir, or remove what is there."
+        )
+    _refuse(work, family.begin({"family": settings["family"]}))
     data = make_data(recipe.data, originals, work / "data")
     rows = test_rows(data)
     items = describe_items(rows, recipe.num_texts)

@@ -121,6 +121,15 @@ def test_what_another_family_left_is_an_error_that_names_it(recipe, pretended, t
     assert conduct(recipe, tmp_path, tmp_path / "work", tmp_path / "results", only=only) == 0
 
 
+@pytest.mark.parametrize("left", ["base-a", "base-a.start"])
+def test_models_of_a_family_that_is_not_known_are_an_error_that_names_them(recipe, pretended, tmp_path, left):
+    work = tmp_path / "work"
+    (work / left).mkdir(parents=True)
+    with pytest.raises(ExperimentError, match=rf"work holds {left} .*family\.json"):
+        conduct(recipe, tmp_path, work, tmp_path / "results")
+    assert not pretended["made"] and not (work / "family.json").exists()
+
+
 def test_a_checkpoint_that_is_gone_is_an_error_that_says_what_to_do(recipe, pretended, tmp_path):
     results = tmp_path / "results"
     conduct(recipe, tmp_path, tmp_path / "work", results)
