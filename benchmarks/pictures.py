@@ -24,9 +24,9 @@ from modeling_vital.zoo import DEFAULT_MODEL
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "spaces_demo" / "examples"
-PHOTO, CLIP = "mountain-path.jpg", "office-tower-at-night.mp4"
-BLURRED = "mountain-path-blurred.jpg"
-RADIUS = 5  # pixels
+PHOTO, CLIP = "beach-jetty.jpg", "office-tower-at-night.mp4"
+BLURRED = "beach-jetty-blurred.jpg"
+RADIUS = 3  # pixels
 PANEL_PX, GAP_PX, CAPTION_PX = 440, 12, 44
 SHOT = {"width": 1180, "height": 900}
 

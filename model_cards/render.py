@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).with_name("data")
 CITATION = ROOT / "CITATION.cff"
 DEFAULT_ORG = "ORG"
-PICTURES = {"hero.jpg": "hero.jpg", "example.jpg": "mountain-path-blurred.jpg"}
+PICTURES = {"hero.jpg": "hero.jpg", "example.jpg": "beach-jetty-blurred.jpg"}
 """Pictures that a card of ours shows, to be sent beside it: name there -> file in `docs/images`."""
 
 _WEAK_BELOW = 0.5
