@@ -42,6 +42,8 @@ class VitalQuality(Metric):
     full_state_update = False
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
+    total: torch.Tensor
+    pictures: torch.Tensor
 
     def __init__(self, model: str | VitalForConditionalGeneration = "vital-tiny", **kwargs: Any) -> None:
         super().__init__(**kwargs)
