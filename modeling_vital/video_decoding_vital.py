@@ -3,7 +3,7 @@
 import bisect
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,18 @@ _INDEXED = ("mp4", "matroska", "avi")  # Containers that say where their frames 
 _SEEK_BEFORE_S = (0, 2, 10)
 
 
+def _frame_rate(stated: Any, stamps_s: Sequence[float]) -> Any:
+    """Frames a second as the container states them, unless the time stamps say something else altogether.
+
+    Recordings of browsers state none, and 1000 is then told for them.
+    """
+    length_s = stamps_s[-1] - stamps_s[0]
+    if not stated or length_s <= 0:
+        return stated
+    shown = (len(stamps_s) - 1) / length_s
+    return stated if 2 / 3 < shown / float(stated) < 3 / 2 else shown
+
+
 class _DecordSource:
     backend = "decord"
 
@@ -37,7 +49,7 @@ class _DecordSource:
         if stamps_s[0] < -60 or (np.diff(stamps_s) <= 0).any():  # Without sound time stamps it seeks to wrong frames.
             raise ValueError("its time stamps are not in order")
         self.height, self.width = self._get([self.num_frames - 1]).shape[1:3]
-        self.fps = self._reader.get_avg_fps()
+        self.fps = _frame_rate(self._reader.get_avg_fps(), stamps_s)
 
     def spare(self) -> "_AvSource | None":
         if "av" not in self._decoders:
@@ -72,7 +84,7 @@ class _AvSource:
         self.height = self.width = 0
         with self._av.open(as_stream(file)) as container:  # Reads the file once, and decodes nothing.
             stream = self._video_stream(container)
-            self.fps = stream.average_rate or stream.guessed_rate
+            self.fps, time_base = stream.average_rate or stream.guessed_rate, stream.time_base
             packets = [
                 (packet.pts, packet.is_keyframe, packet.size) for packet in container.demux(stream) if packet.size
             ]
@@ -90,6 +102,8 @@ class _AvSource:
         self.num_frames = len(self._stamps)
         if self.num_frames == 0:
             raise ValueError("it holds no frame that can be decoded")
+        if self._stamped:
+            self.fps = _frame_rate(self.fps, [float(stamp * time_base) for stamp in self._stamps])
         self.height, self.width = next(iter(self.frames([0]))).shape[:2]
 
     def spare(self) -> None:

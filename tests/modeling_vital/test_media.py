@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -28,8 +29,8 @@ QUICK = {"libvpx": {"deadline": "realtime", "cpu-used": "8"}, "libx264": {"prese
 """Options of the encoders that take the longest."""
 
 
-def write_video(path, num_frames=NUM_FRAMES, codec="libx264", fps=25, size=(WIDTH, HEIGHT), options=None):
-    """Frame i is gray at `gray_level(i)`, with a white square in the top left corner."""
+def write_video(path, num_frames=NUM_FRAMES, codec="libx264", fps=25, size=(WIDTH, HEIGHT), options=None, step=1):
+    """Frame i, shown at `i * step / fps`, is gray at `gray_level(i)`, with a white square in the top left corner."""
     av = pytest.importorskip("av")
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=fps)
@@ -39,7 +40,9 @@ def write_video(path, num_frames=NUM_FRAMES, codec="libx264", fps=25, size=(WIDT
         for index in range(num_frames):
             frame = np.full((size[1], size[0], 3), gray_level(index), dtype=np.uint8)
             frame[:16, :16] = 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            shown = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            shown.pts, shown.time_base = index * step, Fraction(1, fps)
+            container.mux(stream.encode(shown))
         container.mux(stream.encode())
     return path
 
@@ -680,6 +683,13 @@ def test_every_container_gives_the_frames_asked_for(tmp_path, name):
         levels = shown_levels(clip.get_frames(indices))
         assert np.abs(levels - [gray_level(index) for index in indices]).max() <= 2
         assert clip.get_frames([0])[0, 4, 4, 0] > 240
+
+
+@pytest.mark.parametrize("name", ["a.webm", "a.mkv"])
+def test_a_rate_that_the_time_stamps_belie_is_not_believed(tmp_path, one_decoder, name):
+    """A browser's recording: FFmpeg tells 1000 frames a second, for the clock of its time stamps."""
+    clip = load_media(write_video(tmp_path / name, codec=CONTAINERS[name], fps=1000, step=40))
+    assert clip.num_frames == NUM_FRAMES and clip.fps == pytest.approx(25)
 
 
 def test_each_decoder_alone_gives_every_frame(mp4, one_decoder):
