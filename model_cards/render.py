@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).with_name("data")
 CITATION = ROOT / "CITATION.cff"
 DEFAULT_ORG = "ORG"
+PHOTO = "beach-jetty.jpg"
 PICTURES = {"hero.jpg": "hero.jpg", "example.jpg": "beach-jetty-blurred.jpg"}
 """Pictures that a card of ours shows, to be sent beside it: name there -> file in `docs/images`."""
 
@@ -31,6 +32,14 @@ MEASURES = read_yaml(DATA / "measures.yaml")
 
 _EVALUATED = "held-out photos and clips of package registries"
 _WATTS_A_CORE = 8  # of a server's core with its share of memory and cooling: an assumption, said in the card
+
+
+def photo_credit() -> tuple[str, str]:
+    """Author and licence of the photo in `PICTURES`, as the examples' own table states them."""
+    table = (ROOT / "spaces_demo" / "examples" / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    row = next(line for line in table.splitlines() if line.startswith(f"| `{PHOTO}` |"))
+    _, _, _, author, licence, *_ = (cell.strip() for cell in row.split("|"))
+    return author, licence
 
 
 class CardError(ValueError):
@@ -70,7 +79,7 @@ def render_model_card(name: str, repo_id: str | None = None, weights: Path | Non
             probe=zoo.is_probe(name),
             weights=entry.weights,
             metadata=_metadata(name, repo_id or f"{DEFAULT_ORG}/{name}", measured, quoted).to_yaml().strip(),
-            pictured=name == zoo.DEFAULT_MODEL,
+            credit=photo_credit() if name == zoo.DEFAULT_MODEL else None,
             base_model=quoted.get("base_model"),
             parameters={part: presets.format_parameters(count) for part, count in entry.parameters.items()},
             memory={kind: presets.format_memory(size) for kind, size in entry.memory_bytes.items()},

@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from benchmarks import pictures
 from model_cards.__main__ import main
-from model_cards.render import DATA, MEASURES, CardError, measured_lines, render_model_card
+from model_cards.render import (
+    DATA,
+    MEASURES,
+    PHOTO,
+    PICTURES,
+    CardError,
+    measured_lines,
+    photo_credit,
+    render_model_card,
+)
 from modeling_vital import zoo
 from modeling_vital.calibration_vital import Calibration, folder_sha256
 from modeling_vital.publishing.code_files import code_files
@@ -202,6 +212,14 @@ def test_a_calibration_of_other_weights_is_refused(calibrated, tmp_path, capsys)
     assert main([*command, str(tmp_path)]) == 2 and "holds no .safetensors" in capsys.readouterr().err
     assert main(["render", "--weights", str(folder), "--output", "cards"]) == 2
     assert "give its NAME" in capsys.readouterr().err
+
+
+def test_pictures_of_a_card_are_credited_as_the_example_that_they_show():
+    assert PICTURES["example.jpg"] == pictures.BLURRED and PHOTO == pictures.PHOTO
+    author, licence = photo_credit()
+    assert author == "Nevit Dilmen, 2008" and "creativecommons.org/licenses/by/3.0/" in licence
+    card = render_model_card("vital-tiny")
+    assert f"from a photo by {author}" in card and licence in card
 
 
 def test_command(tmp_path, capsys):
