@@ -363,13 +363,13 @@ def start(tmp_path):
 
 
 def wait_for(stream, line, timeout_s=60):
-    """Reads a stream up to a line."""
-    while True:
+    """Reads a stream up to a line, by bytes: `select` does not see what a buffer has read ahead."""
+    text = b""
+    while not text.endswith(f"{line}\n".encode()):
         assert select.select([stream], [], [], timeout_s)[0], f"no {line!r} within {timeout_s} s"
-        text = stream.readline()
-        assert text, f"the stream ended before {line!r}"
-        if text.strip() == line:
-            return
+        byte = os.read(stream.fileno(), 1)
+        assert byte, f"the stream ended before {line!r}"
+        text += byte
 
 
 def test_ctrl_c_leaves_valid_json_of_what_was_scored(start):
