@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -131,13 +131,13 @@ def exact_float32(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
         yield
         return
     flags: Any = torch.backends.cudnn
-    name = "allow_tf32"
+    name, exact = "allow_tf32", cast(Any, False)
     try:
         before = getattr(flags, name)
     except RuntimeError:  # torch refuses to read this flag once the newer ones of single operations are set
-        flags, name = flags.conv, "fp32_precision"
+        flags, name, exact = flags.conv, "fp32_precision", "ieee"
         before = getattr(flags, name)
-    setattr(flags, name, "ieee" if name == "fp32_precision" else False)
+    setattr(flags, name, exact)
     try:
         yield
     finally:

@@ -118,8 +118,10 @@ def tables(opened: Rows, rows: "IterableDataset", batch_rows: int) -> "Iterator[
     try:
         for table in rows.with_format("arrow").iter(batch_size=batch_rows):
             for place, name in enumerate(table.column_names):
-                # A copy of these rows alone: `datasets` 5.0 reads what lies beside the lists of a slice, too.
-                array = pa.concat_arrays([table.column(name).combine_chunks()])
+                array = table.column(name).combine_chunks()
+                if not hasattr(opened.features[name], "embed_storage"):
+                    # A copy of these rows alone: `datasets` 5.0 reads what lies beside the lists of a slice, too.
+                    array = pa.concat_arrays([array])
                 keep = np.ones(len(array), dtype=bool)
                 for row, path in _opened(array, opened.features[name], np.arange(len(array))):
                     if problem := _not_opened(path, opened):
